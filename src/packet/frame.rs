@@ -1,0 +1,207 @@
+//! A frame in its buffer, with room before it to grow into.
+
+use super::{DropReason, Offload};
+use crate::wire::ethernet;
+
+/// Bytes free before a frame as it is received: a virtio_net_hdr, a VLAN tag, and the outer headers of any tunnel fit.
+pub const HEADROOM: usize = 192;
+
+/// The longest frame the switch holds: a superframe whose IPv6 payload is as long as can be, with two VLAN tags.
+pub const MAX_FRAME: usize = 65_535 + 40 + 14 + 8;
+
+/// One byte more than fits is enough to notice a frame that was cut at reading. The odd size also makes neighbouring
+/// buffers start in different cache sets; at a multiple of 4 KiB all their headers would fight for the same one.
+const BUFFER: usize = HEADROOM + MAX_FRAME + 1 + 19;
+
+/// An Ethernet frame (or, from a `tun` port, an IP packet) in a buffer of its own.
+pub struct Frame {
+    buffer: Box<[u8]>,
+    start: u32,
+    end: u32,
+    /// What the sender left undone.
+    pub offload: Offload,
+    /// The outer 802.1Q tag is in the bytes and is the bridge's to edit; set where a VLAN-aware bridge took it as the
+    /// frame's VLAN, so that the tags of a customer further in are never touched.
+    vlan_tag: bool,
+}
+
+impl Default for Frame {
+    fn default() -> Frame {
+        Frame {
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            start: HEADROOM as u32,
+            end: HEADROOM as u32,
+            offload: Offload::NONE,
+            vlan_tag: false,
+        }
+    }
+}
+
+impl Frame {
+    /// A new buffer that holds `bytes`; for tests and benches, since it allocates.
+    ///
+    /// # Panics
+    /// When `bytes` are more than [`MAX_FRAME`].
+    pub fn from_bytes(bytes: &[u8]) -> Frame {
+        let mut frame = Frame::default();
+        frame.fill(bytes, Offload::NONE);
+        frame
+    }
+
+    /// Replaces the contents by a copy of `bytes`.
+    ///
+    /// # Panics
+    /// When `bytes` are more than [`MAX_FRAME`].
+    #[inline]
+    pub fn fill(&mut self, bytes: &[u8], offload: Offload) {
+        self.buffer[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
+        self.set(bytes.len(), offload);
+    }
+
+    /// The frame's bytes.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.start as usize..self.end as usize]
+    }
+
+    /// The frame's bytes, to edit in place.
+    #[inline]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start as usize..self.end as usize]
+    }
+
+    /// The frame's length in bytes.
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "a frame is never asked that")]
+    pub fn len(&self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Where a port reads into: room for a prefix of `prefix` bytes (a virtio_net_hdr) and, right behind it, the frame.
+    /// It is one byte longer than the longest frame, see [`Frame::received`].
+    ///
+    /// # Panics
+    /// When `prefix` is more than [`HEADROOM`].
+    #[inline]
+    pub fn receive_area(&mut self, prefix: usize) -> &mut [u8] {
+        &mut self.buffer[HEADROOM - prefix..HEADROOM + MAX_FRAME + 1]
+    }
+
+    /// Takes what a port read into [`Frame::receive_area`]: `len` bytes of frame behind the prefix, whose offload state
+    /// is `offload`. Longer than [`MAX_FRAME`] means the frame was cut.
+    #[inline]
+    pub fn received(&mut self, len: usize, offload: Offload) -> Result<(), DropReason> {
+        if len > MAX_FRAME {
+            return Err(DropReason::Oversized);
+        }
+        self.set(len, offload);
+        Ok(())
+    }
+
+    #[inline]
+    fn set(&mut self, len: usize, offload: Offload) {
+        debug_assert!(len <= MAX_FRAME);
+        self.start = HEADROOM as u32;
+        self.end = self.start + len as u32;
+        self.offload = offload;
+        self.vlan_tag = false;
+    }
+
+    /// Writes `prefix` into the room before the frame and gives both as one slice: one plain `write` sends them.
+    ///
+    /// # Panics
+    /// When `prefix` is longer than the headroom left, which is 128 bytes at least outside a tunnel.
+    #[inline]
+    pub fn with_prefix(&mut self, prefix: &[u8]) -> &[u8] {
+        let from = self.start as usize - prefix.len();
+        self.buffer[from..self.start as usize].copy_from_slice(prefix);
+        &self.buffer[from..self.end as usize]
+    }
+
+    /// Says that the outer 802.1Q tag in the bytes is the frame's VLAN in this bridge, or that none is.
+    #[inline]
+    pub fn set_vlan_tag(&mut self, present: bool) {
+        self.vlan_tag = present;
+    }
+
+    /// Makes the frame carry the bridge's 802.1Q tag with `tci` (`None`: no tag), whatever it carries now. Moves twelve
+    /// bytes of addresses and no payload.
+    #[inline]
+    pub fn retag(&mut self, tci: Option<u16>) {
+        match (self.vlan_tag, tci) {
+            (false, None) => {}
+            (true, Some(tci)) => self.bytes_mut()[14..16].copy_from_slice(&tci.to_be_bytes()),
+            (false, Some(tci)) => self.push_tag(ethernet::VLAN, tci),
+            (true, None) => self.pop_tag(),
+        }
+        self.vlan_tag = tci.is_some();
+    }
+
+    /// Puts a VLAN tag behind the addresses.
+    ///
+    /// # Panics
+    /// When the frame has no Ethernet header or no headroom is left.
+    pub fn push_tag(&mut self, tpid: u16, tci: u16) {
+        let at = self.start as usize;
+        self.buffer.copy_within(at..at + 12, at - 4);
+        self.buffer[at + 8..at + 10].copy_from_slice(&tpid.to_be_bytes());
+        self.buffer[at + 10..at + 12].copy_from_slice(&tci.to_be_bytes());
+        self.start -= 4;
+        self.offload.shift(4);
+    }
+
+    fn pop_tag(&mut self) {
+        let at = self.start as usize;
+        self.buffer.copy_within(at..at + 12, at + 4);
+        self.start += 4;
+        self.offload.shift(-4);
+    }
+
+    /// Makes this frame a copy of `other`.
+    pub fn copy_from(&mut self, other: &Frame) {
+        self.fill(other.bytes(), other.offload);
+        self.vlan_tag = other.vlan_tag;
+    }
+}
+
+impl std::fmt::Debug for Frame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Frame({} bytes, {:02x?}, {:?})", self.len(), &self.bytes()[..self.len().min(18)], self.offload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: [u8; 16] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00, 0x45, 0x00];
+
+    #[test]
+    fn a_tag_goes_in_and_out_and_the_offsets_follow() {
+        let mut frame = Frame::from_bytes(&PLAIN);
+        frame.offload = Offload { needs_csum: true, csum_start: 34, csum_offset: 16, ..Offload::NONE };
+        frame.retag(Some(0x200a));
+        assert_eq!(frame.bytes()[..18], [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x81, 0x00, 0x20, 0x0a, 0x08, 0x00]);
+        assert_eq!(frame.offload.csum_start, 38);
+        frame.retag(Some(0x0014));
+        assert_eq!(frame.bytes()[14..16], [0x00, 0x14]);
+        frame.retag(None);
+        assert_eq!(frame.bytes(), PLAIN);
+        assert_eq!(frame.offload.csum_start, 34);
+    }
+
+    #[test]
+    fn a_frame_that_was_cut_is_refused() {
+        let mut frame = Frame::default();
+        assert_eq!(frame.receive_area(12).len(), 12 + MAX_FRAME + 1);
+        assert_eq!(frame.received(MAX_FRAME + 1, Offload::NONE), Err(DropReason::Oversized));
+        assert_eq!(frame.received(MAX_FRAME, Offload::NONE), Ok(()));
+    }
+
+    #[test]
+    fn the_prefix_stands_right_before_the_frame() {
+        let mut frame = Frame::from_bytes(&PLAIN);
+        frame.retag(Some(1));
+        assert_eq!(frame.with_prefix(&[7; 12])[..14], [7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 2, 0]);
+    }
+}

@@ -1,0 +1,58 @@
+//! Ports: where frames come from and go to.
+//!
+//! Opening one (off the workers) gives an [`Opened`]: one [`Port`] per worker, each with its own descriptor and never
+//! shared, and what the switch has to know about the device. Each type of port is one file.
+
+pub mod link;
+pub mod memory;
+pub mod netdev;
+pub mod tap;
+
+use std::os::fd::RawFd;
+
+use crate::packet::{Batch, Capabilities, Counters};
+use crate::wire::ethernet::Mac;
+
+/// How a read of a port ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rx {
+    /// Nothing is left: the descriptor said so (EAGAIN). It will become readable again.
+    Drained,
+    /// The batch is full; more may be waiting.
+    More,
+    /// The device is gone for good (EBADFD on a TAP, ENODEV on a socket). The port must not be polled again.
+    Gone,
+}
+
+/// One queue of a port, owned by one worker.
+///
+/// Frames are only ever read into and sent from a [`Batch`]. Neither call blocks, and neither fails: what cannot be
+/// read or sent is counted with its reason.
+pub trait Port: Send {
+    /// Reads frames into the spare buffers of `batch` until it is full or nothing is left. A frame that cannot be
+    /// taken in is counted by [`Counters::discard`]; those in the batch are counted by the switch.
+    fn rx(&mut self, batch: &mut Batch, counters: &mut Counters) -> Rx;
+
+    /// Sends the frames of `batch` that `frames` names, in this order. Each is counted, by [`Counters::sent`] or by
+    /// [`Counters::drop`]: a port that takes no more drops the rest (tail drop) and never makes the others wait.
+    ///
+    /// The frames' offload state is one that the port's [`Capabilities`] allow.
+    fn tx(&mut self, batch: &mut Batch, frames: &[u32], counters: &mut Counters);
+
+    /// The descriptor to wait for, if the port has one.
+    fn fd(&self) -> Option<RawFd>;
+}
+
+/// A port as opening it gives it: a queue per worker and what the switch must know.
+pub struct Opened {
+    /// One queue for each worker that was asked for, or a single one when the device has only one.
+    pub queues: Vec<Box<dyn Port>>,
+    /// What it can send without our doing it; the same for all queues.
+    pub capabilities: Capabilities,
+    /// The device's MTU in bytes, without the Ethernet header.
+    pub mtu: u32,
+    /// The MAC address of the device's kernel end, where it has one.
+    pub mac: Option<Mac>,
+    /// The name of the device, where it has one.
+    pub device: Option<String>,
+}
