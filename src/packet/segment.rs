@@ -1,0 +1,1 @@
+//! Cutting superframes and finishing checksums in software.

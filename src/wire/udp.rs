@@ -1,0 +1,19 @@
+//! UDP headers (RFC 768).
+
+use super::set_be16;
+
+/// The protocol's number in an IP header.
+pub const PROTOCOL: u8 = 17;
+/// Bytes of a header.
+pub const HEADER_LEN: usize = 8;
+/// Where the checksum field is.
+pub const CHECKSUM_AT: usize = 6;
+
+/// Sets the length: bytes of header and payload.
+///
+/// # Panics
+/// When `header` is shorter than [`HEADER_LEN`].
+#[inline]
+pub fn set_len(header: &mut [u8], len: u16) {
+    set_be16(header, 4, len);
+}
