@@ -3,10 +3,7 @@
 //! Opening one (off the workers) gives an [`Opened`]: one [`Port`] per worker, each with its own descriptor and never
 //! shared, and what the switch has to know about the device. Each type of port is one file.
 
-pub mod link;
 pub mod memory;
-pub mod netdev;
-pub mod tap;
 
 use std::os::fd::RawFd;
 

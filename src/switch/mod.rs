@@ -17,7 +17,6 @@ mod stage;
 mod topology;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy};
 

@@ -144,12 +144,18 @@ impl Generations {
     /// The counter of the share that a key with this hash belongs to.
     #[inline]
     pub(super) fn of(&self, hash: u64) -> u32 {
-        self.counters[hash as usize % Generations::SHARES].load(Ordering::Acquire)
+        self.counters[Generations::share(hash)].load(Ordering::Acquire)
+    }
+
+    /// The lowest bit is left out: it tells the two buckets of a pair apart, see [`fdb_cache`](super::fdb_cache).
+    #[inline]
+    fn share(hash: u64) -> usize {
+        (hash >> 1) as usize % Generations::SHARES
     }
 
     fn bump(&self, bridge: BridgeId, station: Station) {
         let hash = share_hash(self.seed, bridge, station);
-        self.counters[hash as usize % Generations::SHARES].fetch_add(1, Ordering::Release);
+        self.counters[Generations::share(hash)].fetch_add(1, Ordering::Release);
     }
 
     /// Entries in all tables together.

@@ -2,8 +2,9 @@
 //!
 //! A bucket is one cache line of three entries beside the generation they were read at. All entries of a bucket belong
 //! to the same share of the key space (see [`Generations`]), so one comparison tells whether the whole line is still
-//! good. The cache holds what was looked up or learned and may forget anything at any time; it grows with the tables, so
-//! that a million stations still hit.
+//! good. A key that finds its bucket full goes to the neighbouring one, which the processor fetches along with it. The
+//! cache holds what was looked up or learned and may forget anything at any time; it grows with the tables, so that a
+//! million stations still hit.
 
 use std::sync::Arc;
 
@@ -12,10 +13,13 @@ use crate::packet::{BridgeId, PortId};
 
 /// Entries of a bucket.
 const WAYS: usize = 3;
-/// The smallest cache; at least the number of shares, so that a bucket never straddles two.
-const MIN_BUCKETS: usize = Generations::SHARES;
-/// The largest: 64 MiB a worker, where three million stations still find a place.
-const MAX_BUCKETS: usize = 1 << 20;
+/// The smallest cache, 128 KiB; at least a pair for each share, so that a bucket never straddles two.
+const MIN_BUCKETS: usize = 2 * Generations::SHARES;
+/// The largest: 128 MiB a worker, where four million stations still find a place.
+const MAX_BUCKETS: usize = 1 << 21;
+/// When a pair is full, one in so many new entries takes another's place: were it each, the stations of a pair that has
+/// one too many would throw each other out in turn, and all miss.
+const REPLACE_ONE_IN: u32 = 4;
 
 /// A key's low bits that the station leaves free, see [`Station`]: 12 to 15.
 const OCCUPIED: u64 = 1 << 12;
@@ -36,8 +40,13 @@ struct Slot {
 struct Bucket {
     slots: [Slot; WAYS],
     generation: u32,
-    /// The slot that the next new entry takes.
-    hand: u32,
+}
+
+impl Bucket {
+    #[inline]
+    fn find(&self, place: &Place) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.key & !LEARNED == place.key && slot.bridge == place.bridge)
+    }
 }
 
 /// A key's place in the cache, computed once per frame and used for lookup and filling.
@@ -64,13 +73,15 @@ pub struct FdbCache {
     generations: Arc<Generations>,
     seed: (u64, u64),
     buckets: Box<[Bucket]>,
+    /// Counts the new entries that found no room.
+    crowded: u32,
 }
 
 impl FdbCache {
     /// An empty cache over the tables that bump `generations`.
     pub fn new(generations: Arc<Generations>) -> FdbCache {
         let buckets = vec![Bucket::default(); MIN_BUCKETS].into_boxed_slice();
-        FdbCache { seed: generations.seed, generations, buckets }
+        FdbCache { seed: generations.seed, generations, buckets, crowded: 0 }
     }
 
     /// Where a station of a bridge has its place.
@@ -84,18 +95,23 @@ impl FdbCache {
     /// keeps the load from being removed.
     #[inline]
     pub fn touch(&self, place: &Place) -> u32 {
-        self.bucket(place).generation
+        self.buckets[self.pair(place)[0]].generation
     }
 
     /// Looks a place up.
     #[inline]
     pub fn get(&self, place: &Place) -> Option<Hit> {
-        let bucket = self.bucket(place);
-        if bucket.generation != self.generations.of(place.hash) {
-            return None;
+        let generation = self.generations.of(place.hash);
+        for index in self.pair(place) {
+            let bucket = &self.buckets[index];
+            if bucket.generation == generation
+                && let Some(at) = bucket.find(place)
+            {
+                let slot = &bucket.slots[at];
+                return Some(Hit { port: PortId(slot.port), learned: slot.key & LEARNED != 0, fresh: slot.fresh });
+            }
         }
-        let slot = bucket.slots.iter().find(|slot| slot.key & !LEARNED == place.key && slot.bridge == place.bridge)?;
-        Some(Hit { port: PortId(slot.port), learned: slot.key & LEARNED != 0, fresh: slot.fresh })
+        None
     }
 
     /// The generation to be read *before* the shared table is looked at, and given to [`FdbCache::fill`]: a change that
@@ -108,36 +124,44 @@ impl FdbCache {
     /// Remembers what the shared table said at `generation`.
     pub fn fill(&mut self, place: &Place, hit: Hit, generation: u32) {
         self.grow();
-        let index = self.index(place);
-        let bucket = &mut self.buckets[index];
-        if bucket.generation != generation {
-            *bucket = Bucket { generation, ..Bucket::default() };
+        let pair = self.pair(place);
+        for index in pair {
+            if self.buckets[index].generation != generation {
+                self.buckets[index] = Bucket { generation, ..Bucket::default() };
+            }
         }
-        let same = |slot: &Slot| slot.key & !LEARNED == place.key && slot.bridge == place.bridge;
-        let at = bucket.slots.iter().position(same).unwrap_or_else(|| {
-            bucket.hand = (bucket.hand + 1) % WAYS as u32;
-            bucket.hand as usize
-        });
+        let known = |index: usize| Some((index, self.buckets[index].find(place)?));
+        let free = |index: usize| Some((index, self.buckets[index].slots.iter().position(|slot| slot.key == 0)?));
+        let [first, second] = pair;
+        let found = known(first).or_else(|| known(second)).or_else(|| free(first)).or_else(|| free(second));
+        let (index, at) = match found {
+            Some(found) => found,
+            None => {
+                self.crowded = self.crowded.wrapping_add(1);
+                if self.crowded % REPLACE_ONE_IN != 0 {
+                    return;
+                }
+                (first, (self.crowded / REPLACE_ONE_IN) as usize % WAYS)
+            }
+        };
         let learned = if hit.learned { LEARNED } else { 0 };
-        bucket.slots[at] = Slot { key: place.key | learned, bridge: place.bridge, port: hit.port.0, fresh: hit.fresh };
+        self.buckets[index].slots[at] =
+            Slot { key: place.key | learned, bridge: place.bridge, port: hit.port.0, fresh: hit.fresh };
     }
 
-    /// Makes room when the tables have grown: two entries a bucket on average leave few overflowing. Everything cached
-    /// is forgotten, and found again in the shared tables.
+    /// Makes room when the tables have grown: at one entry a bucket, hardly a pair overflows. Everything cached is
+    /// forgotten, and found again in the shared tables.
     fn grow(&mut self) {
-        let wanted = (self.generations.entries() / 2).next_power_of_two().clamp(MIN_BUCKETS, MAX_BUCKETS);
+        let wanted = self.generations.entries().next_power_of_two().clamp(MIN_BUCKETS, MAX_BUCKETS);
         if wanted > self.buckets.len() {
             self.buckets = vec![Bucket::default(); wanted].into_boxed_slice();
         }
     }
 
+    /// A key's bucket and its neighbour.
     #[inline]
-    fn index(&self, place: &Place) -> usize {
-        place.hash as usize & (self.buckets.len() - 1)
-    }
-
-    #[inline]
-    fn bucket(&self, place: &Place) -> &Bucket {
-        &self.buckets[self.index(place)]
+    fn pair(&self, place: &Place) -> [usize; 2] {
+        let first = place.hash as usize & (self.buckets.len() - 1);
+        [first, first ^ 1]
     }
 }
