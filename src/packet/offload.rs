@@ -1,8 +1,12 @@
 //! What a sender left undone on a frame: an unfinished checksum, a superframe still to be cut. Carried beside the frame
 //! as plain data, so that TAP to TAP nothing is computed and a 64 KiB superframe passes whole.
 
-use super::DropReason;
-use crate::wire::{ipv4, ipv6, tcp, udp, virtio_net};
+use super::{DropReason, HEADROOM};
+use crate::wire::{ethernet, ipv4, ipv6, tcp, udp, virtio_net};
+
+/// The farthest from the frame's start that a checksum may begin: however far the frame grows into its headroom, this
+/// and the end of the longest L4 header stay 16-bit numbers.
+const MAX_CSUM_START: usize = u16::MAX as usize - HEADROOM - tcp::MAX_HEADER_LEN;
 
 /// The kind of a superframe. Its segments each carry `gso_size` bytes of payload, the last one what is left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,12 +20,14 @@ pub enum Gso {
     TcpV6,
     /// UDP over IPv4 or IPv6 (USO).
     Udp,
+    /// A gso_type that nobody here knows; [`Offload::check`] refuses it.
+    Unknown,
 }
 
 /// The offload state of a frame: what its virtio_net_hdr said.
 ///
 /// As a port reads it, it is a claim by a guest that nobody has checked. [`Offload::check`] is called once, by the
-/// ingress stage; past it offsets lie inside the frame and `header_len` is exact.
+/// ingress stage; past it the offsets lie inside the frame, behind its VLAN tags, and `header_len` is exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offload {
     /// The checksum at `csum_start + csum_offset` covers the frame from `csum_start` to its end and still holds the
@@ -31,8 +37,6 @@ pub struct Offload {
     pub gso: Gso,
     /// The sender uses ECN; CWR belongs on the first segment only.
     pub ecn: bool,
-    /// A gso_type nobody here knows; [`Offload::check`] refuses it.
-    unknown_gso: bool,
     /// Payload bytes of a segment.
     pub gso_size: u16,
     /// Bytes from the frame's start to the end of its L4 header; exact past [`Offload::check`], 0 when no superframe.
@@ -49,7 +53,6 @@ impl Offload {
         needs_csum: false,
         gso: Gso::None,
         ecn: false,
-        unknown_gso: false,
         gso_size: 0,
         header_len: 0,
         csum_start: 0,
@@ -70,7 +73,7 @@ impl Offload {
             virtio_net::GSO_TCPV4 => offload.gso = Gso::TcpV4,
             virtio_net::GSO_TCPV6 => offload.gso = Gso::TcpV6,
             virtio_net::GSO_UDP_L4 => offload.gso = Gso::Udp,
-            _ => offload.unknown_gso = true,
+            _ => offload.gso = Gso::Unknown,
         }
         offload.ecn = header.gso_type & virtio_net::GSO_ECN != 0;
         offload.gso_size = header.gso_size;
@@ -78,14 +81,14 @@ impl Offload {
         offload
     }
 
-    /// The virtio_net_hdr that says the same.
+    /// The virtio_net_hdr that says the same; for [`Gso::Unknown`], which no checked state has, one without GSO.
     #[inline]
     pub fn to_header(self) -> virtio_net::Header {
         if self == Offload::NONE {
             return virtio_net::Header::default();
         }
         let gso = match self.gso {
-            Gso::None => virtio_net::GSO_NONE,
+            Gso::None | Gso::Unknown => virtio_net::GSO_NONE,
             Gso::TcpV4 => virtio_net::GSO_TCPV4,
             Gso::TcpV6 => virtio_net::GSO_TCPV6,
             Gso::Udp => virtio_net::GSO_UDP_L4,
@@ -104,50 +107,36 @@ impl Offload {
     /// trusted: it may cover the whole frame.
     #[inline]
     pub fn check(&mut self, frame: &[u8]) -> Result<(), DropReason> {
-        if *self == Offload::NONE { Ok(()) } else { self.check_claim(frame) }
+        if *self != Offload::NONE {
+            self.header_len = self.exact_header_len(frame).ok_or(DropReason::BadOffload)?;
+        }
+        Ok(())
     }
 
-    fn check_claim(&mut self, frame: &[u8]) -> Result<(), DropReason> {
-        const BAD: Result<(), DropReason> = Err(DropReason::BadOffload);
-        let start = usize::from(self.csum_start);
-        if self.unknown_gso {
-            return BAD;
-        }
-        if self.needs_csum && start + usize::from(self.csum_offset) + 2 > frame.len() {
-            return BAD;
-        }
-        if self.gso == Gso::None {
-            return Ok(());
-        }
+    /// What `header_len` has to be; `None` when the claim contradicts the frame or itself.
+    fn exact_header_len(&self, frame: &[u8]) -> Option<u16> {
         // A superframe without NEEDS_CSUM would need every segment's checksum invented.
-        let field = if self.gso == Gso::Udp { udp::CHECKSUM_AT } else { tcp::CHECKSUM_AT };
-        if !self.needs_csum || self.gso_size == 0 || usize::from(self.csum_offset) != field {
-            return BAD;
+        if !self.needs_csum {
+            return (self.gso == Gso::None).then_some(0);
         }
-        let Some(l4) = frame.get(start..) else { return BAD };
-        let l4_header = match self.gso {
-            Gso::Udp => Some(udp::HEADER_LEN),
-            _ => tcp::header_len(l4),
+        let (ether_type, l3) = ethernet::payload(frame)?;
+        let (start, field) = (usize::from(self.csum_start), usize::from(self.csum_offset));
+        // Before L3 a checksum would be written over the addresses, or be left outside when a tag is taken out.
+        if !(l3..=MAX_CSUM_START).contains(&start) || start + field + 2 > frame.len() {
+            return None;
+        }
+        let v4 = ether_type == ipv4::ETHER_TYPE && start >= l3 + ipv4::MIN_HEADER_LEN;
+        let v6 = ether_type == ipv6::ETHER_TYPE && start >= l3 + ipv6::HEADER_LEN;
+        let l4 = &frame[start..];
+        let (ip_matches, checksum_at, l4_header) = match self.gso {
+            Gso::None => return Some(0),
+            Gso::TcpV4 => (v4, tcp::CHECKSUM_AT, tcp::header_len(l4)?),
+            Gso::TcpV6 => (v6, tcp::CHECKSUM_AT, tcp::header_len(l4)?),
+            Gso::Udp => (v4 || v6, udp::CHECKSUM_AT, udp::HEADER_LEN),
+            Gso::Unknown => return None,
         };
-        match l4_header.filter(|&len| len <= l4.len()) {
-            // At most 65,535 + 60: it fits, since csum_start is a u16 and a frame is below 64 KiB + headers.
-            Some(len) => self.header_len = (start + len).min(usize::from(u16::MAX)) as u16,
-            None => return BAD,
-        }
-        if self.ip_matches(frame, start) { Ok(()) } else { BAD }
-    }
-
-    /// Whether an IP header of the version that the superframe's kind needs can stand before `l4_start`.
-    fn ip_matches(&self, frame: &[u8], l4_start: usize) -> bool {
-        let Some((ether_type, l3)) = crate::wire::ethernet::payload(frame) else { return false };
-        let v4 = ether_type == ipv4::ETHER_TYPE && l4_start >= l3 + ipv4::MIN_HEADER_LEN;
-        let v6 = ether_type == ipv6::ETHER_TYPE && l4_start >= l3 + ipv6::HEADER_LEN;
-        match self.gso {
-            Gso::None => true,
-            Gso::TcpV4 => v4,
-            Gso::TcpV6 => v6,
-            Gso::Udp => v4 || v6,
-        }
+        let holds = ip_matches && field == checksum_at && l4_header <= l4.len() && self.gso_size > 0;
+        holds.then_some((start + l4_header) as u16)
     }
 
     /// Moves the offsets when `by` bytes were put in before the L3 header (negative: taken out), as a VLAN tag is.
@@ -190,6 +179,7 @@ impl Capabilities {
                 Gso::TcpV4 => self.tso4,
                 Gso::TcpV6 => self.tso6,
                 Gso::Udp => self.uso,
+                Gso::Unknown => false,
             }
     }
 }
