@@ -20,3 +20,4 @@ pub mod switch;
 pub mod table;
 pub mod time;
 pub mod wire;
+pub mod worker;
