@@ -6,12 +6,13 @@
 mod device;
 mod error;
 pub mod link;
+pub mod memory;
 pub mod netdev;
 pub mod tap;
 
-pub use error::PortError;
-
 use std::os::fd::RawFd;
+
+pub use error::PortError;
 
 use crate::packet::{Batch, Capabilities, Counters};
 use crate::wire::ethernet::Mac;

@@ -6,7 +6,7 @@
 //!
 //! A 64-bit word is its low half plus 2^32 times its high one. Each lane adds up whole words, letting them wrap, and
 //! high halves; the sum of the low halves is then the difference, exact modulo 2^64 and so for anything shorter than
-//! 32 GiB. That is three instructions per vector, none of which waits for a carry, and compilers vectorise it.
+//! 16 GiB. That is three instructions per vector, none of which waits for a carry, and compilers vectorise it.
 
 const LANES: usize = 8;
 const BLOCK: usize = LANES * 8;
@@ -74,18 +74,81 @@ impl Lanes {
     fn finish(self, tail: &[u8], initial: u32) -> u32 {
         let whole = self.whole.iter().fold(0u64, |sum, lane| sum.wrapping_add(*lane));
         let high: u64 = self.high.iter().sum();
-        let mut sum = u128::from(whole.wrapping_sub(high << 32)) + u128::from(high);
+        let mut sum = whole.wrapping_sub(high << 32) + high;
         let (words, rest) = tail.as_chunks::<8>();
-        for word in words {
-            sum += u128::from(u64::from_ne_bytes(*word));
-        }
         let mut last = [0; 8];
         last[..rest.len()].copy_from_slice(rest);
-        sum += u128::from(u64::from_ne_bytes(last));
-        let sum = (sum >> 64) as u64 as u128 + (sum as u64) as u128;
-        let sum = (sum >> 64) as u64 + sum as u64;
-        let sum = (sum >> 32) + (sum & 0xffff_ffff);
-        let sum = (sum >> 32) + (sum & 0xffff_ffff);
+        for word in words.iter().chain([&last]) {
+            let word = u64::from_ne_bytes(*word);
+            sum += (word & 0xffff_ffff) + (word >> 32);
+        }
+        let sum = (sum & 0xffff_ffff) + (sum >> 32);
+        let sum = (sum & 0xffff_ffff) + (sum >> 32);
         u32::from(u16::from_be(fold(sum as u32))) + u32::from(fold(initial))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 1071 section 1, to the letter.
+    fn by_the_book(bytes: &[u8], initial: u32) -> u16 {
+        let pairs =
+            bytes.chunks(2).map(|pair| u64::from(pair[0]) << 8 | u64::from(*pair.get(1).unwrap_or(&0)));
+        let mut sum = u64::from(initial) + pairs.sum::<u64>();
+        while sum > 0xffff {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        sum as u16
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_sums_up() {
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(fold(sum(&bytes, 0)), 0xddf2);
+        assert_eq!(finish(sum(&bytes, 0)), 0x220d);
+    }
+
+    #[test]
+    fn every_length_and_alignment_sums_up_and_copies() {
+        let random = (0..300u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<_>>();
+        for pool in [vec![0xff; 300], vec![0; 300], random] {
+            for (from, initial) in [(0, 0), (1, 1), (2, 0xffff), (3, 0x1_0000), (7, u32::MAX)] {
+                for to in from..pool.len() {
+                    let bytes = &pool[from..to];
+                    let expected = by_the_book(bytes, initial);
+                    assert_eq!(fold(sum(bytes, initial)), expected, "{from}..{to}, {initial}");
+                    let mut copy = vec![0xa5; bytes.len()];
+                    assert_eq!(
+                        fold(copy_and_sum(bytes, &mut copy, initial)),
+                        expected,
+                        "{from}..{to}, {initial}"
+                    );
+                    assert_eq!(copy, bytes);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn carries_of_long_sums_are_not_lost() {
+        let mut bytes = vec![0xff; 1 << 20];
+        assert_eq!(fold(sum(&bytes, 0)), 0xffff);
+        bytes.extend([0x12, 0x34]);
+        assert_eq!(fold(sum(&bytes, 0)), 0x1234);
+    }
+
+    #[test]
+    fn folding_adds_every_carry() {
+        for (sum, folded) in [(0, 0), (0xffff, 0xffff), (0x1_0000, 1), (0x1_ffff, 1), (u32::MAX, 0xffff)] {
+            assert_eq!(fold(sum), folded);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "as long as its source")]
+    fn a_copy_of_another_length_is_refused() {
+        copy_and_sum(&[0; 64], &mut [0; 128], 0);
     }
 }

@@ -46,3 +46,48 @@ pub fn make_segment(header: &mut [u8], index: u16, total_len: u16) {
     set_be16(header, 10, 0);
     set_be16(header, 10, checksum::finish(checksum::sum(header, 0)));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header with the option "router alert" (RFC 2113); its checksum is left out.
+    const HEADER: [u8; 24] =
+        [0x46, 0, 0, 24, 0xff, 0xfe, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x94, 0x04, 0, 0];
+
+    #[test]
+    fn the_header_ends_where_it_says_and_not_behind_the_packet() {
+        assert_eq!(header_len(&HEADER), Some(24));
+        for end in 0..HEADER.len() {
+            assert_eq!(header_len(&HEADER[..end]), None, "{end} bytes");
+        }
+        let with_first = |first| header_len(&[&[first], &[0; 63][..]].concat());
+        assert_eq!(with_first(0x45), Some(20));
+        assert_eq!(with_first(0x4f), Some(60));
+        for bad in [0x00, 0x40, 0x44, 0x55, 0x65, 0xc5] {
+            assert_eq!(with_first(bad), None, "{bad:#x}");
+        }
+    }
+
+    #[test]
+    fn fields_are_read_where_they_stand() {
+        assert_eq!((total_len(&HEADER), protocol(&HEADER)), (24, 6));
+        for (high, low, fragment) in
+            [(0x40, 0, false), (0x80, 0, false), (0x20, 0, true), (0, 1, true), (0x1f, 0, true)]
+        {
+            let mut header = HEADER;
+            header[6..8].copy_from_slice(&[high, low]);
+            assert_eq!(is_fragment(&header), fragment, "{high:#x} {low:#x}");
+        }
+    }
+
+    #[test]
+    fn a_segment_gets_its_length_and_identification_and_a_valid_checksum() {
+        let mut header = HEADER;
+        header[10..12].fill(0xa5);
+        make_segment(&mut header, 3, 0x05dc);
+        assert_eq!(header[2..6], [0x05, 0xdc, 0x00, 0x01]);
+        assert_eq!(checksum::fold(checksum::sum(&header, 0)), 0xffff);
+        assert_eq!(header[12..], HEADER[12..]);
+    }
+}

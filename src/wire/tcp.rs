@@ -12,9 +12,11 @@ pub const PSH: u8 = 0x08;
 pub const CWR: u8 = 0x80;
 
 /// Bytes of a header without options.
-const MIN_HEADER_LEN: usize = 20;
+pub const MIN_HEADER_LEN: usize = 20;
+/// Bytes of a header with as many options as fit.
+pub const MAX_HEADER_LEN: usize = 60;
 
-/// Bytes of the header that `l4` begins with, as its data offset says: 20 to 60, and maybe more than `l4` has. `None`
+/// Bytes of the header that `l4` begins with, as its data offset says: 20 to 60, maybe more than `l4` has. `None`
 /// when it says less than 20 or `l4` ends before it.
 #[inline]
 pub fn header_len(l4: &[u8]) -> Option<usize> {
@@ -25,7 +27,7 @@ pub fn header_len(l4: &[u8]) -> Option<usize> {
 /// Moves the sequence number on by `bytes`.
 ///
 /// # Panics
-/// When `header` is shorter than 20 bytes; so does [`clear_flags`].
+/// When `header` is shorter than [`MIN_HEADER_LEN`]; so does [`clear_flags`].
 #[inline]
 pub fn advance_sequence(header: &mut [u8], bytes: u32) {
     let old = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
@@ -36,4 +38,31 @@ pub fn advance_sequence(header: &mut [u8], bytes: u32) {
 #[inline]
 pub fn clear_flags(header: &mut [u8], flags: u8) {
     header[13] &= !flags;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_data_offset_is_read_and_bounded() {
+        for words in 0..16u8 {
+            let mut l4 = [0xff; 13];
+            l4[12] = words << 4 | 0xf;
+            assert_eq!(header_len(&l4), (words >= 5).then_some(usize::from(words) * 4));
+            assert_eq!(header_len(&l4[..12]), None);
+        }
+        assert_eq!(header_len(&[]), None);
+    }
+
+    #[test]
+    fn the_sequence_wraps_and_only_the_named_flags_go() {
+        let mut header = [0xff; MIN_HEADER_LEN];
+        advance_sequence(&mut header, 0x101);
+        clear_flags(&mut header, FIN | PSH);
+        let mut expected = [0xff; MIN_HEADER_LEN];
+        expected[4..8].copy_from_slice(&[0, 0, 1, 0]);
+        expected[13] = 0xf6;
+        assert_eq!(header, expected);
+    }
 }

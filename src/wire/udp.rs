@@ -1,4 +1,4 @@
-//! UDP headers (RFC 768).
+//! UDP headers (RFC 768): the field that cutting a superframe changes.
 
 use super::set_be16;
 
@@ -16,4 +16,16 @@ pub const CHECKSUM_AT: usize = 6;
 #[inline]
 pub fn set_len(header: &mut [u8], len: u16) {
     set_be16(header, 4, len);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_is_the_fifth_and_sixth_byte() {
+        let mut header = [0xa5; HEADER_LEN];
+        set_len(&mut header, 0x0102);
+        assert_eq!(header, [0xa5, 0xa5, 0xa5, 0xa5, 1, 2, 0xa5, 0xa5]);
+    }
 }
