@@ -17,6 +17,7 @@
 pub mod packet;
 pub mod port;
 pub mod switch;
+pub mod sys;
 pub mod table;
 pub mod time;
 pub mod wire;
