@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn headers_that_contradict_the_claim_are_given_up() {
-        let good = superframe(b"hello, world");
+        let v4 = superframe(b"hello, world");
         for (at, value, what) in [
             (13, 0x01, "another EtherType"),
             (17, 0x06, "ARP"),
@@ -236,11 +236,48 @@ mod tests {
             (25, 1, "a later fragment"),
             (27, 17, "UDP"),
         ] {
-            let mut bad = Frame::default();
-            bad.copy_from(&good);
-            bad.bytes_mut()[at] = value;
-            assert_eq!(cut(&bad), Err(DropReason::Unsegmentable), "{what}");
+            assert_eq!(cut(&spoilt(&v4, at, value)), Err(DropReason::Unsegmentable), "{what}");
         }
+    }
+
+    #[test]
+    fn so_are_those_of_ipv6() {
+        // IPv6 from 14, destination options from 54, UDP from 62, eight bytes of payload.
+        let mut bytes = [0; 78];
+        bytes[12..21].copy_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0, 0, 24, 17]);
+        bytes[54] = 17;
+        let offload = Offload {
+            needs_csum: true,
+            gso: Gso::Udp,
+            gso_size: 5,
+            csum_start: 62,
+            csum_offset: 6,
+            ..Offload::NONE
+        };
+        let mut v6 = Frame::default();
+        v6.fill(&bytes, offload);
+        v6.offload.check(&bytes).unwrap();
+        assert_eq!(cut(&v6), Err(DropReason::Unsegmentable), "UDP at once, the claim has it later");
+        let v6 = spoilt(&v6, 20, 60);
+        assert_eq!(cut(&v6).map(|segments| segments.len()), Ok(2));
+        for (at, value, what) in [
+            (14, 0x45, "version 4"),
+            (19, 0, "a jumbogram"),
+            (19, 23, "payload length short by one"),
+            (19, 25, "payload length long by one"),
+            (20, 44, "a fragment header"),
+            (54, 6, "TCP"),
+            (55, 1, "extension header too long"),
+        ] {
+            assert_eq!(cut(&spoilt(&v6, at, value)), Err(DropReason::Unsegmentable), "{what}");
+        }
+    }
+
+    fn spoilt(good: &Frame, at: usize, value: u8) -> Frame {
+        let mut bad = Frame::default();
+        bad.copy_from(good);
+        bad.bytes_mut()[at] = value;
+        bad
     }
 
     #[test]
