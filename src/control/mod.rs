@@ -5,4 +5,7 @@
 //! [`plan`] compares them with what runs and lists the changes, without touching anything. Only when all of that has
 //! succeeded are they applied, all or nothing. [`api`] holds the requests and answers, [`client`] the other end.
 
+pub mod api;
+pub mod client;
 pub mod config;
+pub mod server;
