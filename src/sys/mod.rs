@@ -8,6 +8,7 @@
 pub mod mmsg;
 pub mod netns;
 pub mod packet;
+pub mod peer;
 pub mod tun;
 
 use std::io;
