@@ -5,9 +5,6 @@
 pub struct PortId(pub u16);
 
 impl PortId {
-    /// The bridge itself: where frames to its own address go.
-    pub const LOCAL: PortId = PortId(u16::MAX);
-
     /// The slot.
     #[inline]
     pub const fn index(self) -> usize {

@@ -10,7 +10,7 @@
 //! **Staleness.** An entry that moves or goes away bumps the [`Generations`] counter its key hashes to, which makes the
 //! caches forget the few entries that share it. A new entry bumps nothing: nobody caches an absence.
 //!
-//! **Bound.** `limit` counts learned entries only; static and local ones always fit and never move. When the bridge is
+//! **Bound.** `limit` counts learned entries only; static ones always fit and never move. When the bridge is
 //! full, the port that holds most beyond its quota loses its oldest entry that was not heard of lately (see
 //! [`ledger`](super::ledger)); a port at its own learn limit loses one of its own. So a flood of sources costs the
 //! flooder its own entries and nobody else's.
@@ -63,8 +63,6 @@ pub enum Kind {
     Learned,
     /// Configured. Stays.
     Static,
-    /// The bridge's own address. Stays.
-    Local,
 }
 
 /// What is known of a station.
@@ -100,8 +98,8 @@ pub enum Learned {
         /// The port it left.
         from: PortId,
     },
-    /// A static or local entry holds the address; it stays as it is.
-    Pinned,
+    /// A static entry holds the address, and stays at its port.
+    Pinned(PortId),
 }
 
 /// So many moves, each within [`FLAP_WINDOW`] of the one before, are called a flap.
@@ -220,7 +218,7 @@ impl Fdb {
         // The usual case, a refresh, needs no ledger.
         if let Some(mut entry) = self.map.get_mut(&station) {
             if entry.kind != Kind::Learned {
-                return Learned::Pinned;
+                return Learned::Pinned(entry.port);
             }
             if entry.port == port {
                 entry.seen = now;
@@ -230,7 +228,7 @@ impl Fdb {
         let mut ledger = self.ledger();
         let known = self.lookup(station);
         match known {
-            Some(entry) if entry.kind != Kind::Learned => Learned::Pinned,
+            Some(entry) if entry.kind != Kind::Learned => Learned::Pinned(entry.port),
             Some(entry) if entry.port == port => Learned::Known,
             Some(entry) => self.move_to(&mut ledger, station, entry, port, allowance, now),
             None => {
@@ -304,11 +302,11 @@ impl Fdb {
         self.generations.bump(self.bridge, station);
     }
 
-    /// Pins a station to a port, whatever was known of it.
-    pub fn pin(&self, station: Station, port: PortId, kind: Kind) {
+    /// Pins a station to a port by a static entry, whatever was known of it.
+    pub fn pin(&self, station: Station, port: PortId) {
         let mut ledger = self.ledger();
         self.remove_locked(&mut ledger, station);
-        self.map.insert(station, Entry { seen: Time::ZERO, port, kind, ticket: 0, moved: 0, moves: 0 });
+        self.map.insert(station, Entry { seen: Time::ZERO, port, kind: Kind::Static, ticket: 0, moved: 0, moves: 0 });
         self.generations.entries.fetch_add(1, Ordering::Relaxed);
         self.generations.bump(self.bridge, station);
     }

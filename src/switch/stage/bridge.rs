@@ -41,11 +41,17 @@ impl Forwarding<'_> {
 
     #[inline]
     fn decide(&mut self, arrival: &Arrival, period: u32) -> Result<(), DropReason> {
+        if arrival.source == self.bridge.mac {
+            return Err(DropReason::OwnSource);
+        }
         if self.port.learning {
-            self.learn(arrival, period)?;
+            self.learn(arrival, period);
         }
         if arrival.destination.is_group() {
             return self.multicast(arrival);
+        }
+        if arrival.destination == self.bridge.mac {
+            return Err(DropReason::Local);
         }
         match self.lookup(arrival, period) {
             Some(port) => self.unicast(arrival, port),
@@ -54,24 +60,22 @@ impl Forwarding<'_> {
     }
 
     #[inline]
-    fn learn(&mut self, arrival: &Arrival, period: u32) -> Result<(), DropReason> {
+    fn learn(&mut self, arrival: &Arrival, period: u32) {
         match self.cache.get(&arrival.from) {
-            Some(hit) if hit.port == self.port_id && hit.fresh == period => Ok(()),
-            Some(Hit { learned: false, port, .. }) => self.allow_source_of(port),
+            Some(hit) if hit.port == self.port_id && hit.fresh == period => {}
+            // A static station may send from elsewhere; it is still reached where it was configured.
+            Some(Hit { learned: false, .. }) => {}
             _ => self.learn_shared(arrival, period),
         }
     }
 
     #[cold]
-    fn learn_shared(&mut self, arrival: &Arrival, period: u32) -> Result<(), DropReason> {
+    fn learn_shared(&mut self, arrival: &Arrival, period: u32) {
         let generation = self.cache.generation(&arrival.from);
         let station = Station::new(arrival.source, arrival.vid);
         let learned = self.bridge.fdb.learn(station, self.port_id, self.port.allowance, self.now);
         let hit = match learned {
-            Learned::Pinned => {
-                let pinned = self.bridge.fdb.lookup(station).map_or(self.port_id, |entry| entry.port);
-                Hit { port: pinned, learned: false, fresh: period }
-            }
+            Learned::Pinned(at) => Hit { port: at, learned: false, fresh: period },
             _ => Hit { port: self.port_id, learned: true, fresh: period },
         };
         self.cache.fill(&arrival.from, hit, generation);
@@ -81,13 +85,6 @@ impl Forwarding<'_> {
             let (bridge, mac, to) = (self.bridge_id, arrival.source, self.port_id);
             self.events.push(Event::Flap { bridge, mac, from, to });
         }
-        if hit.learned { Ok(()) } else { self.allow_source_of(hit.port) }
-    }
-
-    /// Whether a frame may carry the source address of a pinned entry: one for the bridge itself may come from nobody; a
-    /// static station may send from elsewhere, and is still reached where it was configured.
-    fn allow_source_of(&self, pinned: PortId) -> Result<(), DropReason> {
-        if pinned == PortId::LOCAL { Err(DropReason::OwnSource) } else { Ok(()) }
     }
 
     #[inline]
@@ -113,9 +110,6 @@ impl Forwarding<'_> {
     fn unicast(&mut self, arrival: &Arrival, to: PortId) -> Result<(), DropReason> {
         if to == self.port_id {
             return Err(DropReason::SamePort);
-        }
-        if to == PortId::LOCAL {
-            return Err(DropReason::Local);
         }
         let Some(port) = self.topology.port(to) else { return Err(DropReason::PortMissing) };
         if self.port.isolated && port.isolated {
