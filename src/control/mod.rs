@@ -8,4 +8,10 @@
 pub mod api;
 pub mod client;
 pub mod config;
+pub mod daemon;
+mod opening;
+pub mod plan;
 pub mod server;
+mod shape;
+mod show;
+pub mod yard;

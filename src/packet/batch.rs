@@ -86,7 +86,8 @@ impl Batch {
     /// # Panics
     /// When they are the same or not live.
     pub fn pair(&mut self, from: usize, to: usize) -> (&Frame, &mut Frame) {
-        let [from, to] = self.frames[..self.live].get_disjoint_mut([from, to]).expect("two different live frames");
+        let [from, to] =
+            self.frames[..self.live].get_disjoint_mut([from, to]).expect("two different live frames");
         (from, to)
     }
 

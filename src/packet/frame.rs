@@ -182,7 +182,13 @@ impl Frame {
 
 impl std::fmt::Debug for Frame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Frame({} bytes, {:02x?}, {:?})", self.len(), &self.bytes()[..self.len().min(18)], self.offload)
+        write!(
+            f,
+            "Frame({} bytes, {:02x?}, {:?})",
+            self.len(),
+            &self.bytes()[..self.len().min(18)],
+            self.offload
+        )
     }
 }
 
@@ -197,7 +203,10 @@ mod tests {
         let mut frame = Frame::from_bytes(&PLAIN);
         frame.offload = Offload { needs_csum: true, csum_start: 34, csum_offset: 16, ..Offload::NONE };
         frame.retag(Some(0x200a));
-        assert_eq!(frame.bytes()[..18], [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x81, 0x00, 0x20, 0x0a, 0x08, 0x00]);
+        assert_eq!(
+            frame.bytes()[..18],
+            [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x81, 0x00, 0x20, 0x0a, 0x08, 0x00]
+        );
         assert_eq!(frame.offload.csum_start, 38);
         frame.retag(Some(0x0014));
         assert_eq!(frame.bytes()[14..16], [0x00, 0x14]);

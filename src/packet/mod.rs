@@ -12,6 +12,6 @@ pub mod segment;
 pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_FRAMES};
 pub use counters::Counters;
 pub use drop::DropReason;
-pub use ids::{BridgeId, PortId, Vid};
 pub use frame::{Frame, HEADROOM, MAX_FRAME};
+pub use ids::{BridgeId, PortId, Vid};
 pub use offload::{Capabilities, Gso, Offload};

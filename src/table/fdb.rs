@@ -205,7 +205,11 @@ impl Fdb {
     /// How stale [`Entry::seen`] may get before a worker refreshes it: fine enough for the ageing time, and at most once
     /// a second.
     pub fn refresh_period(ageing: Duration) -> Duration {
-        if ageing.is_zero() { Duration::from_secs(3600) } else { (ageing / 64).max(Duration::from_secs(1)).min(ageing / 4) }
+        if ageing.is_zero() {
+            Duration::from_secs(3600)
+        } else {
+            (ageing / 64).max(Duration::from_secs(1)).min(ageing / 4)
+        }
     }
 
     /// The entry of a station.
@@ -287,7 +291,8 @@ impl Fdb {
     }
 
     fn evict(&self, ledger: &mut Ledger, port: PortId) {
-        let entry = |station| self.lookup(station).filter(|e: &Entry| e.kind == Kind::Learned && e.port == port);
+        let entry =
+            |station| self.lookup(station).filter(|e: &Entry| e.kind == Kind::Learned && e.port == port);
         if let Some(victim) = ledger.pick_victim(port, entry) {
             self.forget(ledger, victim, port);
             ledger.stats.evictions += 1;
@@ -306,7 +311,10 @@ impl Fdb {
     pub fn pin(&self, station: Station, port: PortId) {
         let mut ledger = self.ledger();
         self.remove_locked(&mut ledger, station);
-        self.map.insert(station, Entry { seen: Time::ZERO, port, kind: Kind::Static, ticket: 0, moved: 0, moves: 0 });
+        self.map.insert(
+            station,
+            Entry { seen: Time::ZERO, port, kind: Kind::Static, ticket: 0, moved: 0, moves: 0 },
+        );
         self.generations.entries.fetch_add(1, Ordering::Relaxed);
         self.generations.bump(self.bridge, station);
     }

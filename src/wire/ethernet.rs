@@ -88,7 +88,8 @@ impl FromStr for Mac {
         for octet in &mut octets {
             let part = parts.next().filter(|p| p.len() <= 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
             let value = part.and_then(|p| u8::from_str_radix(p, 16).ok());
-            *octet = value.ok_or_else(|| format!("\"{text}\" is no MAC address (expected 02:00:00:00:00:01)"))?;
+            *octet =
+                value.ok_or_else(|| format!("\"{text}\" is no MAC address (expected 02:00:00:00:00:01)"))?;
         }
         match parts.next() {
             None => Ok(Mac::new(octets)),
@@ -135,7 +136,14 @@ mod tests {
         assert_eq!(mac.octets(), [2, 10, 0, 255, 0, 1]);
         assert_eq!(mac.to_string(), "02:0a:00:ff:00:01");
         assert_eq!("2-A-0-FF-0-1".parse(), Ok(mac));
-        for bad in ["", "02:00:00:00:00", "02:00:00:00:00:01:02", "02:00:00:00:00:0g", "002:0:0:0:0:0", "+1:0:0:0:0:0"] {
+        for bad in [
+            "",
+            "02:00:00:00:00",
+            "02:00:00:00:00:01:02",
+            "02:00:00:00:00:0g",
+            "002:0:0:0:0:0",
+            "+1:0:0:0:0:0",
+        ] {
             assert!(bad.parse::<Mac>().is_err(), "{bad}");
         }
     }

@@ -178,6 +178,9 @@ impl Worker {
 
     fn breathe(&mut self) {
         self.take_commands();
+        if self.stopping {
+            return;
+        }
         if self.timers.is_some_and(|due| due <= self.now()) {
             self.run_timers();
         }
@@ -216,7 +219,8 @@ impl Worker {
 
     fn install(&mut self, id: PortId, port: Box<dyn Port>) {
         if let Some(fd) = port.fd() {
-            let watched = self.poll.registry().register(&mut SourceFd(&fd), Token(id.index()), Interest::READABLE);
+            let watched =
+                self.poll.registry().register(&mut SourceFd(&fd), Token(id.index()), Interest::READABLE);
             if let Err(error) = watched {
                 tracing::error!("port {}: cannot watch its descriptor: {error}", id.0);
             }

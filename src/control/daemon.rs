@@ -1,0 +1,53 @@
+//! `tapyard run`: a switch from its start to its end, in the foreground.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::config::Document;
+use super::server::Server;
+use super::yard::Yard;
+
+/// Runs the switch that the file at `config` describes until SIGTERM or SIGINT; SIGHUP reloads the file. Says in one
+/// line on stdout when it is ready; everything else is logged to stderr.
+///
+/// # Errors
+/// In one line each, what keeps it from starting. What it has made until then is gone again.
+pub fn run(config: &Path) -> Result<(), String> {
+    log_to_stderr();
+    // Before anything is made, so that a signal never finds the default action, which would leave things behind.
+    let mut signals =
+        Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| format!("cannot take signals: {error}"))?;
+    let document = Document::load(config).map_err(|errors| errors.to_string())?;
+    let socket = document.to_config().map_err(|errors| errors.to_string())?.switch.control;
+    let yard = Yard::start(document, Some(config.to_owned()))?;
+    let _server = Server::start(&socket, yard.handler())?;
+    // Nobody has to read it.
+    let _ = writeln!(io::stdout(), "tapyard ready: {}, control {}", yard.summary(), socket.display());
+    for signal in signals.forever() {
+        if signal != SIGHUP {
+            tracing::info!("ending");
+            break;
+        }
+        match yard.reload() {
+            Ok(applied) if applied.changes.is_empty() => tracing::info!("reloaded: nothing changed"),
+            Ok(applied) => tracing::info!("reloaded: epoch {}", applied.epoch),
+            Err(why) => why.lines().for_each(|line| tracing::error!("not reloaded: {line}")),
+        }
+    }
+    Ok(())
+}
+
+/// Logs to stderr, from the level that TAPYARD_LOG names, or else `info`.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TAPYARD_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // A second call in one process (a test) keeps the first one's.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .try_init();
+}

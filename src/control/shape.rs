@@ -1,0 +1,201 @@
+//! From the configuration and what is open to the [`Topology`] that the workers take.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::config::{self, BridgeConfig, Config, PortConfig, PortKind, VlanMode};
+use crate::packet::{BridgeId, Capabilities, PortId, Vid};
+use crate::switch::{self, Topology, VlanPolicy};
+use crate::table::fdb::{Allowance, Fdb, Generations};
+use crate::table::token_bucket::TokenBucket;
+use crate::wire::ethernet::Mac;
+
+/// A bridge that runs.
+#[derive(Clone)]
+pub(super) struct LiveBridge {
+    pub(super) id: BridgeId,
+    pub(super) mac: Mac,
+    pub(super) fdb: Arc<Fdb>,
+}
+
+impl LiveBridge {
+    pub(super) fn new(
+        id: BridgeId,
+        name: &str,
+        config: &BridgeConfig,
+        generations: &Arc<Generations>,
+    ) -> LiveBridge {
+        let fdb = Fdb::new(id, config.fdb_limit, config.ageing, Arc::clone(generations));
+        LiveBridge { id, mac: config.mac.unwrap_or_else(|| own_mac(name)), fdb: Arc::new(fdb) }
+    }
+}
+
+/// A port that runs.
+#[derive(Clone)]
+pub(super) struct LivePort {
+    pub(super) id: PortId,
+    pub(super) capabilities: Capabilities,
+    pub(super) mtu: u32,
+    pub(super) mac: Option<Mac>,
+    pub(super) device: Option<String>,
+    /// Queues that frames are read from.
+    pub(super) queues: usize,
+    /// Its device is gone.
+    pub(super) missing: bool,
+    /// Its storm control, with the limits it was made for: it outlives changes of everything else.
+    pub(super) storm: (config::Storm, switch::Storm),
+}
+
+/// Everything that runs, by name.
+#[derive(Clone, Default)]
+pub(super) struct Live {
+    pub(super) bridges: BTreeMap<String, LiveBridge>,
+    pub(super) ports: BTreeMap<String, LivePort>,
+}
+
+impl Live {
+    pub(super) fn port_name(&self, id: PortId) -> Option<&str> {
+        self.ports.iter().find(|(_, port)| port.id == id).map(|(name, _)| name.as_str())
+    }
+
+    pub(super) fn bridge_name(&self, id: BridgeId) -> Option<&str> {
+        self.bridges.iter().find(|(_, bridge)| bridge.id == id).map(|(name, _)| name.as_str())
+    }
+
+    /// The lowest slot that no port has.
+    pub(super) fn free_port(&self) -> PortId {
+        PortId(free(self.ports.values().map(|port| port.id.0)))
+    }
+
+    /// The lowest slot that no bridge has.
+    pub(super) fn free_bridge(&self) -> BridgeId {
+        BridgeId(free(self.bridges.values().map(|bridge| bridge.id.0)))
+    }
+
+    /// The topology of all this.
+    pub(super) fn topology(&self, config: &Config, epoch: u64) -> Topology {
+        let mut topology = Topology { epoch, ..Topology::default() };
+        for (name, live) in &self.bridges {
+            // Bridges and ports that run are those of the configuration.
+            let Some(bridge) = config.bridges.get(name) else { continue };
+            put(&mut topology.bridges, live.id.index(), self.bridge(config, name, bridge, live));
+        }
+        for (name, live) in &self.ports {
+            let Some(port) = config.ports.get(name) else { continue };
+            put(&mut topology.ports, live.id.index(), self.port(config, name, port, live));
+        }
+        topology
+    }
+
+    fn bridge(
+        &self,
+        config: &Config,
+        name: &str,
+        bridge: &BridgeConfig,
+        live: &LiveBridge,
+    ) -> switch::Bridge {
+        let members = members(config, name).filter_map(|(port, _)| self.ports.get(port));
+        switch::Bridge {
+            name: name.to_owned(),
+            mac: live.mac,
+            fdb: Arc::clone(&live.fdb),
+            refresh: Fdb::refresh_period(bridge.ageing),
+            members: members.filter(|port| !port.missing).map(|port| port.id).collect(),
+        }
+    }
+
+    fn port(&self, config: &Config, name: &str, port: &PortConfig, live: &LivePort) -> switch::Port {
+        let bridge = port.bridge.as_ref();
+        let limit = bridge.and_then(|b| config.bridges.get(b)).map_or(0, |b| b.fdb_limit);
+        // A trunk rightly holds the stations of a whole other switch.
+        let quota = if matches!(port.vlan, VlanMode::Trunk { .. }) { limit / 2 } else { 0 };
+        let patch = match &port.kind {
+            PortKind::Patch { peer } => self.ports.get(peer).map(|peer| peer.id),
+            _ => None,
+        };
+        switch::Port {
+            name: name.to_owned(),
+            bridge: bridge.and_then(|b| self.bridges.get(b)).map(|b| b.id),
+            vlan: policy(&port.vlan, bridge.is_some_and(|b| is_vlan_aware(config, b))),
+            isolated: port.isolated,
+            learning: port.learning,
+            allowance: Allowance { limit: port.learn_limit, quota },
+            storm: live.storm.1.clone(),
+            mtu: live.mtu,
+            capabilities: live.capabilities,
+            patch,
+        }
+    }
+}
+
+/// The ports of a bridge.
+pub(super) fn members<'a>(
+    config: &'a Config,
+    bridge: &'a str,
+) -> impl Iterator<Item = (&'a String, &'a PortConfig)> {
+    config.ports.iter().filter(move |(_, port)| port.bridge.as_deref() == Some(bridge))
+}
+
+/// Whether a bridge tells VLANs apart: as soon as one of its ports names one.
+pub(super) fn is_vlan_aware(config: &Config, bridge: &str) -> bool {
+    members(config, bridge).any(|(_, port)| port.vlan != VlanMode::None)
+}
+
+/// The VLAN under which a bridge's table knows untagged frames of a port.
+pub(super) fn untagged_vid(config: &Config, port: &PortConfig) -> Vid {
+    match port.bridge.as_deref().is_some_and(|bridge| is_vlan_aware(config, bridge)) {
+        true => port.vlan.untagged().unwrap_or(DEFAULT_VLAN),
+        false => 0,
+    }
+}
+
+/// The VLAN of a port that names none, on a bridge that tells VLANs apart (802.1Q table 9-2).
+const DEFAULT_VLAN: Vid = 1;
+
+fn policy(mode: &VlanMode, aware: bool) -> VlanPolicy {
+    match mode {
+        VlanMode::None if aware => VlanPolicy::Access(DEFAULT_VLAN),
+        VlanMode::None => VlanPolicy::Unaware,
+        VlanMode::Access(vid) => VlanPolicy::Access(*vid),
+        VlanMode::Trunk { vlans, native } => {
+            VlanPolicy::Trunk { allowed: Arc::new(vlans.iter().collect()), native: *native }
+        }
+    }
+}
+
+/// Fresh buckets for the limits of a port.
+pub(super) fn storm(limits: &config::Storm) -> switch::Storm {
+    let bucket = |rate: Option<u32>| rate.map(|rate| Arc::new(TokenBucket::new(rate)));
+    switch::Storm {
+        broadcast: bucket(limits.broadcast),
+        multicast: bucket(limits.multicast),
+        unknown: bucket(limits.unknown),
+    }
+}
+
+/// A bridge's own address where none is configured: the same after every start, another on every machine.
+pub(super) fn own_mac(bridge: &str) -> Mac {
+    let mut hasher = DefaultHasher::new();
+    std::fs::read("/etc/machine-id").unwrap_or_default().hash(&mut hasher);
+    bridge.hash(&mut hasher);
+    // The two low bits of the first byte: locally administered, no group.
+    Mac::from_bits(hasher.finish() & 0xfcff_ffff_ffff | 0x0200_0000_0000)
+}
+
+fn free(taken: impl Iterator<Item = u16>) -> u16 {
+    let taken: std::collections::BTreeSet<_> = taken.collect();
+    // There are fewer ports than numbers: each holds a descriptor.
+    (0..).find(|slot| !taken.contains(slot)).unwrap_or(u16::MAX)
+}
+
+fn put<T>(slots: &mut Vec<Option<T>>, at: usize, value: T) {
+    if slots.len() <= at {
+        slots.resize_with(at + 1, || None);
+    }
+    slots[at] = Some(value);
+}
+
+/// How long to wait for a worker between two batches, which takes microseconds, before calling it stuck.
+pub(super) const WORKER_PATIENCE: Duration = Duration::from_secs(5);
