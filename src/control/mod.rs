@@ -8,4 +8,5 @@
 pub mod api;
 pub mod client;
 pub mod config;
+pub mod plan;
 pub mod server;
