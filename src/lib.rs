@@ -14,6 +14,7 @@
 //! | [`control`] | configuration, plan, API, control socket |
 //! | [`cli`] | the `tapyard` command |
 
+pub mod cli;
 pub mod control;
 pub mod packet;
 pub mod port;

@@ -1,5 +1,6 @@
 //! What a person reads whose configuration is wrong: each case is a file and all the lines of its errors.
 
+use proptest::prelude::*;
 use tapyard::control::config::{Document, parse_value};
 
 /// The errors of a configuration, a line each.
@@ -294,4 +295,62 @@ fn a_value_from_a_command_is_named_by_its_key() {
     document.port_add("vm2", &[("type".into(), Some(parse_value("tap")))].into()).unwrap();
     let errors = document.to_config().unwrap_err().to_string();
     assert_eq!(errors, "port.vm2.bridge: missing (expected the name of a bridge)");
+}
+
+/// Whatever the text: a configuration or errors, each of one line; and what is a document prints as one.
+fn holds(text: &str) {
+    match Document::parse(text, "t.toml") {
+        Ok(document) => {
+            let printed = document.to_string();
+            match document.to_config() {
+                Ok(config) => {
+                    let again = Document::parse(&printed, "t.toml").and_then(|document| document.to_config());
+                    assert_eq!(again, Ok(config), "{text:?} printed as {printed:?}");
+                }
+                Err(errors) => assert_eq!(errors.to_string().lines().count(), errors.0.len(), "{errors}"),
+            }
+        }
+        Err(errors) => assert_eq!(errors.to_string().lines().count(), errors.0.len().max(1), "{errors}"),
+    }
+}
+
+/// Pieces that configurations are made of, and some that they are not.
+const PIECES: &[&str] = &[
+    "[switch]\n",
+    "[bridge.lan]\n",
+    "[port.a]\n",
+    "[port.\"a\\nb\"]\n",
+    "[[fdb]]\n",
+    "type = \"tap\"\n",
+    "type = \"tun\"\n",
+    "type = \"patch\"\n",
+    "peer = \"a\"\n",
+    "bridge = \"lan\"\n",
+    "vlan = 10\n",
+    "trunk = [1, \"5-9\"]\n",
+    "native = 3\n",
+    "mac = \"02:00:00:00:00:01\"\n",
+    "port = \"a\"\n",
+    "storm = { unknown = 5 }\n",
+    "storm.broadcast = 5\n",
+    "\"\\u001b\" = 1\n",
+    "address = [\"10.9.0.1/24\"]\n",
+    "ageing = \"5s\"\n",
+    "x = \"\"\"a\nb\"\"\"\n",
+    "port = 5\n",
+    "vlan = [[[{a = 1}]]]\n",
+    "= \n",
+    "é",
+];
+
+proptest! {
+    #[test]
+    fn any_text_is_a_configuration_or_errors_of_a_line_each(text in any::<String>()) {
+        holds(&text);
+    }
+
+    #[test]
+    fn so_is_any_pile_of_pieces(picks in prop::collection::vec(prop::sample::select(PIECES), 0..16)) {
+        holds(&picks.concat());
+    }
 }

@@ -3,7 +3,8 @@
 //! A change's walk: a request on the unix socket ([`server`]) edits the wanted configuration, as a reload of the file
 //! replaces it; [`config`] turns the text into checked, typed values or into errors that name file, line and key;
 //! [`plan`] compares them with what runs and lists the changes, without touching anything. Only when all of that has
-//! succeeded are they applied, all or nothing. [`api`] holds the requests and answers, [`client`] the other end.
+//! succeeded are they applied by the [`yard`], all or nothing. [`api`] holds the requests and answers, [`client`] the
+//! other end, [`daemon`] the life of the process around it.
 
 pub mod api;
 pub mod client;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::config::{self, BridgeConfig, Config, PortConfig, PortKind, VlanMode};
 use crate::packet::{BridgeId, Capabilities, PortId, Vid};
+use crate::port::{Opened, Port};
 use crate::switch::{self, Topology, VlanPolicy};
 use crate::table::fdb::{Allowance, Fdb, Generations};
 use crate::table::token_bucket::TokenBucket;
@@ -30,6 +31,11 @@ impl LiveBridge {
         let fdb = Fdb::new(id, config.fdb_limit, config.ageing, Arc::clone(generations));
         LiveBridge { id, mac: config.mac.unwrap_or_else(|| own_mac(name)), fdb: Arc::new(fdb) }
     }
+
+    pub(super) fn configure(&mut self, name: &str, config: &BridgeConfig) {
+        self.fdb.configure(config.fdb_limit, config.ageing);
+        self.mac = config.mac.unwrap_or_else(|| own_mac(name));
+    }
 }
 
 /// A port that runs.
@@ -44,8 +50,36 @@ pub(super) struct LivePort {
     pub(super) queues: usize,
     /// Its device is gone.
     pub(super) missing: bool,
-    /// Its storm control, with the limits it was made for: it outlives changes of everything else.
-    pub(super) storm: (config::Storm, switch::Storm),
+    /// The limits that `storm` was made for.
+    pub(super) limits: config::Storm,
+    /// Its storm control, whose buckets outlive changes of everything else.
+    storm: switch::Storm,
+}
+
+impl LivePort {
+    /// A port that was opened, and its queues.
+    pub(super) fn new(id: PortId, opened: Opened, limits: config::Storm) -> (LivePort, Vec<Box<dyn Port>>) {
+        let port = LivePort {
+            id,
+            capabilities: opened.capabilities,
+            mtu: opened.mtu,
+            mac: opened.mac,
+            device: opened.device,
+            queues: opened.queues.iter().filter(|queue| queue.fd().is_some()).count(),
+            missing: false,
+            limits,
+            storm: storm(&limits),
+        };
+        (port, opened.queues)
+    }
+
+    /// Takes the settings that no device has to be touched for, and that are kept here.
+    pub(super) fn configure(&mut self, config: &PortConfig) {
+        if self.limits != config.storm {
+            self.limits = config.storm;
+            self.storm = storm(&config.storm);
+        }
+    }
 }
 
 /// Everything that runs, by name.
@@ -122,7 +156,7 @@ impl Live {
             isolated: port.isolated,
             learning: port.learning,
             allowance: Allowance { limit: port.learn_limit, quota },
-            storm: live.storm.1.clone(),
+            storm: live.storm.clone(),
             mtu: live.mtu,
             capabilities: live.capabilities,
             patch,
@@ -166,7 +200,7 @@ fn policy(mode: &VlanMode, aware: bool) -> VlanPolicy {
 }
 
 /// Fresh buckets for the limits of a port.
-pub(super) fn storm(limits: &config::Storm) -> switch::Storm {
+fn storm(limits: &config::Storm) -> switch::Storm {
     let bucket = |rate: Option<u32>| rate.map(|rate| Arc::new(TokenBucket::new(rate)));
     switch::Storm {
         broadcast: bucket(limits.broadcast),
@@ -176,7 +210,7 @@ pub(super) fn storm(limits: &config::Storm) -> switch::Storm {
 }
 
 /// A bridge's own address where none is configured: the same after every start, another on every machine.
-pub(super) fn own_mac(bridge: &str) -> Mac {
+fn own_mac(bridge: &str) -> Mac {
     let mut hasher = DefaultHasher::new();
     std::fs::read("/etc/machine-id").unwrap_or_default().hash(&mut hasher);
     bridge.hash(&mut hasher);

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use serde_json::Value;
 
-use super::api::{Applied, ConfigInfo, Flushed, Request, VersionInfo};
-use super::config::{Config, Document, StaticEntry};
+use super::api::{Applied, ConfigInfo, FdbFilter, Flushed, Request, VersionInfo};
+use super::config::{Config, Document, PortConfig, StaticEntry, SwitchConfig};
 use super::plan::{self, Change as Step, Plan};
 use super::server::{Handler, Peer};
 use super::shape::{self, Live, LiveBridge, LivePort, WORKER_PATIENCE};
@@ -22,6 +22,7 @@ use crate::packet::PortId;
 use crate::port::{Opened, Port};
 use crate::switch;
 use crate::table::fdb::{Generations, Station};
+use crate::wire::ethernet::Mac;
 use crate::worker::{self, Change, Command, Event, Report};
 
 /// Most workers without being asked: beyond, a switch takes cores that its guests need.
@@ -85,6 +86,9 @@ impl Drop for Yard {
     }
 }
 
+/// A port that was opened and is not installed yet.
+type Fresh = (String, Opened);
+
 struct Door(Arc<Mutex<State>>);
 
 impl Handler for Door {
@@ -112,11 +116,7 @@ pub(super) struct State {
 }
 
 impl State {
-    fn new(
-        switch: super::config::SwitchConfig,
-        path: Option<PathBuf>,
-        happened: Sender<Event>,
-    ) -> Result<State, String> {
+    fn new(switch: SwitchConfig, path: Option<PathBuf>, happened: Sender<Event>) -> Result<State, String> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let count = switch.workers.unwrap_or(cores.min(DEFAULT_MAX_WORKERS));
         let busy_poll = switch.busy_poll.unwrap_or(DEFAULT_BUSY_POLL);
@@ -146,8 +146,8 @@ impl State {
     /// Makes `wanted` what runs, or says in one line why not and changes nothing.
     fn apply(&mut self, document: Document, wanted: Config) -> Result<Applied, String> {
         let plan = plan::diff(&self.config, &wanted).map_err(|refusal| refusal.to_string())?;
-        let fresh = self.open_all(&plan, &wanted)?;
-        let fresh = self.reopen_all(&plan, &wanted, fresh)?;
+        let fresh = self.open_new(&plan)?;
+        let fresh = self.reopen(&plan, fresh)?;
         self.enact(&plan, wanted, fresh);
         self.document = document;
         let changes: Vec<_> = plan.changes.iter().map(ToString::to_string).collect();
@@ -156,42 +156,34 @@ impl State {
     }
 
     /// Opens the ports that are new.
-    fn open_all(&self, plan: &Plan, wanted: &Config) -> Result<Vec<(String, Opened)>, String> {
-        let names = plan.changes.iter().filter_map(|step| match step {
-            Step::AddPort(name) => Some(name),
+    fn open_new(&self, plan: &Plan) -> Result<Vec<Fresh>, String> {
+        let new = plan.changes.iter().filter_map(|step| match step {
+            Step::PortAdd { name, to } => Some((name, to)),
             _ => None,
         });
-        names.map(|name| Ok((name.clone(), self.open(name, wanted)?))).collect()
+        new.map(|(name, to)| self.open(name, to)).collect()
     }
 
     /// Closes and opens the ports whose device must be another; if one fails, all are as before.
-    fn reopen_all(
-        &mut self,
-        plan: &Plan,
-        wanted: &Config,
-        mut fresh: Vec<(String, Opened)>,
-    ) -> Result<Vec<(String, Opened)>, String> {
-        let names: Vec<_> = plan
-            .changes
-            .iter()
-            .filter_map(|step| match step {
-                Step::ReopenPort(name) => Some(name.clone()),
-                _ => None,
-            })
-            .collect();
-        let ids = names.iter().filter_map(|name| Some(self.live.ports.get(name)?.id)).collect::<Vec<_>>();
-        if ids.is_empty() {
+    fn reopen(&mut self, plan: &Plan, mut fresh: Vec<Fresh>) -> Result<Vec<Fresh>, String> {
+        let ports = plan.changes.iter().filter_map(|step| match step {
+            Step::PortReopen { name, from, to } => Some((name, from, to)),
+            _ => None,
+        });
+        let ports: Vec<_> = ports.collect();
+        if ports.is_empty() {
             return Ok(fresh);
         }
-        // A device can be held once only, so the old one has to go first.
+        // A device can be held once only, and two ports may swap theirs: so all of the old ones go first.
+        let ids = ports.iter().filter_map(|(name, ..)| Some(self.live.ports.get(*name)?.id)).collect();
         let topology = self.next_topology();
         drop(self.exchange(topology, ids, Vec::new()));
-        for name in &names {
-            match self.open(name, wanted) {
-                Ok(opened) => fresh.push((name.clone(), opened)),
+        for (name, _, to) in &ports {
+            match self.open(name, to) {
+                Ok(opened) => fresh.push(opened),
                 Err(why) => {
                     drop(fresh);
-                    self.restore(&names);
+                    ports.iter().for_each(|(name, from, _)| self.restore(name, from));
                     return Err(why);
                 }
             }
@@ -199,78 +191,55 @@ impl State {
         Ok(fresh)
     }
 
-    /// Opens ports again as they were; one that cannot be is missing from now on, and looked for.
-    fn restore(&mut self, names: &[String]) {
-        let config = self.config.clone();
-        for name in names {
-            match self.open(name, &config) {
-                Ok(opened) => self.reattach(name, opened),
-                Err(why) => {
-                    tracing::error!("{why}");
-                    self.mark_missing(name);
-                }
+    /// Opens a port again as it was; one that cannot be is missing from now on, and looked for.
+    fn restore(&mut self, name: &str, config: &PortConfig) {
+        match self.open(name, config) {
+            Ok((_, opened)) => self.reattach(name, opened),
+            Err(why) => {
+                tracing::error!("{why}");
+                self.mark_missing(name);
             }
         }
     }
 
-    fn open(&self, name: &str, config: &Config) -> Result<Opened, String> {
-        let Some(port) = config.ports.get(name) else {
-            return Err(format!("port {name}: is not configured"));
-        };
-        opening::open(&port.kind, self.workers.len()).map_err(|error| format!("port {name}: {error}"))
+    fn open(&self, name: &str, config: &PortConfig) -> Result<Fresh, String> {
+        let opened = opening::open(&config.kind, self.workers.len());
+        opened.map(|opened| (name.to_owned(), opened)).map_err(|error| format!("port {name}: {error}"))
     }
 
     /// Makes the plan real: nothing can fail any more.
-    fn enact(&mut self, plan: &Plan, wanted: Config, fresh: Vec<(String, Opened)>) {
+    fn enact(&mut self, plan: &Plan, wanted: Config, fresh: Vec<Fresh>) {
         let mut gone = Vec::new();
-        // Ports whose entries are no longer true: they changed their bridge or VLANs, or their bridge's kind.
-        let mut estranged: Vec<_> = self
-            .live
-            .ports
-            .iter()
-            .filter_map(|(name, live)| {
-                let bridge = self.config.ports.get(name)?.bridge.as_ref()?;
-                let flipped =
-                    shape::is_vlan_aware(&self.config, bridge) != shape::is_vlan_aware(&wanted, bridge);
-                flipped.then_some(live.id)
-            })
-            .collect();
+        let mut estranged = self.ports_of_turned_bridges(&wanted);
         for step in &plan.changes {
             match step {
-                Step::AddBridge(name) => {
-                    let id = self.live.free_bridge();
-                    let bridge = LiveBridge::new(id, name, &wanted.bridges[name], &self.generations);
+                Step::BridgeAdd { name, to } => {
+                    let bridge = LiveBridge::new(self.live.free_bridge(), name, to, &self.generations);
                     self.live.bridges.insert(name.clone(), bridge);
                 }
-                Step::ChangeBridge(name) => {
+                Step::BridgeChange { name, to, .. } => {
                     if let Some(live) = self.live.bridges.get_mut(name) {
-                        let config = &wanted.bridges[name];
-                        live.fdb.configure(config.fdb_limit, config.ageing);
-                        live.mac = config.mac.unwrap_or_else(|| shape::own_mac(name));
+                        live.configure(name, to);
                     }
                 }
-                Step::ChangePort(name) => {
+                Step::PortChange { name, from, to } => {
                     if let Some(live) = self.live.ports.get_mut(name) {
-                        let storm = wanted.ports[name].storm;
-                        if live.storm.0 != storm {
-                            live.storm = (storm, shape::storm(&storm));
-                        }
-                        let (old, new) = (&self.config.ports[name], &wanted.ports[name]);
-                        if old.bridge != new.bridge || old.vlan != new.vlan {
-                            estranged.push(live.id);
-                        }
+                        live.configure(to);
+                        estranged
+                            .extend((from.bridge != to.bridge || from.vlan != to.vlan).then_some(live.id));
                     }
                 }
-                Step::RemovePort(name) => gone.extend(self.live.ports.get(name).map(|port| port.id)),
-                Step::AddPort(_) | Step::ReopenPort(_) | Step::RemoveBridge(_) => {}
-                Step::AddStatic(_) | Step::RemoveStatic(_) => {}
+                Step::PortRemove { name } => gone.extend(self.live.ports.get(name).map(|port| port.id)),
+                Step::PortReopen { .. } | Step::PortAdd { .. } => {} // they are in `fresh`
+                Step::StaticRemove(_) | Step::StaticAdd(_) => {}     // pinned below, when the ports are there
+                Step::BridgeRemove { .. } => {} // goes below, when nobody uses it any more
             }
         }
         let mut install = Vec::new();
         for (name, opened) in fresh {
             let id = self.live.ports.get(&name).map_or_else(|| self.live.free_port(), |port| port.id);
-            let storm = wanted.ports[&name].storm;
-            let (port, queues) = admit(id, opened, (storm, shape::storm(&storm)));
+            let (port, queues) =
+                LivePort::new(id, opened, wanted.ports.get(&name).map(|p| p.storm).unwrap_or_default());
             self.live.ports.insert(name, port);
             install.push((id, queues));
         }
@@ -287,10 +256,20 @@ impl State {
         drop(closed);
     }
 
+    /// The ports of bridges that begin or cease to tell VLANs apart: what is known of their stations is no longer true.
+    fn ports_of_turned_bridges(&self, wanted: &Config) -> Vec<PortId> {
+        let turned =
+            |bridge: &str| shape::is_vlan_aware(&self.config, bridge) != shape::is_vlan_aware(wanted, bridge);
+        let ports = self.live.ports.iter().filter(|(name, _)| {
+            self.config.ports.get(*name).and_then(|port| port.bridge.as_deref()).is_some_and(turned)
+        });
+        ports.map(|(_, live)| live.id).collect()
+    }
+
     /// Brings the static entries up to date. Those of ports that were purged are pinned again.
     fn pin_statics(&self, plan: &Plan) {
         for step in &plan.changes {
-            if let Step::RemoveStatic(entry) = step
+            if let Step::StaticRemove(entry) = step
                 && let Some(bridge) = self.live.bridges.get(&entry.bridge)
             {
                 bridge.fdb.remove(self.station(entry));
@@ -402,16 +381,10 @@ impl State {
     }
 
     /// Removes what is known of an address: static entries from the configuration, learned ones from the tables.
-    fn fdb_del(
-        &mut self,
-        bridge: Option<&str>,
-        mac: crate::wire::ethernet::Mac,
-        vlan: Option<u16>,
-    ) -> Result<Applied, String> {
+    fn fdb_del(&mut self, bridge: Option<&str>, mac: Mac, vlan: Option<u16>) -> Result<Applied, String> {
         let mut document = self.document.clone();
         let statics = document.fdb_del(bridge, mac, vlan)?;
-        let filter =
-            super::api::FdbFilter { bridge: bridge.map(Into::into), port: None, vlan, mac: Some(mac) };
+        let filter = FdbFilter { bridge: bridge.map(Into::into), port: None, vlan, mac: Some(mac) };
         let learned = show::flush(self, &filter)?;
         if statics == 0 && learned == 0 {
             return Err(format!("no entry of {mac} (fdb show lists them)"));
@@ -441,8 +414,8 @@ impl State {
     /// Puts a port to work whose device is back.
     fn reattach(&mut self, name: &str, opened: Opened) {
         let Some(old) = self.live.ports.get(name) else { return };
-        let (id, storm) = (old.id, old.storm.clone());
-        let (port, queues) = admit(id, opened, storm);
+        let (id, storm) = (old.id, old.limits);
+        let (port, queues) = LivePort::new(id, opened, storm);
         self.live.ports.insert(name.to_owned(), port);
         let topology = self.next_topology();
         drop(self.exchange(topology, vec![id], vec![(id, queues)]));
@@ -453,12 +426,12 @@ impl State {
         let missing: Vec<_> =
             self.live.ports.iter().filter(|(_, port)| port.missing).map(|(name, _)| name.clone()).collect();
         for name in missing {
-            let Some(kind) = self.config.ports.get(&name).map(|port| port.kind.clone()) else { continue };
-            if !opening::exists(&kind) {
+            let Some(config) = self.config.ports.get(&name) else { continue };
+            if !opening::exists(&config.kind) {
                 continue;
             }
-            match self.open(&name, &self.config) {
-                Ok(opened) => {
+            match self.open(&name, config) {
+                Ok((_, opened)) => {
                     self.reattach(&name, opened);
                     tracing::info!("port {name}: its device is back");
                 }
@@ -486,25 +459,6 @@ impl State {
             }
         }
     }
-}
-
-/// A port as it runs, and its queues.
-fn admit(
-    id: PortId,
-    opened: Opened,
-    storm: (super::config::Storm, switch::Storm),
-) -> (LivePort, Vec<Box<dyn Port>>) {
-    let port = LivePort {
-        id,
-        capabilities: opened.capabilities,
-        mtu: opened.mtu,
-        mac: opened.mac,
-        device: opened.device,
-        queues: opened.queues.iter().filter(|queue| queue.fd().is_some()).count(),
-        missing: false,
-        storm,
-    };
-    (port, opened.queues)
 }
 
 fn json(value: impl serde::Serialize) -> Result<Value, String> {

@@ -50,7 +50,7 @@ impl Document {
             Ok(text) => Document::parse(&text, &file),
             Err(error) => {
                 let message = format!("{file}: cannot be read: {error}");
-                Err(Errors(vec![ConfigError { place: None, key: String::new(), message }]))
+                Err(Errors(vec![ConfigError::new(None, "", &message)]))
             }
         }
     }
@@ -60,10 +60,9 @@ impl Document {
         let lines = Lines::new(text);
         let (root, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            let error = |e: &toml::de::Error| ConfigError {
-                place: Some((file.to_owned(), lines.at(e.span().map_or(text.len(), |span| span.start)))),
-                key: String::new(),
-                message: e.message().replace('\n', "; "),
+            let error = |e: &toml::de::Error| {
+                let line = lines.at(e.span().map_or(text.len(), |span| span.start));
+                ConfigError::new(Some((file.to_owned(), line)), "", e.message())
             };
             let mut errors: Vec<ConfigError> = errors.iter().map(error).collect();
             // What follows on the same line is the parser finding its way back.

@@ -18,6 +18,14 @@ pub struct ConfigError {
     pub message: String,
 }
 
+impl ConfigError {
+    /// An error that is one line, whatever control characters names and values have in them.
+    pub(super) fn new(place: Option<(String, u32)>, key: &str, message: &str) -> ConfigError {
+        let clean = |text: &str| text.replace(char::is_control, " ");
+        ConfigError { place, key: clean(key), message: clean(message) }
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((file, line)) = &self.place {
@@ -118,7 +126,7 @@ impl Findings {
         }
         let error = |(path, message): (Path, String)| {
             let place = document.line(&path).map(|line| (document.file().to_owned(), line));
-            ConfigError { place, key: path.to_string(), message }
+            ConfigError::new(place, &path.to_string(), &message)
         };
         let mut errors: Vec<ConfigError> = self.0.into_iter().map(error).collect();
         errors.sort_by_key(|e| e.place.as_ref().map(|(_, line)| *line));

@@ -24,7 +24,7 @@ type Read<T> = Result<T, Fault>;
 
 /// `VALUE is no NOUN (expected EXPECTED)`.
 pub(super) fn no(item: &Item, noun: &str, expected: &str) -> String {
-    let mut found = item.to_string().replace('\n', " ");
+    let mut found = item.to_string();
     if found.chars().count() > 40 {
         found = found.chars().take(40).chain("…".chars()).collect();
     }

@@ -1,0 +1,140 @@
+//! `tapyard fdb`.
+
+use clap::{Args, Subcommand};
+
+use super::table::{Table, or_dash};
+use super::{Format, Outcome, Switch, print};
+use crate::control::api::{FdbFilter, FdbInfo, Flushed, Request};
+use crate::wire::ethernet::Mac;
+
+/// Show and change the forwarding database: which address is behind which port
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Fdb {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    show: Show,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show the entries that fit all options (the default)
+    Show(Show),
+    /// Add a static entry
+    #[command(after_help = "Example:\n  tapyard fdb add 02:00:00:00:00:01 vm1 --vlan 10")]
+    Add {
+        /// The address
+        mac: Mac,
+        /// The port it is behind
+        port: String,
+        /// Its VLAN [default: the port's access or native VLAN]
+        #[arg(long, value_name = "VLAN", value_parser = clap::value_parser!(u16).range(1..=4094))]
+        vlan: Option<u16>,
+        /// Its bridge [default: the port's]
+        #[arg(long)]
+        bridge: Option<String>,
+    },
+    /// Remove the entries of an address, static or learned
+    Del {
+        /// The address
+        mac: Mac,
+        /// In this VLAN only
+        #[arg(long, value_name = "VLAN", value_parser = clap::value_parser!(u16).range(1..=4094))]
+        vlan: Option<u16>,
+        /// On this bridge only
+        #[arg(long)]
+        bridge: Option<String>,
+    },
+    /// Forget the learned entries that fit all options
+    #[command(after_help = "Example:\n  tapyard fdb flush --port vm1")]
+    Flush(Filter),
+}
+
+#[derive(Debug, Args)]
+struct Show {
+    #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// Which entries.
+#[derive(Debug, Args)]
+struct Filter {
+    /// Those on this bridge
+    #[arg(long)]
+    bridge: Option<String>,
+    /// Those behind this port
+    #[arg(long)]
+    port: Option<String>,
+    /// Those in this VLAN
+    #[arg(long, value_name = "VLAN", value_parser = clap::value_parser!(u16).range(1..=4094))]
+    vlan: Option<u16>,
+    /// Those of this address
+    #[arg(long)]
+    mac: Option<Mac>,
+}
+
+impl From<Filter> for FdbFilter {
+    fn from(filter: Filter) -> FdbFilter {
+        FdbFilter { bridge: filter.bridge, port: filter.port, vlan: filter.vlan, mac: filter.mac }
+    }
+}
+
+impl Fdb {
+    pub(super) fn execute(self, switch: &Switch) -> Outcome {
+        match self.verb.unwrap_or(Verb::Show(self.show)) {
+            Verb::Show(show) => switch.show(&Request::FdbShow(show.filter.into()), show.format, table),
+            Verb::Add { mac, port, vlan, bridge } => {
+                switch.change(&Request::FdbAdd { bridge, mac, port, vlan })
+            }
+            Verb::Del { mac, vlan, bridge } => switch.change(&Request::FdbDel { bridge, mac, vlan }),
+            Verb::Flush(filter) => {
+                let flushed: Flushed = switch.connect()?.call(&Request::FdbFlush(filter.into()))?;
+                print(&format!("{} entries forgotten\n", flushed.entries))
+            }
+        }
+    }
+}
+
+fn table(entries: Vec<FdbInfo>) -> String {
+    let mut table = Table::new(&["BRIDGE", ">VLAN", "MAC", "PORT", "KIND", ">AGE"]);
+    for entry in entries {
+        table.row([
+            entry.bridge,
+            or_dash(entry.vlan),
+            entry.mac.to_string(),
+            or_dash(entry.port),
+            entry.kind,
+            or_dash(entry.age_secs.map(|secs| format!("{secs}s"))),
+        ]);
+    }
+    table.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_shown_a_row_each() {
+        let mac = Mac::new([2, 0, 0, 0, 0, 1]);
+        let entry = |vlan, port: Option<&str>, kind: &str, age_secs| FdbInfo {
+            bridge: "lan".into(),
+            vlan,
+            mac,
+            port: port.map(Into::into),
+            kind: kind.into(),
+            age_secs,
+        };
+        let text =
+            table(vec![entry(Some(10), Some("vm1"), "learned", Some(7)), entry(None, None, "local", None)]);
+        assert_eq!(
+            text,
+            "BRIDGE  VLAN  MAC                PORT  KIND     AGE\n\
+             lan       10  02:00:00:00:00:01  vm1   learned   7s\n\
+             lan        -  02:00:00:00:00:01  -     local      -\n"
+        );
+    }
+}

@@ -1,0 +1,234 @@
+//! The `tapyard` command: noun, then verb, `show` being the default verb. One file per noun.
+//!
+//! A command asks the switch over its control socket and prints what it says, as a table or, with `-j`, as the JSON it
+//! came in. It ends with 0 when that was done, 1 when it was refused or failed (why, on stderr), 2 on wrong usage. That
+//! nobody reads the output to its end is no failure.
+
+mod bridge;
+mod check;
+mod completions;
+mod config;
+mod drops;
+mod fdb;
+mod man;
+mod port;
+mod reload;
+mod run;
+mod stats;
+mod table;
+
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use serde::de::DeserializeOwned;
+
+use crate::control::api::{Applied, Request};
+use crate::control::client::{Client, socket_path};
+
+/// A userspace switch on TAP/TUN: frames between guests, namespaces and interfaces through learning, VLAN-aware
+/// bridges.
+#[derive(Debug, Parser)]
+#[command(name = "tapyard", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "\
+Examples:
+  tapyard run --config tapyard.toml        start the switch, in the foreground
+  tapyard port                             show the ports of the one that runs
+  tapyard port add vm3 --type tap --bridge lan vlan=10
+  tapyard fdb --bridge lan -j              show the FDB of a bridge, as JSON
+
+Exit codes: 0 done, 1 refused or failed (why, on stderr), 2 wrong usage.")]
+struct Cli {
+    /// The control socket of the switch [default: $TAPYARD_CONTROL, else /run/tapyard/control.sock]
+    #[arg(long, global = true, value_name = "PATH")]
+    control: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Reload(reload::Reload),
+    Port(port::Port),
+    Fdb(fdb::Fdb),
+    Bridge(bridge::Bridge),
+    Stats(stats::Stats),
+    Drops(drops::Drops),
+    Config(config::Config),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    execute(std::env::args_os())
+}
+
+fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no failure; a reader who left is none either.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let switch = Switch { control: cli.control };
+    let outcome = match cli.command {
+        Command::Run(run) => run.execute(),
+        Command::Check(check) => check.execute(),
+        Command::Reload(reload) => reload.execute(&switch),
+        Command::Port(port) => port.execute(&switch),
+        Command::Fdb(fdb) => fdb.execute(&switch),
+        Command::Bridge(bridge) => bridge.execute(&switch),
+        Command::Stats(stats) => stats.execute(&switch),
+        Command::Drops(drops) => drops.execute(&switch),
+        Command::Config(config) => config.execute(&switch),
+        Command::Completions(completions) => completions.execute(),
+        Command::Man(man) => man.execute(),
+    };
+    match outcome {
+        Ok(()) | Err(Failure::Unread) => ExitCode::SUCCESS,
+        Err(Failure::Said(why)) => {
+            let lines: String = why.lines().map(|line| format!("tapyard: {line}\n")).collect();
+            let _ = io::stderr().write_all(lines.as_bytes());
+            ExitCode::FAILURE
+        }
+        Err(Failure::Listed(errors)) => {
+            let _ = io::stderr().write_all(format!("{errors}\n").as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How a command ended.
+type Outcome = Result<(), Failure>;
+
+/// Why a command did not do what it was told.
+#[derive(Debug, PartialEq)]
+enum Failure {
+    /// One line why, or a line for each thing that is wrong.
+    Said(String),
+    /// Lines that begin with the file and line that they are about, so that an editor can jump there.
+    Listed(String),
+    /// Nobody reads the output any more.
+    Unread,
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Failure {
+        Failure::Said(why)
+    }
+}
+
+/// How a reading command prints.
+#[derive(Clone, Copy, Debug, Default, Args)]
+struct Format {
+    /// Print the answer as JSON
+    #[arg(short, long)]
+    json: bool,
+}
+
+/// The verb of the nouns that can only be shown.
+#[derive(Debug, Subcommand)]
+enum ShowOnly {
+    /// Show (the default)
+    Show(Format),
+}
+
+impl ShowOnly {
+    /// The format asked for, before the verb or behind it.
+    fn format(verb: Option<ShowOnly>, before: Format) -> Format {
+        verb.map_or(before, |ShowOnly::Show(format)| format)
+    }
+}
+
+/// The switch that runs, as commands see it.
+struct Switch {
+    control: Option<PathBuf>,
+}
+
+impl Switch {
+    fn connect(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&socket_path(self.control.as_deref()))?)
+    }
+
+    /// Asks, and prints the answer: as JSON, or as `render` writes it.
+    fn show<T: DeserializeOwned>(
+        &self,
+        request: &Request,
+        format: Format,
+        render: impl FnOnce(T) -> String,
+    ) -> Outcome {
+        let mut client = self.connect()?;
+        if format.json {
+            return print_json(&client.call_raw(request)?);
+        }
+        print(&render(client.call(request)?))
+    }
+
+    /// Asks for a change, and prints what has changed.
+    fn change(&self, request: &Request) -> Outcome {
+        let applied: Applied = self.connect()?.call(request)?;
+        let mut lines: String = applied.changes.iter().map(|change| format!("{change}\n")).collect();
+        if lines.is_empty() {
+            lines = "nothing changed\n".into();
+        }
+        print(&lines)
+    }
+}
+
+/// Writes to stdout.
+fn print(text: &str) -> Outcome {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::Unread),
+        Err(error) => Err(Failure::Said(format!("cannot write the output: {error}"))),
+    }
+}
+
+fn print_json(value: &serde_json::Value) -> Outcome {
+    print(&format!("{value:#}\n"))
+}
+
+/// The command line as clap describes it, for completions and the manual.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn show_is_the_default_verb_and_takes_its_options_before_or_behind() {
+        for line in [
+            "port",
+            "port -j",
+            "port show -j vm1",
+            "fdb --bridge lan",
+            "fdb show --vlan 10 -j",
+            "bridge show",
+        ] {
+            let words = ["tapyard"].into_iter().chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+        for line in
+            ["port shwo", "port -j show", "fdb add", "fdb --vlan 4095", "port set vm1 vlan", "port set vm1"]
+        {
+            let words = ["tapyard"].into_iter().chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! `tapyard port`.
+
+use clap::{Args, Subcommand};
+
+use super::table::{Table, or_dash, si};
+use super::{Format, Outcome, Switch};
+use crate::control::api::{PortInfo, Request};
+use crate::control::config::{Edits, parse_value};
+
+/// Show, add, change and remove ports
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Port {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Show the ports, or all there is to know of one (the default)
+    Show {
+        /// The port
+        name: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Add a port
+    #[command(after_help = "\
+KEY is a key of the port's table in the configuration. VALUE is TOML, or plain text.
+
+Examples:
+  tapyard port add vm3 --type tap --bridge lan vlan=10
+  tapyard port add up --type netdev --bridge lan device=eth1 trunk=10,20-29 native=1
+  tapyard port add t0 --type tun address=10.9.0.1/24 netns=blue")]
+    Add {
+        /// Its name
+        name: String,
+        /// Its type: tap, tun, netdev or patch
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: String,
+        /// Its bridge
+        #[arg(long)]
+        bridge: Option<String>,
+        /// Its other keys
+        #[arg(value_name = "KEY=VALUE", value_parser = key_value)]
+        keys: Vec<(String, Option<toml::Value>)>,
+    },
+    /// Change keys of a port
+    #[command(after_help = "\
+KEY is a key of the port's table in the configuration. VALUE is TOML, or plain text; none removes the key.
+
+Examples:
+  tapyard port set vm1 vlan=20                          no frame is lost
+  tapyard port set vm1 vlan= trunk=10,20 native=10
+  tapyard port set vm1 storm.broadcast=1000")]
+    Set {
+        /// The port
+        name: String,
+        /// The keys to change
+        #[arg(value_name = "KEY=VALUE", value_parser = key_value, required = true)]
+        keys: Vec<(String, Option<toml::Value>)>,
+    },
+    /// Remove a port, and the static FDB entries behind it
+    Del {
+        /// The port
+        name: String,
+    },
+}
+
+impl Port {
+    pub(super) fn execute(self, switch: &Switch) -> Outcome {
+        match self.verb {
+            None => switch.show(&Request::PortShow { name: None }, self.format, table),
+            Some(Verb::Show { name: None, format }) => {
+                switch.show(&Request::PortShow { name: None }, format, table)
+            }
+            Some(Verb::Show { name, format }) => switch.show(&Request::PortShow { name }, format, details),
+            Some(Verb::Add { name, kind, bridge, keys }) => {
+                let mut all: Edits = keys.into_iter().collect();
+                all.insert("type".into(), Some(kind.into()));
+                if let Some(bridge) = bridge {
+                    all.insert("bridge".into(), Some(bridge.into()));
+                }
+                switch.change(&Request::PortAdd { name, keys: all })
+            }
+            Some(Verb::Set { name, keys }) => {
+                switch.change(&Request::PortSet { name, keys: keys.into_iter().collect() })
+            }
+            Some(Verb::Del { name }) => switch.change(&Request::PortDel { name }),
+        }
+    }
+}
+
+/// Reads `KEY=VALUE`, or `KEY=`, which removes the key.
+fn key_value(text: &str) -> Result<(String, Option<toml::Value>), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => {
+            Ok((key.to_owned(), (!value.is_empty()).then(|| parse_value(value))))
+        }
+        _ => Err("expected KEY=VALUE, or KEY= to remove it".into()),
+    }
+}
+
+fn table(ports: Vec<PortInfo>) -> String {
+    let mut table = Table::new(&[
+        "PORT", "TYPE", "BRIDGE", "DEVICE", "STATE", "VLAN", ">MTU", ">RX", ">TX", ">DROPS", ">FDB",
+    ]);
+    for port in ports {
+        table.row([
+            port.name.clone(),
+            port.kind.clone(),
+            or_dash(port.bridge.clone()),
+            device(&port),
+            port.state,
+            port.vlan,
+            port.mtu.to_string(),
+            si(port.rx_frames),
+            si(port.tx_frames),
+            si(port.drops),
+            port.fdb_entries.to_string(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// The device, with the namespace it is in as iproute2 would say it.
+fn device(port: &PortInfo) -> String {
+    match (&port.device, &port.netns) {
+        (Some(device), Some(netns)) => format!("{device}@{netns}"),
+        (device, _) => or_dash(device.clone()),
+    }
+}
+
+/// All there is to know of each port, a line for each fact.
+fn details(ports: Vec<PortInfo>) -> String {
+    let text = ports.iter().map(|port| {
+        let count = |frames: u64, bytes: u64| format!("{frames} frames, {}B", si(bytes));
+        let offloads = if port.offloads.is_empty() { "-".into() } else { port.offloads.join(" ") };
+        let isolated = if port.isolated { "yes" } else { "no" };
+        let facts = [
+            ("port", port.name.clone()),
+            ("type", port.kind.clone()),
+            ("bridge", or_dash(port.bridge.clone())),
+            ("device", device(port)),
+            ("state", port.state.clone()),
+            ("mtu", port.mtu.to_string()),
+            ("mac", or_dash(port.mac)),
+            ("vlan", port.vlan.clone()),
+            ("isolated", isolated.into()),
+            ("queues", port.queues.to_string()),
+            ("offloads", offloads),
+            ("in", count(port.rx_frames, port.rx_bytes)),
+            ("out", count(port.tx_frames, port.tx_bytes)),
+            ("dropped", format!("{} frames", port.drops)),
+            ("fdb", format!("{} entries", port.fdb_entries)),
+        ];
+        facts.iter().map(|(name, value)| format!("{name:<9} {value}\n")).collect::<String>()
+    });
+    text.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port() -> PortInfo {
+        PortInfo {
+            name: "vm1".into(),
+            kind: "tap".into(),
+            bridge: Some("lan".into()),
+            device: Some("tap0".into()),
+            netns: Some("blue".into()),
+            state: "up".into(),
+            mtu: 1500,
+            mac: None,
+            vlan: "trunk 10,20 native 1".into(),
+            isolated: false,
+            queues: 2,
+            offloads: vec!["checksum".into(), "tso4".into()],
+            rx_frames: 12_345,
+            rx_bytes: 1_234_567,
+            tx_frames: u64::MAX,
+            tx_bytes: 0,
+            drops: 3,
+            fdb_entries: 1,
+        }
+    }
+
+    #[test]
+    fn ports_are_shown_a_row_each_within_100_columns() {
+        let long = PortInfo { name: "n".repeat(32), bridge: Some("b".repeat(32)), ..port() };
+        let text = table(vec![port(), PortInfo { device: None, netns: None, bridge: None, ..port() }, long]);
+        let rows: Vec<&str> = text.lines().collect();
+        assert!(rows.iter().all(|row| row.chars().count() <= 100), "{text}");
+        assert!(rows[1].contains("tap0@blue") && rows[1].contains("12.3k"), "{text}");
+        assert_eq!(rows[2].split_whitespace().collect::<Vec<_>>()[..4], ["vm1", "tap", "-", "-"]);
+    }
+
+    #[test]
+    fn one_port_is_shown_a_line_a_fact() {
+        let text = details(vec![port()]);
+        for line in [
+            "mac       -\n",
+            "in        12345 frames, 1.23MB\n",
+            "offloads  checksum tso4\n",
+            "isolated  no\n",
+        ] {
+            assert!(text.contains(line), "{line}{text}");
+        }
+    }
+
+    #[test]
+    fn keys_and_values() {
+        assert_eq!(key_value("vlan=10"), Ok(("vlan".into(), Some(10.into()))));
+        assert_eq!(key_value("vlan="), Ok(("vlan".into(), None)));
+        assert_eq!(key_value("device=a=b"), Ok(("device".into(), Some("a=b".into()))));
+        assert!(key_value("vlan").is_err() && key_value("=10").is_err());
+    }
+}

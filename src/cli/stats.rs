@@ -1,0 +1,178 @@
+//! `tapyard stats`.
+
+use std::io::{IsTerminal, stdout};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::table::{Table, si};
+use super::{Format, Outcome, Switch, print, print_json};
+use crate::control::api::{PortStats, Request, StatsInfo, WorkerInfo};
+
+/// Show the counters of workers and ports
+#[derive(Debug, Args)]
+pub(super) struct Stats {
+    /// Show rates, every second, until interrupted
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    format: Format,
+}
+
+impl Stats {
+    pub(super) fn execute(self, switch: &Switch) -> Outcome {
+        match self.watch {
+            true => watch(switch, self.format),
+            false => switch.show(&Request::Stats {}, self.format, totals),
+        }
+    }
+}
+
+fn watch(switch: &Switch, format: Format) -> Outcome {
+    let mut client = switch.connect()?;
+    if format.json {
+        loop {
+            print_json(&client.call_raw(&Request::Stats {})?)?;
+            thread::sleep(Duration::from_secs(1));
+        }
+    }
+    // On a terminal each table takes the place of the one before.
+    let begin = if stdout().is_terminal() { "\x1b[H\x1b[J" } else { "" };
+    let (mut before, mut at): (StatsInfo, _) = (client.call(&Request::Stats {})?, Instant::now());
+    loop {
+        thread::sleep(Duration::from_secs(1));
+        let after: StatsInfo = client.call(&Request::Stats {})?;
+        let now = Instant::now();
+        print(&format!("{begin}{}\n", rates(&before, &after, now - at)))?;
+        (before, at) = (after, now);
+    }
+}
+
+/// All counters.
+fn totals(stats: StatsInfo) -> String {
+    let accounted = if stats.conserved { "all accounted for" } else { "NOT all accounted for" };
+    let mut workers =
+        Table::new(&[">WORKER", ">WAKEUPS", ">BUSY-POLLS", ">BATCHES", ">FRAMES", ">FRAMES/BATCH"]);
+    for worker in &stats.workers {
+        workers.row([
+            worker.index.to_string(),
+            worker.wakeups.to_string(),
+            worker.busy_polls.to_string(),
+            worker.batches.to_string(),
+            worker.frames.to_string(),
+            per_batch(worker),
+        ]);
+    }
+    let mut ports = Table::new(&["PORT", ">RX-FRAMES", ">RX-BYTES", ">TX-FRAMES", ">TX-BYTES", ">DROPS"]);
+    for port in &stats.ports {
+        ports.row([
+            port.name.clone(),
+            port.rx_frames.to_string(),
+            si(port.rx_bytes),
+            port.tx_frames.to_string(),
+            si(port.tx_bytes),
+            port.drops.to_string(),
+        ]);
+    }
+    format!(
+        "up {}, epoch {}\nframes: {} in + {} copies = {} out + {} replied + {} dropped ({accounted})\n\n\
+         {workers}\n{ports}",
+        uptime(stats.uptime_secs),
+        stats.epoch,
+        stats.rx_frames,
+        stats.copies,
+        stats.tx_frames,
+        stats.replied,
+        stats.drops,
+    )
+}
+
+fn per_batch(worker: &WorkerInfo) -> String {
+    match worker.batches {
+        0 => "-".into(),
+        batches => format!("{:.1}", worker.frames as f64 / batches as f64),
+    }
+}
+
+/// What each port did per second between two answers. A port that was added or opened anew since counts from zero.
+fn rates(before: &StatsInfo, after: &StatsInfo, passed: Duration) -> String {
+    let per_second = |count: u64| si((count as f64 / passed.as_secs_f64()).round() as u64);
+    let mut table = Table::new(&["PORT", ">RX/S", ">RX-BIT/S", ">TX/S", ">TX-BIT/S", ">DROPS/S"]);
+    for port in &after.ports {
+        let earlier = before.ports.iter().find(|earlier| earlier.name == port.name);
+        let rate = |field: fn(&PortStats) -> u64, scale: u64| {
+            let now = field(port);
+            let since = now.checked_sub(earlier.map_or(0, field)).unwrap_or(now);
+            per_second(since.saturating_mul(scale))
+        };
+        table.row([
+            port.name.clone(),
+            rate(|p| p.rx_frames, 1),
+            rate(|p| p.rx_bytes, 8),
+            rate(|p| p.tx_frames, 1),
+            rate(|p| p.tx_bytes, 8),
+            rate(|p| p.drops, 1),
+        ]);
+    }
+    table.to_string()
+}
+
+fn uptime(secs: u64) -> String {
+    let (days, hours, minutes) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{secs}s"),
+        (0, 0, _) => format!("{minutes}m {}s", secs % 60),
+        (0, _, _) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stats(rx_frames: u64, rx_bytes: u64) -> StatsInfo {
+        let port = PortStats { name: "vm1".into(), rx_frames, rx_bytes, tx_frames: 0, tx_bytes: 0, drops: 0 };
+        StatsInfo {
+            epoch: 4,
+            uptime_secs: 3_725,
+            workers: vec![
+                WorkerInfo { batches: 4, frames: 10, ..WorkerInfo::default() },
+                WorkerInfo::default(),
+            ],
+            rx_frames,
+            tx_frames: 0,
+            copies: 0,
+            replied: 0,
+            drops: 0,
+            conserved: rx_frames == 0,
+            ports: vec![port],
+        }
+    }
+
+    #[test]
+    fn totals_say_whether_every_frame_is_accounted_for() {
+        let text = totals(stats(0, 0));
+        assert!(text.starts_with("up 1h 2m, epoch 4\nframes: 0 in + 0 copies = 0 out"), "{text}");
+        assert!(text.contains("(all accounted for)") && text.contains("2.5\n"), "{text}");
+        assert!(totals(stats(5, 500)).contains("(NOT all accounted for)"));
+    }
+
+    #[test]
+    fn rates_are_per_second_that_passed() {
+        let text = rates(&stats(100, 1000), &stats(300, 251_000), Duration::from_secs(2));
+        let row: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(row, ["vm1", "100", "1.00M", "0", "0", "0"]);
+        // Opened anew in between: its counters began at zero.
+        let text = rates(&stats(300, 1000), &stats(50, 0), Duration::from_secs(1));
+        assert!(text.lines().nth(1).unwrap().contains(" 50 "), "{text}");
+    }
+
+    #[test]
+    fn uptimes() {
+        for (secs, text) in [(5, "5s"), (65, "1m 5s"), (3_725, "1h 2m"), (90_000, "1d 1h")] {
+            assert_eq!(uptime(secs), text);
+        }
+    }
+}
