@@ -1,8 +1,9 @@
 //! Doing in software what a sender left to the device, for a port that cannot: finishing a checksum, cutting a
 //! superframe into frames that fit the wire.
 //!
-//! Cutting reads the payload once and writes it once, summing it on the way. The claim was checked at ingress against
-//! the frame's length only; here the IP headers have to lead to the L4 header it names, or the frame is given up.
+//! Cutting copies each segment's payload and then sums the copy, which the first-level cache still holds: one loop that
+//! does both measured hardly faster at the size of a segment. The claim was checked at ingress without a look at the IP
+//! header's fields; here those have to lead to the L4 header it names, or the frame is given up.
 //!
 //! A segment's L4 checksum starts from what the superframe's field holds, the pseudo-header sum over the whole length,
 //! less that length. That, and not a sum over the addresses in the IP header, stays right where a routing header or a
@@ -101,7 +102,7 @@ impl Cut {
         let (headers, payload) = bytes.split_at_mut(self.payload);
         headers.copy_from_slice(&from[..self.payload]);
         let (below, l4) = headers.split_at_mut(self.l4);
-        // No segment is longer than its superframe, whose lengths are 16-bit numbers.
+        // No segment is longer than its superframe, whose IP length was compared with a 16-bit number.
         let l4_len = (l4.len() + payload.len()) as u16;
         let ip = &mut below[self.l3..];
         if ip[0] >> 4 == 4 {
@@ -120,7 +121,8 @@ impl Cut {
             tcp::CHECKSUM_AT
         };
         set_be16(l4, checksum_at, self.pseudo_header);
-        let sum = checksum::copy_and_sum(chunk, payload, checksum::sum(l4, u32::from(l4_len)));
+        payload.copy_from_slice(chunk);
+        let sum = checksum::sum(payload, checksum::sum(l4, u32::from(l4_len)));
         set_checksum(l4, checksum_at, sum);
     }
 }
