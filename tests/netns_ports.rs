@@ -84,7 +84,11 @@ fn a_netdev_shared_by_two_workers_gives_each_frame_to_one_of_them() {
     assert_eq!(seen.len(), 64);
     assert_eq!(send_one(&mut switch.open_netdev("shared"), &udp_frame(64)).tx_frames, 1);
     for queue in &mut shared.queues {
-        assert_eq!(receive(&mut **queue), Vec::<Vec<u8>>::new(), "a frame came twice, or what the host sends was read");
+        assert_eq!(
+            receive(&mut **queue),
+            Vec::<Vec<u8>>::new(),
+            "a frame came twice, or what the host sends was read"
+        );
     }
 }
 
