@@ -98,17 +98,6 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_FANOUT, &fanout(id, 0))
     }
 
-    /// The interface the socket is bound to; `None` when that is gone.
-    pub fn interface(&self) -> io::Result<Option<u32>> {
-        // SAFETY: all zero is a valid sockaddr_ll.
-        let mut address: sockaddr_ll = unsafe { std::mem::zeroed() };
-        let mut len = size_of::<sockaddr_ll>() as socklen_t;
-        // SAFETY: the kernel writes at most `len` bytes to `address` and the length to `len`; both live across the call.
-        check(unsafe { libc::getsockname(self.0.as_raw_fd(), (&raw mut address).cast(), &mut len) })?;
-        // The kernel puts -1 where the interface was unregistered.
-        Ok(u32::try_from(address.sll_ifindex).ok().filter(|&index| index > 0))
-    }
-
     fn set<T>(&self, level: c_int, name: c_int, value: &T) -> io::Result<()> {
         let (value, len) = ((&raw const *value).cast(), size_of::<T>() as socklen_t);
         // SAFETY: the kernel reads at most the `len` bytes of `value`, which lives across the call, as does what a
