@@ -99,7 +99,10 @@ fn storm(key: &str, reason: &str, destination: [u8; 6], others: [[u8; 6]; 3]) {
     let passed = lan.at("b").drain().len() as u64;
     // A bucket holds at most a second's worth and fills at the rate.
     let allowed = RATE * (began.elapsed().as_secs() + 2);
-    assert!((1..=allowed).contains(&passed), "{passed} of {SENT} passed at {RATE} a second ({allowed} at most)");
+    assert!(
+        (1..=allowed).contains(&passed),
+        "{passed} of {SENT} passed at {RATE} a second ({allowed} at most)"
+    );
     wait_until("the storm to be counted", || lan.yard.drops("a", reason) == SENT - passed);
     assert!(dropped > 0);
     lan.at("c").drain();

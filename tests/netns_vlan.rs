@@ -236,7 +236,9 @@ fn superframes_are_retagged_between_access_and_trunk() {
     as_root(|| {
         let [a, b] = ["a", "b"].map(Host::new);
         let patch = |name: &str, peer: &str, bridge: &str| {
-            format!("[port.{name}]\ntype = \"patch\"\nbridge = \"{bridge}\"\npeer = \"{peer}\"\ntrunk = [10]\n")
+            format!(
+                "[port.{name}]\ntype = \"patch\"\nbridge = \"{bridge}\"\npeer = \"{peer}\"\ntrunk = [10]\n"
+            )
         };
         let ports = [
             tap("a", &a, "bridge = \"red\"\nvlan = 10\naddress = [\"10.9.0.1/24\"]"),

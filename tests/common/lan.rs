@@ -61,20 +61,29 @@ pub(crate) struct Lan {
     pub(crate) yard: Yard,
     stations: Vec<Station>,
     /// Dropped last: a namespace takes its devices along.
-    _hosts: Vec<Host>,
+    hosts: Vec<Host>,
 }
 
 impl Lan {
-    /// Starts a switch with TAP ports: each a name and the keys of its table. `rest` is the rest of the configuration
-    /// (the bridge `lan` is there by itself when `rest` has no bridge).
+    /// Starts a switch with TAP ports, or with `netdev` ports on veths where the keys say so: each a name and the keys of
+    /// its table. `rest` is the rest of the configuration (the bridge `lan` is there by itself when `rest` has none).
     pub(crate) fn start(rest: &str, ports: &[(&str, &str)]) -> Lan {
-        let hosts: Vec<_> = ports.iter().map(|(name, _)| Host::new(name)).collect();
-        let tables = ports.iter().zip(&hosts).map(|((name, keys), host)| tap(name, host, keys));
-        let bridge = if rest.contains("[bridge.") { "" } else { "[bridge.lan]\n" };
-        let yard = Yard::start(&format!("{bridge}{rest}\n{}", tables.collect::<String>()));
-        let stations =
-            ports.iter().zip(&hosts).map(|((name, _), host)| Station::open(host, name, name)).collect();
-        Lan { yard, stations, _hosts: hosts }
+        let yard = Host::new("yard");
+        let mut hosts: Vec<_> = ports.iter().map(|(name, _)| Host::new(name)).collect();
+        let mut config = format!("{}{rest}\n", if rest.contains("[bridge.") { "" } else { "[bridge.lan]\n" });
+        for ((name, keys), host) in ports.iter().zip(&hosts) {
+            if keys.contains("type = \"netdev\"") {
+                host.veth(name, "", &yard, name);
+                config += &format!("[port.{name}]\nbridge = \"lan\"\n{keys}\n");
+            } else {
+                config += &tap(name, host, keys);
+            }
+        }
+        let stations = |(host, (name, _)): (&Host, &(&str, &str))| Station::open(host, name, name);
+        let switch = Yard::start_in(&yard, &config);
+        let stations = hosts.iter().zip(ports).map(stations).collect();
+        hosts.push(yard);
+        Lan { yard: switch, stations, hosts }
     }
 
     /// The station behind `port`.
@@ -85,7 +94,7 @@ impl Lan {
     /// The namespace behind `port`.
     pub(crate) fn host(&self, port: &str) -> &Host {
         let index = self.stations.iter().position(|station| station.port == port);
-        &self._hosts[index.unwrap_or_else(|| panic!("no port {port}"))]
+        &self.hosts[index.unwrap_or_else(|| panic!("no port {port}"))]
     }
 
     /// Waits until the switch has received all that the stations sent.
