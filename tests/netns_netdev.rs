@@ -57,6 +57,24 @@ fn pings_and_tcp_pass_between_veths() {
 }
 
 #[test]
+fn a_netdev_port_reaches_into_a_namespace() {
+    as_root(|| {
+        let [a, b, far] = ["a", "b", "far"].map(Host::new);
+        a.veth("eth0", "10.9.0.1/24", &far, "port0");
+        let netdev =
+            format!("[port.a]\ntype = \"netdev\"\nbridge = \"lan\"\ndevice = \"port0\"\nnetns = \"{far}\"\n");
+        let yard =
+            Yard::start(&["[bridge.lan]\n", &netdev, &tap("b", &b, "address = [\"10.9.0.2/24\"]")].concat());
+        ping(&a, "10.9.0.2", 1600, 5);
+        tcp(&a, &b, "10.9.0.2", 8 << 20);
+        assert_eq!(
+            (&yard.port("a")["device"], &yard.port("a")["netns"]),
+            (&"port0".into(), &far.name().into())
+        );
+    });
+}
+
+#[test]
 fn a_veth_and_a_tap_understand_one_another() {
     as_root(|| {
         let [a, b, here] = ["a", "b", "yard"].map(Host::new);

@@ -190,12 +190,23 @@ fn no_kind_of_traffic_leaves_its_vlan() {
 }
 
 #[test]
-fn a_known_destination_outside_a_trunks_list_is_not_reached() {
+fn a_static_entry_cannot_be_where_its_vlan_is_not() {
     as_root(|| {
         let lan = every_kind();
-        let y = station(2);
-        lan.yard.ok(&format!("fdb add {} a10 --vlan 20", text(y)));
-        lan.check_drop("c20", &frame(y, station(1)), "vlan-egress");
+        let y = text(station(2));
+        for line in [
+            format!("fdb add {y} a10 --vlan 20"),
+            format!("fdb add {y} trunk --vlan 20"),
+            format!("fdb add {y} trunk"),
+            format!("fdb add {y} a10 --vlan 4095"),
+        ] {
+            let output = lan.yard.output(&line.split_whitespace().collect::<Vec<_>>());
+            assert!(!output.status.success(), "{line}");
+        }
+        lan.yard.ok(&format!("fdb add {y} native"));
+        let rows = lan.yard.rows("fdb show");
+        let row = rows.iter().find(|row| row["mac"] == y.as_str()).expect("the last one was right");
+        assert_eq!((&row["vlan"], &row["kind"]), (&20.into(), &"static".into()));
     });
 }
 

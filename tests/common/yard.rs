@@ -208,12 +208,13 @@ impl Yard {
         number(&self.port(port), key)
     }
 
-    /// The learned entries of the FDB as (VLAN, MAC, port), sorted.
+    /// The learned entries of the FDB as (VLAN, MAC, port), sorted; VLAN 0 on a bridge without VLANs.
     pub(crate) fn learned(&self) -> Vec<(u64, String, String)> {
         let text = |row: &Value, key: &str| row[key].as_str().expect("a string").to_owned();
         let rows = self.rows("fdb show").into_iter().filter(|row| row["kind"] == "learned");
-        let mut entries: Vec<_> =
-            rows.map(|row| (number(&row, "vlan"), text(&row, "mac"), text(&row, "port"))).collect();
+        let mut entries: Vec<_> = rows
+            .map(|row| (row["vlan"].as_u64().unwrap_or(0), text(&row, "mac"), text(&row, "port")))
+            .collect();
         entries.sort();
         entries
     }
