@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::{self, Command};
 
+use tapyard::packet::DropReason;
+
 /// The indented blocks of a Markdown text that are TOML: those that begin with a table.
 fn examples(markdown: &str) -> Vec<String> {
     let mut blocks = vec![String::new()];
@@ -31,5 +33,15 @@ fn the_examples_of_the_reference_are_configurations() {
         let _ = fs::remove_file(&path);
         let output = output.expect("the program starts");
         assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn every_drop_reason_is_explained() {
+    let text = include_str!("../docs/troubleshooting.md");
+    for reason in DropReason::ALL {
+        let name = format!("`{}`", reason.name());
+        let rows = text.lines().filter(|line| line.starts_with('|') && line.contains(&name)).count();
+        assert_eq!(rows, 1, "{name} is to have one row in docs/troubleshooting.md");
     }
 }

@@ -53,6 +53,9 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 pub(crate) fn bounded(seconds: u32, program: &str, args: &[&str]) -> Output {
     let mut command = Command::new("timeout");
     command.args(["-k", "1", &seconds.to_string(), program]).args(args);
+    // Where administrators' programs are, which a plain user's PATH may leave out.
+    let path = env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
     command.output().unwrap_or_else(|error| panic!("timeout {program}: {error}"))
 }
 
