@@ -75,6 +75,12 @@ impl Batch {
         Some(self.live - 1)
     }
 
+    /// How many times [`Batch::add`] would still give a frame.
+    #[inline]
+    pub fn room(&self) -> usize {
+        MAX_BUFFERS - self.live
+    }
+
     /// Two different live frames at once: one to read from, one to write.
     ///
     /// # Panics

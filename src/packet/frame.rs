@@ -159,8 +159,24 @@ impl Frame {
 
     /// Makes this frame a copy of `other`.
     pub fn copy_from(&mut self, other: &Frame) {
-        self.fill(other.bytes(), other.offload);
-        self.vlan_tag = other.vlan_tag;
+        self.reshape(other, other.len()).copy_from_slice(other.bytes());
+        self.offload = other.offload;
+    }
+
+    /// Makes this frame one of `len` bytes, which are for the caller to write, with nothing left undone on it. It begins
+    /// where `like` begins in its buffer, so that a tag `like` got in its headroom needs no room behind, and has the
+    /// bridge's VLAN tag if that has it.
+    ///
+    /// # Panics
+    /// When `len` is more than `like` has.
+    #[inline]
+    pub(super) fn reshape(&mut self, like: &Frame, len: usize) -> &mut [u8] {
+        assert!(len <= like.len());
+        self.start = like.start;
+        self.end = like.start + len as u32;
+        self.offload = Offload::NONE;
+        self.vlan_tag = like.vlan_tag;
+        self.bytes_mut()
     }
 }
 
@@ -196,6 +212,17 @@ mod tests {
         assert_eq!(frame.receive_area(12).len(), 12 + MAX_FRAME + 1);
         assert_eq!(frame.received(MAX_FRAME + 1, Offload::NONE), Err(DropReason::Oversized));
         assert_eq!(frame.received(MAX_FRAME, Offload::NONE), Ok(()));
+    }
+
+    #[test]
+    fn the_longest_frame_is_copied_with_its_tag() {
+        let mut frame = Frame::from_bytes(&[0x5a; MAX_FRAME]);
+        frame.retag(Some(7));
+        let mut copy = Frame::from_bytes(&PLAIN);
+        copy.copy_from(&frame);
+        assert_eq!(copy.bytes(), frame.bytes());
+        copy.retag(None);
+        assert_eq!(copy.bytes(), [0x5a; MAX_FRAME]);
     }
 
     #[test]

@@ -5,11 +5,13 @@ mod batch;
 mod counters;
 mod drop;
 mod frame;
+mod ids;
 mod offload;
 pub mod segment;
 
 pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_FRAMES};
 pub use counters::Counters;
 pub use drop::DropReason;
+pub use ids::{BridgeId, PortId, Vid};
 pub use frame::{Frame, HEADROOM, MAX_FRAME};
 pub use offload::{Capabilities, Gso, Offload};

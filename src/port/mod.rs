@@ -3,12 +3,16 @@
 //! Opening one (off the workers) gives an [`Opened`]: one [`Port`] per worker, each with its own descriptor and never
 //! shared, and what the switch has to know about the device. Each type of port is one file.
 
+mod device;
+mod error;
 pub mod link;
 pub mod memory;
 pub mod netdev;
 pub mod tap;
 
 use std::os::fd::RawFd;
+
+pub use error::PortError;
 
 use crate::packet::{Batch, Capabilities, Counters};
 use crate::wire::ethernet::Mac;
@@ -45,7 +49,7 @@ pub trait Port: Send {
 
 /// A port as opening it gives it: a queue per worker and what the switch must know.
 pub struct Opened {
-    /// One queue for each worker that was asked for, or a single one when the device has only one.
+    /// One queue for each worker that was asked for, or fewer when the device has fewer (a single-queue device: one).
     pub queues: Vec<Box<dyn Port>>,
     /// What it can send without our doing it; the same for all queues.
     pub capabilities: Capabilities,

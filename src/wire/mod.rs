@@ -11,3 +11,15 @@ pub mod ipv6;
 pub mod tcp;
 pub mod udp;
 pub mod virtio_net;
+
+/// The big-endian number at `at`.
+#[inline]
+pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// Writes `value` to `at`, big endian.
+#[inline]
+pub(crate) fn set_be16(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
+}

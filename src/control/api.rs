@@ -1,0 +1,374 @@
+//! What the control socket speaks: a request is one line of JSON, its answer another.
+//!
+//! ```text
+//! > {"request":"port-set","name":"vm1","keys":{"vlan":20,"isolated":null}}
+//! < {"ok":{"epoch":7,"changes":["~ port vm1: vlan 10 -> 20"]}}
+//! > {"request":"port-show","name":"vm9"}
+//! < {"error":"there is no port vm9"}
+//! ```
+//!
+//! Field names are stable; fields may be added. Counters count from when the port was opened. What has no value is
+//! `null`.
+
+use serde::{Deserialize, Serialize};
+
+use super::config::Edits;
+use crate::wire::ethernet::Mac;
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// Who answers: [`VersionInfo`].
+    Version {},
+    /// The ports, or the one of this name: a list of [`PortInfo`].
+    PortShow {
+        /// The port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// Adds a port: [`Applied`].
+    PortAdd {
+        /// Its name.
+        name: String,
+        /// Its keys, as in the configuration.
+        keys: Edits,
+    },
+    /// Changes keys of a port; `null` removes one: [`Applied`].
+    PortSet {
+        /// The port.
+        name: String,
+        /// The keys to change.
+        keys: Edits,
+    },
+    /// Removes a port: [`Applied`].
+    PortDel {
+        /// The port.
+        name: String,
+    },
+    /// The FDB entries that fit all that is given: a list of [`FdbInfo`].
+    FdbShow(FdbFilter),
+    /// Adds a static entry: [`Applied`].
+    FdbAdd {
+        /// Its bridge; its port's when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bridge: Option<String>,
+        /// The address.
+        mac: Mac,
+        /// The port it is behind.
+        port: String,
+        /// Its VLAN; its port's access or native VLAN when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vlan: Option<u16>,
+    },
+    /// Removes entries of an address, static or learned: [`Applied`].
+    FdbDel {
+        /// On this bridge only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bridge: Option<String>,
+        /// The address.
+        mac: Mac,
+        /// In this VLAN only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vlan: Option<u16>,
+    },
+    /// Forgets the learned entries that fit all that is given: [`Flushed`].
+    FdbFlush(FdbFilter),
+    /// The bridges: a list of [`BridgeInfo`].
+    BridgeShow {},
+    /// Counters of everything: [`StatsInfo`].
+    Stats {},
+    /// Dropped frames by port and reason: a list of [`DropInfo`].
+    Drops {},
+    /// Reads the configuration file again and applies what has changed: [`Applied`].
+    Reload {},
+    /// The configuration that runs: [`ConfigInfo`].
+    ConfigShow {},
+}
+
+impl Request {
+    /// Whether it may change something; such a request is noted in the log with who made it.
+    pub fn changes(&self) -> bool {
+        use Request::*;
+        match self {
+            PortAdd { .. } | PortSet { .. } | PortDel { .. } => true,
+            FdbAdd { .. } | FdbDel { .. } | FdbFlush(_) | Reload {} => true,
+            Version {}
+            | PortShow { .. }
+            | FdbShow(_)
+            | BridgeShow {}
+            | Stats {}
+            | Drops {}
+            | ConfigShow {} => false,
+        }
+    }
+}
+
+/// Which FDB entries; what is left out does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FdbFilter {
+    /// Those on this bridge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<String>,
+    /// Those behind this port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// Those in this VLAN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// Those of this address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// What was asked for.
+    Ok(serde_json::Value),
+    /// Why nothing was done; several lines when several things are wrong.
+    Error(String),
+}
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionInfo {
+    /// The version of the switch that runs.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// A change that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The epoch of the topology that now runs.
+    pub epoch: u64,
+    /// What changed, a line each; empty when nothing had to.
+    pub changes: Vec<String>,
+}
+
+/// Learned entries that were forgotten.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flushed {
+    /// How many.
+    pub entries: u64,
+}
+
+/// The configuration that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigInfo {
+    /// As TOML, commands' changes included.
+    pub toml: String,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortInfo {
+    /// Its name.
+    pub name: String,
+    /// `tap`, `tun`, `netdev` …
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its bridge.
+    pub bridge: Option<String>,
+    /// Its device.
+    pub device: Option<String>,
+    /// The network namespace of its device, unless it is the switch's own.
+    pub netns: Option<String>,
+    /// `up`, or `missing` when its device is gone.
+    pub state: String,
+    /// MTU of its device in bytes.
+    pub mtu: u32,
+    /// MAC address of its device's kernel end.
+    pub mac: Option<Mac>,
+    /// `10`, `trunk 10,20 native 1`, or `-`.
+    pub vlan: String,
+    /// Whether it is kept apart from other isolated ports.
+    pub isolated: bool,
+    /// Queues of its device.
+    pub queues: usize,
+    /// The offloads that its device takes.
+    pub offloads: Vec<String>,
+    /// Frames that came in.
+    pub rx_frames: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Frames that went out.
+    pub tx_frames: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Frames dropped, for any reason.
+    pub drops: u64,
+    /// Addresses behind it.
+    pub fdb_entries: u64,
+}
+
+/// An FDB entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdbInfo {
+    /// Its bridge.
+    pub bridge: String,
+    /// Its VLAN; `null` on a bridge without VLANs.
+    pub vlan: Option<u16>,
+    /// The address.
+    pub mac: Mac,
+    /// The port it is behind; `null` for the bridge's own.
+    pub port: Option<String>,
+    /// `learned`, `static` or `local`.
+    pub kind: String,
+    /// Seconds since a frame came from it; `null` for those that do not age.
+    pub age_secs: Option<u64>,
+}
+
+/// A bridge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BridgeInfo {
+    /// Its name.
+    pub name: String,
+    /// Its own address.
+    pub mac: Mac,
+    /// Its ports.
+    pub ports: Vec<String>,
+    /// Whether a port of it names VLANs, so that its FDB is per VLAN.
+    pub vlan_aware: bool,
+    /// Seconds that a learned entry lives; 0: for ever.
+    pub ageing_secs: u64,
+    /// FDB entries it holds.
+    pub fdb_entries: u64,
+    /// The most it holds.
+    pub fdb_limit: u64,
+    /// Entries that made room for others.
+    pub evictions: u64,
+    /// Stations that moved to and fro too often.
+    pub flaps: u64,
+    /// Stations that moved to another port.
+    pub moves: u64,
+}
+
+/// Counters of everything. `rx_frames + copies = tx_frames + replied + drops`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatsInfo {
+    /// The epoch of the topology: counts changes.
+    pub epoch: u64,
+    /// Seconds since the switch started.
+    pub uptime_secs: u64,
+    /// The workers.
+    pub workers: Vec<WorkerInfo>,
+    /// Frames that came in.
+    pub rx_frames: u64,
+    /// Frames that went out.
+    pub tx_frames: u64,
+    /// Frames that the switch made: copies of flooded ones, segments of superframes.
+    pub copies: u64,
+    /// Frames that the switch answered itself.
+    pub replied: u64,
+    /// Frames dropped.
+    pub drops: u64,
+    /// Whether every frame is accounted for.
+    pub conserved: bool,
+    /// The ports.
+    pub ports: Vec<PortStats>,
+}
+
+/// What a worker has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerInfo {
+    /// Which one, from 0.
+    pub index: usize,
+    /// Times it woke from sleep.
+    pub wakeups: u64,
+    /// Batches it took in.
+    pub batches: u64,
+    /// Frames in them.
+    pub frames: u64,
+    /// Times it looked for frames without sleeping before.
+    pub busy_polls: u64,
+}
+
+/// Counters of a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortStats {
+    /// Its name.
+    pub name: String,
+    /// Frames that came in.
+    pub rx_frames: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Frames that went out.
+    pub tx_frames: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Frames dropped, for any reason.
+    pub drops: u64,
+}
+
+/// Frames that a port dropped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropInfo {
+    /// The port.
+    pub port: String,
+    /// The reason's name.
+    pub reason: String,
+    /// What it means.
+    pub meaning: String,
+    /// How many.
+    pub frames: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Request, String> {
+        serde_json::from_str(text).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn requests_read_as_documented() {
+        let keys = [("vlan".into(), Some(toml::Value::Integer(20))), ("isolated".into(), None)].into();
+        let text = r#"{"request":"port-set","name":"vm1","keys":{"vlan":20,"isolated":null}}"#;
+        assert_eq!(read(text), Ok(Request::PortSet { name: "vm1".into(), keys }));
+        assert_eq!(read(r#"{"request":"stats"}"#), Ok(Request::Stats {}));
+        assert_eq!(read(r#"{"request":"fdb-flush"}"#), Ok(Request::FdbFlush(FdbFilter::default())));
+        let filter = FdbFilter { vlan: Some(10), ..FdbFilter::default() };
+        assert_eq!(read(r#"{"request":"fdb-show","vlan":10}"#), Ok(Request::FdbShow(filter)));
+    }
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        let nested = parse(r#"{"storm":{"broadcast":5},"trunk":[1,"2-3"],"mtu":null}"#);
+        for request in [
+            Request::PortShow { name: None },
+            Request::PortAdd { name: "vm1".into(), keys: nested },
+            Request::FdbDel { bridge: Some("lan".into()), mac: Mac::new([2, 0, 0, 0, 0, 1]), vlan: Some(1) },
+        ] {
+            let text = serde_json::to_string(&request).unwrap();
+            assert_eq!(read(&text), Ok(request), "{text}");
+        }
+    }
+
+    fn parse(text: &str) -> Edits {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_what_was_expected() {
+        for (text, part) in [
+            (r#"{"request":"prot-show"}"#, "unknown variant `prot-show`"),
+            (r#"{"request":"port-show","nam":"x"}"#, "unknown field `nam`"),
+            (r#"{"request":"fdb-show","color":1}"#, "unknown field `color`"),
+            (r#"{"request":"stats","x":1}"#, "unknown field `x`"),
+            (r#"{"request":"fdb-add","mac":"02:0:0:0:0","port":"a"}"#, "is no MAC address"),
+            (r#"{"request":"fdb-flush","vlan":70000}"#, "70000"),
+            (r#"{"name":"x"}"#, "missing field `request`"),
+            ("[1]", "invalid"),
+            ("", "EOF"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+}

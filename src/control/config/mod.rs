@@ -1,0 +1,188 @@
+//! The configuration as checked, typed values, and the [`Document`] it is read from.
+//!
+//! Text becomes a [`Document`] (a tree that knows its lines and can be edited), and a document becomes a [`Config`] or
+//! [`Errors`]: every error found, each with file, line, key, what is wrong and what was expected. What holds a `Config`
+//! never checks anything again: bridges that ports name exist, patch peers name each other, numbers are in range.
+//!
+//! A new type of port is a struct or fields here in [`PortKind`] and one function in `read.rs`.
+
+mod check;
+mod document;
+mod errors;
+mod keys;
+mod read;
+mod value;
+mod vlan;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use document::{Document, Edits, parse_value};
+pub use errors::{ConfigError, Errors};
+pub use value::duration_text;
+pub use vlan::{VlanMode, VlanSet};
+
+use crate::wire::ethernet::Mac;
+
+/// Where the control socket is unless somebody says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/tapyard/control.sock";
+
+/// Everything a switch is told to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The process: `[switch]`.
+    pub switch: SwitchConfig,
+    /// The bridges by name: `[bridge.NAME]`.
+    pub bridges: BTreeMap<String, BridgeConfig>,
+    /// The ports by name: `[port.NAME]`.
+    pub ports: BTreeMap<String, PortConfig>,
+    /// The static FDB entries, in the order of the file: `[[fdb]]`.
+    pub statics: Vec<StaticEntry>,
+}
+
+/// The process as a whole. A change here takes a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SwitchConfig {
+    /// Path of the control socket, at most 107 bytes.
+    pub control: PathBuf,
+    /// Worker threads, 1 to 64; `None`: one per CPU, at most 4.
+    pub workers: Option<usize>,
+    /// The longest time a worker polls without sleeping after the last frame, at most 1 s; zero: never; `None`: the
+    /// default of the worker.
+    pub busy_poll: Option<Duration>,
+}
+
+impl Default for SwitchConfig {
+    fn default() -> SwitchConfig {
+        SwitchConfig { control: DEFAULT_SOCKET.into(), workers: None, busy_poll: None }
+    }
+}
+
+/// A bridge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BridgeConfig {
+    /// How long a learned entry lives after its last frame, 1 s to 1,000,000 s (802.1Q table 8-6); zero: for ever.
+    pub ageing: Duration,
+    /// The most FDB entries it holds, 1 to 4,000,000.
+    pub fdb_limit: u32,
+    /// Its own address; `None`: one is made up.
+    pub mac: Option<Mac>,
+}
+
+impl Default for BridgeConfig {
+    fn default() -> BridgeConfig {
+        BridgeConfig { ageing: Duration::from_secs(300), fdb_limit: 8192, mac: None }
+    }
+}
+
+/// A port: what every type has, and what is its type's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortConfig {
+    /// The bridge it belongs to, which exists. Always there, except on a TUN, which carries no Ethernet.
+    pub bridge: Option<String>,
+    /// Its VLANs.
+    pub vlan: VlanMode,
+    /// Whether frames between it and other isolated ports are dropped.
+    pub isolated: bool,
+    /// Whether the sources of its frames are learned.
+    pub learning: bool,
+    /// The most addresses learned from it, 1 to 4,000,000; `None`: as many as its bridge holds.
+    pub learn_limit: Option<u32>,
+    /// Storm control.
+    pub storm: Storm,
+    /// Its type, with the keys of the type.
+    pub kind: PortKind,
+}
+
+/// Storm control: frames per second that a port may bring in of each class, at least 1; `None`: unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Storm {
+    /// Broadcast.
+    pub broadcast: Option<u32>,
+    /// Multicast.
+    pub multicast: Option<u32>,
+    /// Unicast to an address that is in no table.
+    pub unknown: Option<u32>,
+}
+
+/// The type of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PortKind {
+    /// `tap`: a device of Ethernet frames, created or attached to.
+    Tap(DeviceConfig),
+    /// `tun`: a device of IP packets, created or attached to.
+    Tun(DeviceConfig),
+    /// `netdev`: an interface that exists.
+    Netdev {
+        /// Its name, at most 15 bytes.
+        device: String,
+        /// The named network namespace it is in; `None`: that of the process.
+        netns: Option<String>,
+    },
+    /// `patch`: joined to another patch port in memory.
+    Patch {
+        /// The other port, which names this one.
+        peer: String,
+    },
+}
+
+impl PortKind {
+    /// The type's name on the surface.
+    pub fn name(&self) -> &'static str {
+        match self {
+            PortKind::Tap(_) => "tap",
+            PortKind::Tun(_) => "tun",
+            PortKind::Netdev { .. } => "netdev",
+            PortKind::Patch { .. } => "patch",
+        }
+    }
+
+    /// The device's name and its namespace, for the types that have a device.
+    pub fn device(&self) -> Option<(&str, Option<&str>)> {
+        match self {
+            PortKind::Tap(d) | PortKind::Tun(d) => Some((&d.device, d.netns.as_deref())),
+            PortKind::Netdev { device, netns } => Some((device, netns.as_deref())),
+            PortKind::Patch { .. } => None,
+        }
+    }
+}
+
+/// A TAP or TUN device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceConfig {
+    /// Its name, at most 15 bytes.
+    pub device: String,
+    /// The named network namespace its kernel end is put into; `None`: that of the process.
+    pub netns: Option<String>,
+    /// MTU in bytes, 68 to 65,521; `None`: the kernel's default.
+    pub mtu: Option<u32>,
+    /// MAC address of the kernel end, no group address; `None`: the kernel's choice. A TUN has none.
+    pub mac: Option<Mac>,
+    /// Addresses of the kernel end with their prefix lengths.
+    pub address: Vec<(IpAddr, u8)>,
+    /// The user who may attach to it.
+    pub owner: Option<u32>,
+    /// The group that may attach to it.
+    pub group: Option<u32>,
+    /// Whether it stays when the switch ends.
+    pub persist: bool,
+    /// Queues, 1 to 64; `None`: one per worker.
+    pub queues: Option<usize>,
+    /// Whether it is opened with a virtio_net_hdr and offloads.
+    pub offload: bool,
+}
+
+/// A static FDB entry. Its port is a member of its bridge and of its VLAN.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StaticEntry {
+    /// The bridge.
+    pub bridge: String,
+    /// The address, of no group and not zero.
+    pub mac: Mac,
+    /// The port it is behind.
+    pub port: String,
+    /// The VLAN: what the entry says, else the access or native VLAN of its port. `None` on a port without VLANs.
+    pub vlan: Option<u16>,
+}

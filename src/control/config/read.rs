@@ -1,0 +1,249 @@
+//! The tables of the configuration, each read by one function. What is wrong is noted and read on, so that all of it is
+//! told at once; what these functions then give is thrown away.
+//!
+//! A new type of port is a line in [`KINDS`] and the function that it names.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::document::{Item, Node, Table};
+use super::errors::{Findings, Path};
+use super::keys::{Keys, similar};
+use super::value::{self, number};
+use super::vlan::VlanMode;
+use super::{BridgeConfig, Config, DeviceConfig, PortConfig, PortKind, StaticEntry, Storm, SwitchConfig};
+
+/// Most entries of an FDB, and most addresses learned by a port.
+const MAX_ENTRIES: u32 = 4_000_000;
+
+/// A type of port: its name, whether it carries Ethernet, and what reads the keys that are its own. The third argument
+/// is the port's name.
+struct Kind {
+    name: &'static str,
+    ethernet: bool,
+    read: fn(&mut Keys<'_>, &str) -> PortKind,
+}
+
+const KINDS: [Kind; 4] = [
+    Kind { name: "tap", ethernet: true, read: tap },
+    Kind { name: "tun", ethernet: false, read: tun },
+    Kind { name: "netdev", ethernet: true, read: netdev },
+    Kind { name: "patch", ethernet: true, read: patch },
+];
+
+/// Reads a whole document.
+pub(super) fn config(root: &Table, findings: &mut Findings) -> Config {
+    let mut keys = Keys::new(Path::default(), root, findings);
+    let switch = keys.table("switch", switch).unwrap_or_default();
+    let bridges = keys.table("bridge", |keys| named(keys, |keys, _| Some(bridge(keys)))).unwrap_or_default();
+    let ports = keys.table("port", |keys| named(keys, port)).unwrap_or_default();
+    let statics = keys.tables("fdb", |keys| static_entry(keys, &ports));
+    keys.finish(|_| None);
+    Config { switch, bridges, ports, statics }
+}
+
+fn switch(mut keys: Keys<'_>) -> SwitchConfig {
+    let switch = SwitchConfig {
+        control: keys.get("control", value::socket_path).unwrap_or_else(|| SwitchConfig::default().control),
+        workers: keys.get("workers", number("number of workers", 1..=64)),
+        busy_poll: keys.get("busy-poll", value::duration(Duration::from_nanos(1)..=Duration::from_secs(1))),
+    };
+    keys.finish(|_| None);
+    switch
+}
+
+fn bridge(mut keys: Keys<'_>) -> BridgeConfig {
+    let default = BridgeConfig::default();
+    let ageing = value::duration(Duration::from_secs(1)..=Duration::from_secs(1_000_000));
+    let bridge = BridgeConfig {
+        ageing: keys.get("ageing", ageing).unwrap_or(default.ageing),
+        fdb_limit: keys.get("fdb-limit", number("limit", 1..=MAX_ENTRIES)).unwrap_or(default.fdb_limit),
+        mac: keys.get("mac", value::station),
+    };
+    keys.finish(|_| None);
+    bridge
+}
+
+/// A port; `None` when it has no type that would say which keys it may have.
+fn port(mut keys: Keys<'_>, name: &str) -> Option<PortConfig> {
+    let kind = keys.require("type", &kind_names(|_| true), kind)?;
+    let port = port_of(kind, &mut keys, name);
+    keys.finish(|key| foreign(key, kind));
+    Some(port)
+}
+
+/// Reads all keys that a port of this type has, apart from `type`.
+fn port_of(kind: &Kind, keys: &mut Keys<'_>, name: &str) -> PortConfig {
+    let mut port = PortConfig {
+        bridge: None,
+        vlan: VlanMode::None,
+        isolated: false,
+        learning: true,
+        learn_limit: None,
+        storm: Storm::default(),
+        kind: (kind.read)(keys, name),
+    };
+    if kind.ethernet {
+        bridge_port(keys, &mut port);
+    }
+    port
+}
+
+/// The keys that every port of Ethernet frames has.
+fn bridge_port(keys: &mut Keys<'_>, port: &mut PortConfig) {
+    port.bridge = keys.require("bridge", "the name of a bridge", value::name);
+    port.vlan = vlan_mode(keys);
+    port.isolated = keys.get("isolated", value::boolean).unwrap_or(false);
+    port.learning = keys.get("learning", value::boolean).unwrap_or(true);
+    port.learn_limit = keys.get("learn-limit", number("limit", 1..=MAX_ENTRIES));
+    let storm = keys.table("storm", |mut keys| {
+        let mut rate = |class| keys.get(class, number("rate in frames per second", 1..=u32::MAX));
+        let (broadcast, multicast, unknown) = (rate("broadcast"), rate("multicast"), rate("unknown"));
+        keys.finish(|_| None);
+        Storm { broadcast, multicast, unknown }
+    });
+    port.storm = storm.unwrap_or_default();
+}
+
+fn vlan_mode(keys: &mut Keys<'_>) -> VlanMode {
+    let access = keys.get("vlan", value::vlan);
+    let trunk = keys.get("trunk", value::vlans);
+    let native = keys.get("native", value::vlan);
+    if keys.has("vlan") && keys.has("trunk") {
+        keys.complain("trunk", "a port is an access port or a trunk (expected `vlan` or `trunk`, not both)");
+    } else if keys.has("native") && !keys.has("trunk") {
+        keys.complain("native", "only a trunk has a native VLAN (expected `trunk` beside it)");
+    }
+    match (access, trunk) {
+        (Some(vlan), _) => VlanMode::Access(vlan),
+        (None, Some(mut vlans)) => {
+            vlans.extend(native);
+            VlanMode::Trunk { vlans, native }
+        }
+        (None, None) => VlanMode::None,
+    }
+}
+
+fn tap(keys: &mut Keys<'_>, name: &str) -> PortKind {
+    let mut device = tap_or_tun(keys, name);
+    device.mac = keys.get("mac", value::station);
+    PortKind::Tap(device)
+}
+
+fn tun(keys: &mut Keys<'_>, name: &str) -> PortKind {
+    PortKind::Tun(tap_or_tun(keys, name))
+}
+
+fn tap_or_tun(keys: &mut Keys<'_>, name: &str) -> DeviceConfig {
+    DeviceConfig {
+        device: device(keys, name),
+        netns: keys.get("netns", value::netns),
+        mtu: keys.get("mtu", number("MTU", 68..=65521)),
+        mac: None,
+        address: keys.get("address", value::addresses).unwrap_or_default(),
+        owner: keys.get("owner", value::user),
+        group: keys.get("group", value::group),
+        persist: keys.get("persist", value::boolean).unwrap_or(false),
+        queues: keys.get("queues", number("number of queues", 1..=64)),
+        offload: keys.get("offload", value::boolean).unwrap_or(true),
+    }
+}
+
+fn netdev(keys: &mut Keys<'_>, name: &str) -> PortKind {
+    PortKind::Netdev { device: device(keys, name), netns: keys.get("netns", value::netns) }
+}
+
+fn patch(keys: &mut Keys<'_>, _: &str) -> PortKind {
+    PortKind::Patch {
+        peer: keys.require("peer", "the name of a patch port", value::name).unwrap_or_default(),
+    }
+}
+
+/// The device's name: the port's, unless it says otherwise.
+fn device(keys: &mut Keys<'_>, name: &str) -> String {
+    if !keys.has("device") && !value::is_device(name) {
+        keys.complain(
+            "device",
+            format!("missing, and \"{name}\" can name no device (expected 1 to 15 bytes)"),
+        );
+    }
+    keys.get("device", value::device).unwrap_or_else(|| name.to_owned())
+}
+
+/// An entry without its VLAN or bridge is in its port's.
+fn static_entry(mut keys: Keys<'_>, ports: &BTreeMap<String, PortConfig>) -> StaticEntry {
+    let mac = keys.require("mac", "a MAC address", value::station).unwrap_or_default();
+    let port = keys.require("port", "the name of a port", value::name).unwrap_or_default();
+    let bridge = keys.get("bridge", value::name);
+    let vlan = keys.get("vlan", value::vlan);
+    keys.finish(|_| None);
+    let of_port = ports.get(&port);
+    StaticEntry {
+        bridge: bridge.or_else(|| of_port.and_then(|p| p.bridge.clone())).unwrap_or_default(),
+        mac,
+        port,
+        vlan: vlan.or_else(|| of_port.and_then(|p| p.vlan.untagged())),
+    }
+}
+
+/// Reads each table of a table of tables, `[port.NAME]`; those that `read` gives nothing for are left out.
+fn named<T>(mut keys: Keys<'_>, read: impl Fn(Keys<'_>, &str) -> Option<T>) -> BTreeMap<String, T> {
+    let mut tables = BTreeMap::new();
+    for name in keys.names() {
+        if !value::is_name(name) {
+            keys.complain(name, format!("\"{name}\" is no name (expected {})", value::NAME_EXPECTED));
+        }
+        if let Some(table) = keys.table_of(name, |keys| read(keys, name)).flatten() {
+            tables.insert(name.clone(), table);
+        }
+    }
+    tables
+}
+
+fn kind(item: &Item) -> Result<&'static Kind, value::Fault> {
+    let Node::Leaf(toml::Value::String(name)) = &item.node else {
+        return Err(value::no(item, "string", &kind_names(|_| true)).into());
+    };
+    KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
+        let all: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        let meant =
+            similar(name, &all).map(|meant| format!("; did you mean \"{meant}\"?")).unwrap_or_default();
+        value::no(item, "type of port", &format!("{}{meant}", kind_names(|_| true))).into()
+    })
+}
+
+/// What to say about a key that a port of type `kind` does not have, when another type does.
+fn foreign(key: &str, kind: &Kind) -> Option<String> {
+    if key == "bridge" && !kind.ethernet {
+        return Some(format!(
+            "a {} carries IP, not Ethernet: it belongs to no bridge (expected no `bridge`)",
+            kind.name
+        ));
+    }
+    let owns = |other: &Kind| keys_of(other).contains(&key);
+    if KINDS.iter().any(owns) {
+        return Some(format!(
+            "`{key}` is no key of type {} (expected on {} only)",
+            kind.name,
+            kind_names(owns)
+        ));
+    }
+    None
+}
+
+/// The keys that a type has: those its reader asks for.
+fn keys_of(kind: &Kind) -> Vec<&'static str> {
+    let (empty, mut findings) = (Table::new(), Findings::default());
+    let mut keys = Keys::new(Path::default(), &empty, &mut findings);
+    port_of(kind, &mut keys, "");
+    keys.asked().to_vec()
+}
+
+/// The names of the types that `which` picks: "tap, tun or patch".
+fn kind_names(which: impl Fn(&Kind) -> bool) -> String {
+    let names: Vec<&str> = KINDS.iter().filter(|kind| which(kind)).map(|kind| kind.name).collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}

@@ -1,0 +1,265 @@
+//! Values: from an item of the document to a type, or to what is wrong with it and what was expected.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::document::{Item, Node};
+use super::vlan::{VLANS, VlanSet};
+use crate::wire::ethernet::Mac;
+
+/// What is wrong with a value, or with one element of it.
+pub(super) struct Fault {
+    pub(super) index: Option<usize>,
+    pub(super) message: String,
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Fault {
+        Fault { index: None, message }
+    }
+}
+
+type Read<T> = Result<T, Fault>;
+
+/// `VALUE is no NOUN (expected EXPECTED)`.
+pub(super) fn no(item: &Item, noun: &str, expected: &str) -> String {
+    let mut found = item.to_string().replace('\n', " ");
+    if found.chars().count() > 40 {
+        found = found.chars().take(40).chain("…".chars()).collect();
+    }
+    format!("{found} is no {noun} (expected {expected})")
+}
+
+pub(super) fn string(item: &Item) -> Read<String> {
+    text(item).map(str::to_owned).ok_or_else(|| no(item, "string", "\"text\" in quotes").into())
+}
+
+pub(super) fn boolean(item: &Item) -> Read<bool> {
+    match &item.node {
+        Node::Leaf(toml::Value::Boolean(value)) => Ok(*value),
+        _ => Err(no(item, "boolean", "true or false").into()),
+    }
+}
+
+/// An integer within `range`; `noun` says of what kind.
+pub(super) fn number<T: TryFrom<i64> + PartialOrd + std::fmt::Display>(
+    noun: &str,
+    range: RangeInclusive<T>,
+) -> impl Fn(&Item) -> Read<T> {
+    move |item| {
+        let value = integer(item).and_then(|n| T::try_from(n).ok()).filter(|n| range.contains(n));
+        value.ok_or_else(|| no(item, noun, &format!("{} to {}", range.start(), range.end())).into())
+    }
+}
+
+pub(super) fn vlan(item: &Item) -> Read<u16> {
+    number("VLAN", VLANS)(item)
+}
+
+/// `"all"`, `"10,100-199"`, or a list of numbers and such strings.
+pub(super) fn vlans(item: &Item) -> Read<VlanSet> {
+    let Node::Array(items) = &item.node else {
+        let Some(text) = text(item) else {
+            return Err(no(item, "list of VLANs", "[10, \"100-199\"] or \"all\"").into());
+        };
+        return text.parse().map_err(Fault::from);
+    };
+    let mut set = VlanSet::empty();
+    for (index, item) in items.iter().enumerate() {
+        let at = |message| Fault { index: Some(index), message };
+        match text(item) {
+            Some(text) => set.extend(text.parse::<VlanSet>().map_err(at)?.iter()),
+            None => set.insert(vlan(item).map_err(|fault| at(fault.message))?),
+        }
+    }
+    if set.is_empty() { Err(no(item, "list of VLANs", "at least one").into()) } else { Ok(set) }
+}
+
+/// An address that a station may have: of no group, and not zero.
+pub(super) fn station(item: &Item) -> Read<Mac> {
+    const EXPECTED: &str = "\"02:00:00:00:00:01\"";
+    let mac = text(item).and_then(|text| text.parse::<Mac>().ok());
+    let mac = mac.ok_or_else(|| no(item, "MAC address", EXPECTED))?;
+    if mac.is_group() || mac.is_zero() {
+        return Err(no(item, "address of a station", EXPECTED).into());
+    }
+    Ok(mac)
+}
+
+/// A name of ours: of a port or a bridge.
+pub(super) fn name(item: &Item) -> Read<String> {
+    let name = string(item)?;
+    match is_name(&name) {
+        true => Ok(name),
+        false => Err(no(item, "name", NAME_EXPECTED).into()),
+    }
+}
+
+/// What a name of ours is.
+pub(super) const NAME_EXPECTED: &str = "1 to 32 of A-Z a-z 0-9 _ . -";
+
+pub(super) fn is_name(name: &str) -> bool {
+    (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+}
+
+/// The name of a network interface. `%` would make the kernel number it.
+pub(super) fn device(item: &Item) -> Read<String> {
+    let name = string(item)?;
+    match is_device(&name) {
+        true => Ok(name),
+        false => Err(no(item, "device name", "1 to 15 bytes without space, '/', ':' and '%'").into()),
+    }
+}
+
+pub(super) fn is_device(name: &str) -> bool {
+    let bad = |c: char| c.is_whitespace() || c.is_control() || "/:%".contains(c);
+    (1..=15).contains(&name.len()) && name != "." && name != ".." && !name.contains(bad)
+}
+
+/// The name of a network namespace: a file below /run/netns.
+pub(super) fn netns(item: &Item) -> Read<String> {
+    let name = string(item)?;
+    let bad =
+        name.is_empty() || name.len() > 255 || name == "." || name == ".." || name.contains(['/', '\0']);
+    if bad { Err(no(item, "network namespace", "a name as in `ip netns list`").into()) } else { Ok(name) }
+}
+
+/// The path of a unix socket, which the kernel bounds at 107 bytes.
+pub(super) fn socket_path(item: &Item) -> Read<std::path::PathBuf> {
+    let path = string(item)?;
+    match (1..=107).contains(&path.len()) && !path.contains('\0') {
+        true => Ok(path.into()),
+        false => Err(no(item, "path of a socket", "1 to 107 bytes").into()),
+    }
+}
+
+/// One address with its prefix length, or a list of them.
+pub(super) fn addresses(item: &Item) -> Read<Vec<(IpAddr, u8)>> {
+    match &item.node {
+        Node::Array(items) => {
+            let at = |(index, item)| address(item).map_err(|message| Fault { index: Some(index), message });
+            items.iter().enumerate().map(at).collect()
+        }
+        _ => Ok(vec![address(item)?]),
+    }
+}
+
+fn address(item: &Item) -> Result<(IpAddr, u8), String> {
+    let parse = |text: &str| {
+        let (ip, prefix) = text.split_once('/')?;
+        let (ip, prefix) = (ip.parse::<IpAddr>().ok()?, prefix.parse::<u8>().ok()?);
+        (prefix <= if ip.is_ipv4() { 32 } else { 128 }).then_some((ip, prefix))
+    };
+    text(item).and_then(parse).ok_or_else(|| no(item, "address", "\"10.9.0.1/24\""))
+}
+
+/// A duration within `range`, or zero.
+pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Item) -> Read<Duration> {
+    move |item| {
+        let duration = text(item).and_then(parse_duration).filter(|d| d.is_zero() || range.contains(d));
+        duration.ok_or_else(|| {
+            let (least, most) = (duration_text(*range.start()), duration_text(*range.end()));
+            no(item, "duration", &format!("\"{least}\" to \"{most}\", or \"0s\"")).into()
+        })
+    }
+}
+
+const UNITS: [(&str, u64); 6] = [
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+];
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let (_, nanos) = UNITS.iter().find(|(name, _)| *name == unit.trim_start())?;
+    digits.parse::<u64>().ok()?.checked_mul(*nanos).map(Duration::from_nanos)
+}
+
+/// A duration as the configuration writes it: `300s`, `50us`, `0s`. Hours and minutes are written in seconds.
+pub fn duration_text(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let (unit, size) = UNITS[2..]
+        .iter()
+        .find(|(_, size)| nanos.is_multiple_of(u128::from(*size)))
+        .copied()
+        .unwrap_or(("ns", 1));
+    format!("{}{unit}", nanos / u128::from(size))
+}
+
+/// A user: a name in /etc/passwd, or a number.
+pub(super) fn user(item: &Item) -> Read<u32> {
+    id(item, "user", "/etc/passwd")
+}
+
+/// A group: a name in /etc/group, or a number.
+pub(super) fn group(item: &Item) -> Read<u32> {
+    id(item, "group", "/etc/group")
+}
+
+fn id(item: &Item, noun: &str, file: &str) -> Read<u32> {
+    // 2^32 - 1 is the kernel's word for "nobody in particular".
+    let number = integer(item).and_then(|n| u32::try_from(n).ok()).filter(|&n| n != u32::MAX);
+    let named = || id_in(&std::fs::read_to_string(file).ok()?, text(item)?);
+    number.or_else(named).ok_or_else(|| no(item, noun, &format!("a name in {file} or a number")).into())
+}
+
+/// The third field of the line of `name` in a file such as /etc/passwd.
+fn id_in(file: &str, name: &str) -> Option<u32> {
+    file.lines().map(|line| line.split(':').collect::<Vec<_>>()).find_map(|fields| match fields[..] {
+        [first, _, id, ..] if first == name => id.parse().ok(),
+        _ => None,
+    })
+}
+
+fn text(item: &Item) -> Option<&str> {
+    match &item.node {
+        Node::Leaf(toml::Value::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+fn integer(item: &Item) -> Option<i64> {
+    match &item.node {
+        Node::Leaf(toml::Value::Integer(number)) => Some(*number),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_and_print() {
+        for text in ["0s", "300s", "50us", "1500ms", "7ns"] {
+            assert_eq!(duration_text(parse_duration(text).unwrap()), text);
+        }
+        assert_eq!(parse_duration("5m"), Some(Duration::from_secs(300)));
+        assert_eq!(parse_duration("2h"), Some(Duration::from_secs(7200)));
+        for bad in ["", "s", "5", "5 days", "-1s", "1.5s", "99999999999999999999s", "9999999999999h"] {
+            assert_eq!(parse_duration(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_are_found_by_the_whole_name() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbob:x:1001:100::/:\nbroken\nbo:x:y\n";
+        assert_eq!((id_in(passwd, "root"), id_in(passwd, "bob")), (Some(0), Some(1001)));
+        assert_eq!((id_in(passwd, "bo"), id_in(passwd, "broken"), id_in(passwd, "")), (None, None, None));
+    }
+
+    #[test]
+    fn names_of_devices_are_what_the_kernel_takes() {
+        for good in ["vm1", "tap-1.2", "exactly15bytes!"] {
+            assert!(is_device(good), "{good}");
+        }
+        for bad in ["", ".", "..", "a b", "a/b", "a:1", "tap%d", "sixteen-bytes-xx", "a\0"] {
+            assert!(!is_device(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What a running switch is told to be, and how it is told.
+//!
+//! A change's walk: a request on the unix socket ([`server`]) edits the wanted configuration, as a reload of the file
+//! replaces it; [`config`] turns the text into checked, typed values or into errors that name file, line and key;
+//! [`plan`] compares them with what runs and lists the changes, without touching anything. Only when all of that has
+//! succeeded are they applied, all or nothing. [`api`] holds the requests and answers, [`client`] the other end.
+
+pub mod api;
+pub mod client;
+pub mod config;
+pub mod server;

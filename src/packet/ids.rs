@@ -1,0 +1,28 @@
+//! Names for what tables and counters are indexed by. Dense small numbers, so that the hot path indexes arrays.
+
+/// A port of this switch: its slot in the topology. Given again only after every worker has forgotten the old holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PortId(pub u16);
+
+impl PortId {
+    /// The slot.
+    #[inline]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A bridge of this switch: its slot in the topology.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BridgeId(pub u16);
+
+impl BridgeId {
+    /// The slot.
+    #[inline]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A VLAN: 1 to 4094, or 0 for all frames of a bridge that is not VLAN-aware.
+pub type Vid = u16;

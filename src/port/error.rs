@@ -1,0 +1,67 @@
+//! Why a port cannot be opened, in words for the person who configured it.
+
+use std::io;
+
+use super::link::LinkError;
+use crate::sys::netns::Netns;
+
+/// Declares [`PortError`] so that what an error means is what it says, and both stand in one place.
+macro_rules! port_errors {
+    ($($message:literal $variant:ident($($field:ty),*),)*) => {
+        /// Why a port cannot be opened. Each message is one line that names the device and the remedy.
+        #[derive(Debug, thiserror::Error)]
+        pub enum PortError {
+            $(#[doc = $message] #[error($message)] $variant($($field),*),)*
+        }
+    };
+}
+
+port_errors! {
+    "{0:?} is no name for a device: give 1 to 15 bytes, none of them a space, '/', ':' or '%'"
+    BadName(String),
+    "{0}: no network namespace \"{1}\": make it first (ip netns add {1})"
+    UnknownNetns(String, Netns),
+    "{0}: /dev/net/tun is missing: load the driver (modprobe tun), or give the container the device \
+     (--device /dev/net/tun)"
+    NoTunDriver(String),
+    "{0}: not permitted: run as root, give the program the right (setcap cap_net_admin,cap_net_raw+ep PROGRAM), or \
+     have root make the TAP for this user (ip tuntap add {0} mode tap user NAME)"
+    NotPermitted(String),
+    "{0}: another program holds this device: stop that program, or give the port a device of its own"
+    Busy(String),
+    "{0}: exists with a single queue, and queues = {1} was asked for: leave queues out, or make the device anew \
+     (ip tuntap add {0} mode tap multi_queue)"
+    SingleQueue(String, usize),
+    "{0}: exists with several queues, which offload = false cannot use: leave offload out, or make the device anew \
+     (ip tuntap add {0} mode tap)"
+    MultiQueue(String),
+    "{0}: a device with offload = false has one queue, and queues = {1} was asked for: leave one of the two out"
+    PlainQueues(String, usize),
+    "{0}: exists and is not a {1} but a {2}: give the port another device, or take this one by type = \"netdev\""
+    OtherKind(String, &'static str, String),
+    "{0}: no such interface: create it first, or name another by device = \"...\""
+    NoInterface(String),
+    "{0}: {1}: correct that setting of the port"
+    Setting(String, LinkError),
+    "{0}: cannot {1}: {2}: see the kernel's log (dmesg)"
+    System(String, &'static str, io::Error),
+}
+
+impl PortError {
+    /// What a refused system call means, where nothing more is known about it.
+    pub(super) fn system(device: &str, attempt: &'static str, error: io::Error) -> PortError {
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => PortError::NotPermitted(device.into()),
+            Some(libc::EBUSY) => PortError::Busy(device.into()),
+            _ => PortError::System(device.into(), attempt, error),
+        }
+    }
+
+    /// What a refused setting means.
+    pub(super) fn setting(device: &str, error: LinkError) -> PortError {
+        match error.errno() {
+            Some(libc::EPERM) => PortError::NotPermitted(device.into()),
+            _ => PortError::Setting(device.into(), error),
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Network interfaces through rtnetlink: looking one up, and setting what a port's configuration says of it.
+//!
+//! One request, one answer, in order, on a socket of the namespace it was opened in. Requests are as blocking as the
+//! kernel's RTNL lock: they are made where ports are opened and closed, not where frames are handled.
+
+use std::io;
+use std::net::IpAddr;
+
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use crate::wire::ethernet::Mac;
+
+/// A request that the kernel refused: what was attempted, and its errno.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {attempt}: {source}")]
+pub struct LinkError {
+    attempt: String,
+    source: io::Error,
+}
+
+impl LinkError {
+    /// The kernel's errno, where it gave one.
+    pub fn errno(&self) -> Option<i32> {
+        self.source.raw_os_error()
+    }
+}
+
+/// What is known of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its number in its namespace.
+    pub index: u32,
+    /// Whether it is set up.
+    pub up: bool,
+    /// MTU in bytes, without the Ethernet header.
+    pub mtu: u32,
+    /// Its MAC address, when it is an Ethernet device.
+    pub mac: Option<Mac>,
+    /// The kind of virtual device, in the words of `ip link` (`tun`, `veth`); `None` for hardware.
+    pub kind: Option<String>,
+    /// Frames that its transmit queue holds.
+    pub tx_queue_len: u32,
+}
+
+/// The interfaces of one network namespace.
+pub struct Links {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Links {
+    /// The interfaces of the namespace that the calling thread is in.
+    ///
+    /// # Errors
+    /// No netlink socket can be had.
+    pub fn open() -> Result<Links, LinkError> {
+        let connect = || {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind_auto()?;
+            socket.connect(&SocketAddr::new(0, 0))?;
+            Ok(Links { socket, sequence: 0 })
+        };
+        explain(connect(), || "open a netlink socket".into())
+    }
+
+    /// The interface `name`, if there is one.
+    ///
+    /// # Errors
+    /// The kernel refused to tell.
+    pub fn find(&mut self, name: &str) -> Result<Option<Link>, LinkError> {
+        let mut query = LinkMessage::default();
+        query.attributes.push(LinkAttribute::IfName(name.into()));
+        self.get(query, || format!("look up {name}"))
+    }
+
+    /// The interface `name`, which there is.
+    ///
+    /// # Errors
+    /// There is none (ENODEV), or the kernel refused to tell.
+    pub fn must_find(&mut self, name: &str) -> Result<Link, LinkError> {
+        let missing = || io::Error::from_raw_os_error(libc::ENODEV);
+        self.find(name).and_then(|link| explain(link.ok_or_else(missing), || format!("look up {name}")))
+    }
+
+    /// Whether an interface has this number. The answer waits for a removal that is under way.
+    ///
+    /// # Errors
+    /// The kernel refused to tell.
+    pub fn exists(&mut self, index: u32) -> Result<bool, LinkError> {
+        let link = self.get(on(index), || format!("look up interface {index}"))?;
+        Ok(link.is_some())
+    }
+
+    /// Sets an interface up or down.
+    ///
+    /// # Errors
+    /// The kernel refused, as all settings below.
+    pub fn set_up(&mut self, index: u32, up: bool) -> Result<(), LinkError> {
+        let mut message = on(index);
+        message.header.flags.set(LinkFlags::Up, up);
+        message.header.change_mask = LinkFlags::Up;
+        self.change(RouteNetlinkMessage::SetLink(message), || {
+            format!("set it {}", if up { "up" } else { "down" })
+        })
+    }
+
+    /// Sets the MTU, in bytes without the Ethernet header.
+    ///
+    /// # Errors
+    /// EINVAL where the device does not take one of this size.
+    pub fn set_mtu(&mut self, index: u32, mtu: u32) -> Result<(), LinkError> {
+        self.set(index, LinkAttribute::Mtu(mtu), || format!("set its MTU to {mtu}"))
+    }
+
+    /// Sets the MAC address.
+    ///
+    /// # Errors
+    /// EADDRNOTAVAIL for a group address, EOPNOTSUPP where the device has none.
+    pub fn set_mac(&mut self, index: u32, mac: Mac) -> Result<(), LinkError> {
+        let address = LinkAttribute::Address(mac.octets().to_vec());
+        self.set(index, address, || format!("set its MAC address to {mac}"))
+    }
+
+    /// Sets how many frames the transmit queue holds; on a TAP or TUN that is the ring which the switch reads from.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_tx_queue_len(&mut self, index: u32, frames: u32) -> Result<(), LinkError> {
+        self.set(index, LinkAttribute::TxQueueLen(frames), || format!("set its transmit queue to {frames}"))
+    }
+
+    /// Adds an IP address with the length of its prefix. It is no error when the interface has it.
+    ///
+    /// # Errors
+    /// EINVAL for a prefix that is too long, EACCES for IPv6 where that is disabled.
+    pub fn add_address(&mut self, index: u32, address: IpAddr, prefix: u8) -> Result<(), LinkError> {
+        let mut message = AddressMessage::default();
+        message.header.index = index;
+        message.header.prefix_len = prefix;
+        message.header.family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+        let request = RouteNetlinkMessage::NewAddress(message);
+        match self.request(request, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, drop) {
+            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+            result => explain(result, || format!("give it the address {address}/{prefix}")),
+        }
+    }
+
+    /// The IP addresses of an interface.
+    ///
+    /// # Errors
+    /// The kernel refused to tell.
+    pub fn addresses(&mut self, index: u32) -> Result<Vec<IpAddr>, LinkError> {
+        let mut addresses = Vec::new();
+        let query = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let collect = |answer| match answer {
+            RouteNetlinkMessage::NewAddress(of) if of.header.index == index => {
+                addresses.extend(of.attributes.iter().find_map(|attribute| match attribute {
+                    AddressAttribute::Address(address) => Some(*address),
+                    _ => None,
+                }));
+            }
+            _ => {}
+        };
+        explain(self.request(query, NLM_F_DUMP, collect), || "list its addresses".into())?;
+        Ok(addresses)
+    }
+
+    /// Deletes an interface.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP where it is hardware.
+    pub fn delete(&mut self, index: u32) -> Result<(), LinkError> {
+        self.change(RouteNetlinkMessage::DelLink(on(index)), || "delete it".into())
+    }
+
+    fn get(
+        &mut self,
+        query: LinkMessage,
+        attempt: impl FnOnce() -> String,
+    ) -> Result<Option<Link>, LinkError> {
+        let mut found = None;
+        let result = self.request(RouteNetlinkMessage::GetLink(query), NLM_F_ACK, |answer| {
+            if let RouteNetlinkMessage::NewLink(link) = answer {
+                found = Some(Link::from(link));
+            }
+        });
+        match result {
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            result => explain(result, attempt).map(|()| found),
+        }
+    }
+
+    fn set(
+        &mut self,
+        index: u32,
+        to: LinkAttribute,
+        attempt: impl FnOnce() -> String,
+    ) -> Result<(), LinkError> {
+        let mut message = on(index);
+        message.attributes.push(to);
+        self.change(RouteNetlinkMessage::SetLink(message), attempt)
+    }
+
+    fn change(
+        &mut self,
+        request: RouteNetlinkMessage,
+        attempt: impl FnOnce() -> String,
+    ) -> Result<(), LinkError> {
+        explain(self.request(request, NLM_F_ACK, drop), attempt)
+    }
+
+    /// Sends a request and hands each message of its answer to `each`, until the kernel says that it is done.
+    fn request(
+        &mut self,
+        request: RouteNetlinkMessage,
+        flags: u16,
+        mut each: impl FnMut(RouteNetlinkMessage),
+    ) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut request = NetlinkMessage::from(request);
+        request.header.flags = NLM_F_REQUEST | flags;
+        request.header.sequence_number = self.sequence;
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+        loop {
+            let (answer, _) = self.socket.recv_from_full()?;
+            let mut rest = &answer[..];
+            while !rest.is_empty() {
+                let message = NetlinkMessage::deserialize(rest).map_err(io::Error::other)?;
+                rest = rest.get((message.header.length as usize).next_multiple_of(4)..).unwrap_or_default();
+                // What is left of a request that failed half way is not the answer to this one.
+                if message.header.sequence_number != self.sequence {
+                    continue;
+                }
+                match message.payload {
+                    NetlinkPayload::InnerMessage(message) => each(message),
+                    NetlinkPayload::Error(error) if error.code.is_some() => return Err(error.to_io()),
+                    NetlinkPayload::Error(_) | NetlinkPayload::Done(_) => return Ok(()),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+impl From<LinkMessage> for Link {
+    fn from(message: LinkMessage) -> Link {
+        let mut link = Link {
+            index: message.header.index,
+            up: message.header.flags.contains(LinkFlags::Up),
+            mtu: 0,
+            mac: None,
+            kind: None,
+            tx_queue_len: 0,
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::TxQueueLen(frames) => link.tx_queue_len = frames,
+                LinkAttribute::Address(address) => link.mac = address.try_into().ok().map(Mac::new),
+                LinkAttribute::LinkInfo(infos) => {
+                    link.kind = infos.iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Some(kind.to_string()),
+                        _ => None,
+                    });
+                }
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+/// A message about the interface `index`.
+fn on(index: u32) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message
+}
+
+fn explain<T>(result: io::Result<T>, attempt: impl FnOnce() -> String) -> Result<T, LinkError> {
+    result.map_err(|source| LinkError { attempt: attempt(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loopback_is_found_and_a_missing_interface_is_not() {
+        let mut links = Links::open().unwrap();
+        let lo = links.find("lo").unwrap().unwrap();
+        assert_eq!(lo.index, 1);
+        assert_eq!(lo.mtu, 65536);
+        assert!(links.exists(1).unwrap());
+        assert_eq!(links.find("no-such-link").unwrap(), None);
+    }
+
+    #[test]
+    fn a_refusal_says_what_was_attempted_and_the_errno() {
+        let error = Links::open().unwrap().set_mtu(u32::MAX >> 1, 1500).unwrap_err();
+        assert!(matches!(error.errno(), Some(libc::ENODEV | libc::EPERM)), "{error}");
+        assert!(error.to_string().starts_with("cannot set its MTU to 1500: "), "{error}");
+    }
+}

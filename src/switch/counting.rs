@@ -1,0 +1,45 @@
+//! The counters of all ports of one worker.
+
+use super::Topology;
+use crate::packet::{Batch, Counters, DropReason, PortId};
+
+/// Counters by port slot, and the sum of those whose port is gone, so that no frame is ever unaccounted for.
+#[derive(Default)]
+pub(super) struct PortCounters {
+    ports: Vec<Counters>,
+    pub(super) retired: Counters,
+}
+
+impl PortCounters {
+    pub(super) fn resize(&mut self, topology: &Topology) {
+        let slots = self.ports.len().max(topology.ports.len());
+        self.ports.resize_with(slots, Counters::default);
+        for (slot, counters) in self.ports.iter_mut().enumerate() {
+            if topology.port(PortId(slot as u16)).is_none() {
+                self.retired += &std::mem::take(counters);
+            }
+        }
+    }
+
+    /// The counters of a port; of those retired when there is no such port any more.
+    #[inline]
+    pub(super) fn of(&mut self, port: PortId) -> &mut Counters {
+        self.ports.get_mut(port.index()).unwrap_or(&mut self.retired)
+    }
+
+    pub(super) fn drop(&mut self, port: PortId, reason: DropReason) {
+        self.of(port).drop(reason);
+    }
+
+    /// Counts frames that came in by a port that is gone.
+    pub(super) fn discard_all(&mut self, reason: DropReason, frames: impl Iterator<Item = u32>, batch: &Batch) {
+        for frame in frames {
+            self.retired.discard(reason, batch.frames()[frame as usize].len());
+        }
+    }
+
+    pub(super) fn iter<'a>(&'a self, topology: &'a Topology) -> impl Iterator<Item = (PortId, &'a Counters)> {
+        let ids = (0..topology.ports.len()).map(|slot| PortId(slot as u16));
+        ids.filter(|&id| topology.port(id).is_some()).map(|id| (id, &self.ports[id.index()]))
+    }
+}

@@ -1,0 +1,103 @@
+//! The last stage: makes a frame fit the port it leaves by.
+//!
+//! A frame that several ports send is brought into each port's form right before that port sends it. Its VLAN tag is put
+//! in and taken out in place, as often as it takes; an unfinished checksum, once finished, stays so; a superframe is cut
+//! into frames of their own and itself left as it is. So a flooded payload is never copied for a form's sake.
+
+use crate::packet::{Batch, Counters, DropReason, Frame, Gso, PortId, segment};
+use crate::switch::counting::PortCounters;
+use crate::switch::outbox::{Crossing, Outbox};
+use crate::switch::topology::Form;
+use crate::switch::{Port, Topology};
+use crate::wire::ethernet;
+
+/// Makes the frames queued for a port fit it and gives the indices of those to send; the others are counted.
+pub(in crate::switch) fn prepare<'a>(
+    port: Option<&Port>,
+    outbox: &'a mut Outbox,
+    port_id: PortId,
+    batch: &mut Batch,
+    counters: &mut Counters,
+) -> &'a [u32] {
+    let (queue, ready) = outbox.take(port_id);
+    for departure in queue.drain(..) {
+        let index = departure.frame;
+        let frame = &mut batch.frames_mut()[index as usize];
+        dress(frame, departure.form);
+        let fits = match port {
+            None => Err(DropReason::PortMissing),
+            Some(port) if frame.len() <= ethernet::HEADER_LEN + port.mtu as usize => Ok(port),
+            Some(port) => within_mtu(frame, port.mtu as usize).then_some(port).ok_or(DropReason::ExceedsMtu),
+        };
+        let finished = match fits {
+            Ok(port) if port.capabilities.take(&frame.offload) => {
+                ready.push(index);
+                Ok(())
+            }
+            Ok(_) => finish(batch, index, ready, counters),
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = finished {
+            counters.drop(reason);
+        }
+    }
+    ready
+}
+
+/// Brings a frame that leaves by a patch port into its form, and gives the index of the frame that comes in at the other
+/// end: the same one, or a copy when others send it too. `None` when no buffer is left for that copy.
+pub(in crate::switch) fn cross(
+    topology: &Topology,
+    crossing: Crossing,
+    batch: &mut Batch,
+    counters: &mut PortCounters,
+) -> Option<u32> {
+    debug_assert!(topology.port(crossing.out).is_some_and(|port| port.patch == Some(crossing.peer)));
+    let mut index = crossing.departure.frame;
+    if crossing.shared {
+        let copy = batch.add()?;
+        let (from, to) = batch.pair(index as usize, copy);
+        to.copy_from(from);
+        index = copy as u32;
+    }
+    let frame = &mut batch.frames_mut()[index as usize];
+    dress(frame, crossing.departure.form);
+    frame.set_vlan_tag(false);
+    counters.of(crossing.out).sent(frame.len());
+    Some(index)
+}
+
+#[inline]
+fn dress(frame: &mut Frame, form: Form) {
+    match form {
+        Form::AsIs => {}
+        Form::Untagged => frame.retag(None),
+        Form::Tagged(tci) => frame.retag(Some(tci)),
+    }
+}
+
+/// Whether what goes over the wire fits an MTU: the frame, or each segment of a superframe. Tags do not count.
+#[cold]
+fn within_mtu(frame: &Frame, mtu: usize) -> bool {
+    let on_wire = match frame.offload.gso {
+        Gso::None => frame.len(),
+        _ => usize::from(frame.offload.header_len) + usize::from(frame.offload.gso_size),
+    };
+    let l3 = ethernet::payload(frame.bytes()).map_or(ethernet::HEADER_LEN, |(_, at)| at);
+    on_wire - l3.min(on_wire) <= mtu
+}
+
+/// Does what the port cannot: finishes the checksum, or cuts the superframe.
+#[cold]
+fn finish(batch: &mut Batch, index: u32, ready: &mut Vec<u32>, counters: &mut Counters) -> Result<(), DropReason> {
+    let frame = &mut batch.frames_mut()[index as usize];
+    if frame.offload.gso == Gso::None {
+        segment::finish_checksum(frame);
+        ready.push(index);
+        return Ok(());
+    }
+    let before = ready.len();
+    segment::segment(batch, index as usize, ready)?;
+    counters.copies += (ready.len() - before) as u64 - 1;
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! The stages, in the order in which a frame walks through them.
+
+pub(super) mod ingress;
+
+pub(super) mod bridge;
+
+pub(super) mod egress;

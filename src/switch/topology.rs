@@ -1,0 +1,136 @@
+//! The topology: which bridges and ports there are and what each lets pass. An immutable snapshot; a change makes a new
+//! one, which every worker takes between two batches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::packet::{BridgeId, Capabilities, PortId, Vid};
+use crate::table::fdb::{Allowance, Fdb};
+use crate::table::token_bucket::TokenBucket;
+use crate::table::vlan_set::VlanSet;
+use crate::wire::ethernet::Mac;
+
+/// Everything a worker has to know about the switch's shape. Slots are indexed by id; a free slot is `None`.
+#[derive(Default)]
+pub struct Topology {
+    /// Counts the changes since the start.
+    pub epoch: u64,
+    /// The bridges, by [`BridgeId`].
+    pub bridges: Vec<Option<Bridge>>,
+    /// The ports, by [`PortId`].
+    pub ports: Vec<Option<Port>>,
+}
+
+/// A bridge.
+pub struct Bridge {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its own address: frames to it are not forwarded.
+    pub mac: Mac,
+    /// Its forwarding database, which outlives this snapshot.
+    pub fdb: Arc<Fdb>,
+    /// How stale an entry's age may get, see [`Fdb::refresh_period`].
+    pub refresh: Duration,
+    /// Its ports, in the order in which they are flooded to.
+    pub members: Vec<PortId>,
+}
+
+/// A port.
+#[derive(Clone)]
+pub struct Port {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The bridge it belongs to; a `tun` port belongs to none.
+    pub bridge: Option<BridgeId>,
+    /// Which VLANs it lets pass, and how.
+    pub vlan: VlanPolicy,
+    /// It talks to no other isolated port.
+    pub isolated: bool,
+    /// Sources of its frames are learned.
+    pub learning: bool,
+    /// What it may hold in the FDB.
+    pub allowance: Allowance,
+    /// Its limits on what is flooded.
+    pub storm: Storm,
+    /// Longest payload it sends, in bytes behind the Ethernet header and tags.
+    pub mtu: u32,
+    /// What it sends without our finishing it.
+    pub capabilities: Capabilities,
+    /// The port that its frames come in by again: set on the two ends of a patch.
+    pub patch: Option<PortId>,
+}
+
+/// How a port of a bridge handles VLANs.
+#[derive(Clone)]
+pub enum VlanPolicy {
+    /// The bridge is not VLAN-aware: tags pass unread.
+    Unaware,
+    /// Untagged outside, in one VLAN inside.
+    Access(Vid),
+    /// Tagged outside.
+    Trunk {
+        /// The VLANs that pass, with the native one.
+        allowed: Arc<VlanSet>,
+        /// The VLAN of untagged frames; without one they are dropped.
+        native: Option<Vid>,
+    },
+}
+
+impl VlanPolicy {
+    /// Whether frames of a VLAN may leave here.
+    #[inline]
+    pub fn admits(&self, vid: Vid) -> bool {
+        match self {
+            VlanPolicy::Unaware => true,
+            VlanPolicy::Access(own) => *own == vid,
+            VlanPolicy::Trunk { allowed, .. } => allowed.contains(vid),
+        }
+    }
+
+    /// How a frame of VLAN `vid` with the priority bits `priority` leaves here.
+    #[inline]
+    pub(super) fn form(&self, vid: Vid, priority: u16) -> Form {
+        match self {
+            VlanPolicy::Unaware => Form::AsIs,
+            VlanPolicy::Access(_) => Form::Untagged,
+            VlanPolicy::Trunk { native, .. } if *native == Some(vid) => Form::Untagged,
+            VlanPolicy::Trunk { .. } => Form::Tagged(priority | vid),
+        }
+    }
+}
+
+/// What a frame's 802.1Q tag looks like when it leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As it came in.
+    AsIs,
+    /// Without the bridge's tag.
+    Untagged,
+    /// With the bridge's tag, of this TCI.
+    Tagged(u16),
+}
+
+/// Storm control: how many frames a second a port may have flooded. `None`: any number.
+#[derive(Clone, Default)]
+pub struct Storm {
+    /// Frames to ff:ff:ff:ff:ff:ff.
+    pub broadcast: Option<Arc<TokenBucket>>,
+    /// Frames to other group addresses.
+    pub multicast: Option<Arc<TokenBucket>>,
+    /// Frames to addresses that nobody knows.
+    pub unknown: Option<Arc<TokenBucket>>,
+}
+
+impl Topology {
+    /// The port in a slot.
+    #[inline]
+    pub fn port(&self, id: PortId) -> Option<&Port> {
+        self.ports.get(id.index())?.as_ref()
+    }
+
+    /// The bridge in a slot.
+    #[inline]
+    pub fn bridge(&self, id: BridgeId) -> Option<&Bridge> {
+        self.bridges.get(id.index())?.as_ref()
+    }
+}

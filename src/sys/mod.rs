@@ -1,0 +1,19 @@
+//! The only `unsafe` code: thin, safe wrappers over system calls that the standard library has none for.
+//!
+//! Nothing here decides anything: an error is the kernel's errno, a name is the kernel's. What it means for a port is
+//! said in `port`. Reading and writing frames on a TAP needs nothing from here, since a [`File`](std::fs::File) does it
+//! in one system call.
+#![allow(unsafe_code)]
+
+pub mod mmsg;
+pub mod netns;
+pub mod packet;
+pub mod peer;
+pub mod tun;
+
+use std::io;
+
+/// Turns the return value of a libc call into a result.
+fn check(value: libc::c_int) -> io::Result<libc::c_int> {
+    if value < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
+}

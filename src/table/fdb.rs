@@ -1,0 +1,411 @@
+//! The forwarding database of one bridge: (VLAN, MAC) → port.
+//!
+//! **Two levels.** The truth is the shared map here, which control lists and every worker may write. Workers do not
+//! read it per frame: each keeps an [`FdbCache`](super::fdb_cache::FdbCache) in front and comes here when that misses.
+//!
+//! **Locking.** Lookups take a shard of the map for reading. Everything that changes *which* entries exist or whose
+//! they are goes through the bridge's [`Ledger`], one mutex, so that limits, the per-port queues and the map cannot
+//! disagree. That is the learning path: rare in a calm network, and in a flood paid by who floods.
+//!
+//! **Staleness.** An entry that moves or goes away bumps the [`Generations`] counter its key hashes to, which makes the
+//! caches forget the few entries that share it. A new entry bumps nothing: nobody caches an absence.
+//!
+//! **Bound.** `limit` counts learned entries only; static ones always fit and never move. When the bridge is
+//! full, the port that holds most beyond its quota loses its oldest entry that was not heard of lately (see
+//! [`ledger`](super::ledger)); a port at its own learn limit loses one of its own. So a flood of sources costs the
+//! flooder its own entries and nobody else's.
+//!
+//! **Ageing.** [`Fdb::expire`] walks the queues a bounded number of entries at a time and is due again when it says.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use super::ledger::Ledger;
+use crate::packet::{BridgeId, PortId, Vid};
+use crate::time::Time;
+use crate::wire::ethernet::Mac;
+
+/// A station in one bridge: its MAC in the high 48 bits, its VLAN in the low 12.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Station(u64);
+
+impl Station {
+    /// The station `mac` in VLAN `vid` (below 4096).
+    #[inline]
+    pub const fn new(mac: Mac, vid: Vid) -> Station {
+        Station(mac.bits() << 16 | vid as u64)
+    }
+
+    /// Its address.
+    pub const fn mac(self) -> Mac {
+        Mac::from_bits(self.0 >> 16)
+    }
+
+    /// Its VLAN.
+    pub const fn vid(self) -> Vid {
+        (self.0 & 0xfff) as Vid
+    }
+
+    #[inline]
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+/// How an entry came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// From the source address of a frame. Ages, moves, can be evicted.
+    Learned,
+    /// Configured. Stays.
+    Static,
+}
+
+/// What is known of a station.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// When a frame from it was last noted: up to a refresh period ago, see [`Fdb::refresh_period`].
+    pub seen: Time,
+    /// The port it is behind.
+    pub port: PortId,
+    /// How the entry came to be.
+    pub kind: Kind,
+    /// Names the place in the ledger's queue that stands for this entry; older places are void.
+    pub(super) ticket: u32,
+    moved: u32,
+    moves: u8,
+}
+
+/// What a frame's source changed in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// Nothing but perhaps the age: known on this port.
+    Known,
+    /// A new station.
+    New,
+    /// It was behind `from` until now.
+    Moved {
+        /// The port it left.
+        from: PortId,
+    },
+    /// The same, for the [`FLAP_MOVES`]th time within [`FLAP_WINDOW`] of one another: two hosts share the address, or
+    /// there is a loop.
+    Flapping {
+        /// The port it left.
+        from: PortId,
+    },
+    /// A static entry holds the address, and stays at its port.
+    Pinned(PortId),
+}
+
+/// So many moves, each within [`FLAP_WINDOW`] of the one before, are called a flap.
+pub const FLAP_MOVES: u8 = 5;
+/// See [`FLAP_MOVES`].
+pub const FLAP_WINDOW: Duration = Duration::from_secs(10);
+
+/// What a port may hold in a bridge's table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Most learned entries of the port; beyond, a new one costs its own oldest. `None`: only the bridge's limit.
+    pub limit: Option<u32>,
+    /// Entries that do not count when the bridge looks for who holds most: what a trunk or tunnel holds rightly.
+    pub quota: u32,
+}
+
+/// What the caches of all workers are checked against, for all bridges: change counters, each for a share of all keys,
+/// and how many entries there are. Also the seed of the hash that deals keys to shares and cache buckets, which is drawn
+/// once a process so that nobody outside can aim at one of them.
+pub struct Generations {
+    counters: [AtomicU32; Generations::SHARES],
+    entries: AtomicUsize,
+    pub(super) seed: (u64, u64),
+}
+
+impl Generations {
+    /// Shares of the key space: a move makes a cache forget one in so many entries. 4 KiB, so it stays in L1.
+    pub const SHARES: usize = 1024;
+
+    /// Fresh counters and a fresh seed.
+    pub fn new() -> Arc<Generations> {
+        let random = RandomState::new();
+        Arc::new(Generations {
+            counters: [const { AtomicU32::new(1) }; Generations::SHARES],
+            entries: AtomicUsize::new(0),
+            seed: (random.hash_one(1), random.hash_one(2) | 1),
+        })
+    }
+
+    /// The counter of the share that a key with this hash belongs to.
+    #[inline]
+    pub(super) fn of(&self, hash: u64) -> u32 {
+        self.counters[Generations::share(hash)].load(Ordering::Acquire)
+    }
+
+    /// The lowest bit is left out: it tells the two buckets of a pair apart, see [`fdb_cache`](super::fdb_cache).
+    #[inline]
+    fn share(hash: u64) -> usize {
+        (hash >> 1) as usize % Generations::SHARES
+    }
+
+    fn bump(&self, bridge: BridgeId, station: Station) {
+        let hash = share_hash(self.seed, bridge, station);
+        self.counters[Generations::share(hash)].fetch_add(1, Ordering::Release);
+    }
+
+    /// Entries in all tables together.
+    pub fn entries(&self) -> usize {
+        self.entries.load(Ordering::Relaxed)
+    }
+}
+
+/// The hash that picks a key's share and its bucket in the caches.
+#[inline]
+pub(super) fn share_hash(seed: (u64, u64), bridge: BridgeId, station: Station) -> u64 {
+    let factor = seed.1 ^ (u64::from(bridge.0) << 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let product = u128::from(station.bits() ^ seed.0) * u128::from(factor);
+    (product >> 64) as u64 ^ product as u64
+}
+
+/// Counters of a bridge's table since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FdbStats {
+    /// Learned entries now.
+    pub learned: usize,
+    /// Learned entries that made room for another.
+    pub evictions: u64,
+    /// Stations that moved from one port to another.
+    pub moves: u64,
+    /// Flaps, see [`FLAP_MOVES`].
+    pub flaps: u64,
+}
+
+/// The table of one bridge.
+pub struct Fdb {
+    bridge: BridgeId,
+    map: DashMap<Station, Entry, foldhash::fast::RandomState>,
+    ledger: Mutex<Ledger>,
+    generations: Arc<Generations>,
+}
+
+impl Fdb {
+    /// An empty table for `bridge`, of at most `limit` learned entries that age after `ageing` (zero: never).
+    pub fn new(bridge: BridgeId, limit: u32, ageing: Duration, generations: Arc<Generations>) -> Fdb {
+        Fdb {
+            bridge,
+            map: DashMap::with_hasher(foldhash::fast::RandomState::default()),
+            ledger: Mutex::new(Ledger::new(limit as usize, ageing)),
+            generations,
+        }
+    }
+
+    /// How stale [`Entry::seen`] may get before a worker refreshes it: fine enough for the ageing time, and at most once
+    /// a second.
+    pub fn refresh_period(ageing: Duration) -> Duration {
+        if ageing.is_zero() { Duration::from_secs(3600) } else { (ageing / 64).max(Duration::from_secs(1)).min(ageing / 4) }
+    }
+
+    /// The entry of a station.
+    pub fn lookup(&self, station: Station) -> Option<Entry> {
+        self.map.get(&station).map(|entry| *entry)
+    }
+
+    /// Notes that a frame from `station` came in by `port`.
+    pub fn learn(&self, station: Station, port: PortId, allowance: Allowance, now: Time) -> Learned {
+        // The usual case, a refresh, needs no ledger.
+        if let Some(mut entry) = self.map.get_mut(&station) {
+            if entry.kind != Kind::Learned {
+                return Learned::Pinned(entry.port);
+            }
+            if entry.port == port {
+                entry.seen = now;
+                return Learned::Known;
+            }
+        }
+        let mut ledger = self.ledger();
+        let known = self.lookup(station);
+        match known {
+            Some(entry) if entry.kind != Kind::Learned => Learned::Pinned(entry.port),
+            Some(entry) if entry.port == port => Learned::Known,
+            Some(entry) => self.move_to(&mut ledger, station, entry, port, allowance, now),
+            None => {
+                self.make_room(&mut ledger, port, allowance);
+                let ticket = self.enter(&mut ledger, station, port, now);
+                let entry = Entry { seen: now, port, kind: Kind::Learned, ticket, moved: 0, moves: 0 };
+                self.map.insert(station, entry);
+                self.generations.entries.fetch_add(1, Ordering::Relaxed);
+                Learned::New
+            }
+        }
+    }
+
+    fn move_to(
+        &self,
+        ledger: &mut Ledger,
+        station: Station,
+        old: Entry,
+        port: PortId,
+        allowance: Allowance,
+        now: Time,
+    ) -> Learned {
+        let from = old.port;
+        ledger.leave(from);
+        if allowance.limit.is_some_and(|limit| ledger.held(port) >= limit as usize) {
+            self.evict(ledger, port);
+        }
+        let ticket = self.enter(ledger, station, port, now);
+        let again = u64::from(now.secs().wrapping_sub(old.moved)) <= FLAP_WINDOW.as_secs();
+        let moves = if again { old.moves + 1 } else { 1 };
+        let flapping = moves >= FLAP_MOVES;
+        let moves = if flapping { 0 } else { moves };
+        let entry = Entry { seen: now, port, kind: Kind::Learned, ticket, moved: now.secs(), moves };
+        self.map.insert(station, entry);
+        self.generations.bump(self.bridge, station);
+        ledger.stats.moves += 1;
+        ledger.stats.flaps += u64::from(flapping);
+        if flapping { Learned::Flapping { from } } else { Learned::Moved { from } }
+    }
+
+    fn enter(&self, ledger: &mut Ledger, station: Station, port: PortId, now: Time) -> u32 {
+        if ledger.is_mostly_void(port) {
+            ledger.sweep(port, |station| self.lookup(station));
+        }
+        ledger.enter(station, port, now)
+    }
+
+    fn make_room(&self, ledger: &mut Ledger, port: PortId, allowance: Allowance) {
+        ledger.allow(port, allowance.quota);
+        if allowance.limit.is_some_and(|limit| ledger.held(port) >= limit as usize) {
+            self.evict(ledger, port);
+        } else if ledger.is_full() {
+            let payer = ledger.payer(port);
+            self.evict(ledger, payer);
+        }
+    }
+
+    fn evict(&self, ledger: &mut Ledger, port: PortId) {
+        let entry = |station| self.lookup(station).filter(|e: &Entry| e.kind == Kind::Learned && e.port == port);
+        if let Some(victim) = ledger.pick_victim(port, entry) {
+            self.forget(ledger, victim, port);
+            ledger.stats.evictions += 1;
+        }
+    }
+
+    /// Removes a learned entry that `port` holds.
+    fn forget(&self, ledger: &mut Ledger, station: Station, port: PortId) {
+        self.map.remove(&station);
+        ledger.leave(port);
+        self.generations.entries.fetch_sub(1, Ordering::Relaxed);
+        self.generations.bump(self.bridge, station);
+    }
+
+    /// Pins a station to a port by a static entry, whatever was known of it.
+    pub fn pin(&self, station: Station, port: PortId) {
+        let mut ledger = self.ledger();
+        self.remove_locked(&mut ledger, station);
+        self.map.insert(station, Entry { seen: Time::ZERO, port, kind: Kind::Static, ticket: 0, moved: 0, moves: 0 });
+        self.generations.entries.fetch_add(1, Ordering::Relaxed);
+        self.generations.bump(self.bridge, station);
+    }
+
+    /// Removes a station's entry and gives it back.
+    pub fn remove(&self, station: Station) -> Option<Entry> {
+        self.remove_locked(&mut self.ledger(), station)
+    }
+
+    fn remove_locked(&self, ledger: &mut Ledger, station: Station) -> Option<Entry> {
+        let entry = self.lookup(station)?;
+        if entry.kind == Kind::Learned {
+            self.forget(ledger, station, entry.port);
+        } else {
+            self.map.remove(&station);
+            self.generations.entries.fetch_sub(1, Ordering::Relaxed);
+            self.generations.bump(self.bridge, station);
+        }
+        Some(entry)
+    }
+
+    /// Removes the learned entries that `which` picks and says how many they were.
+    pub fn flush(&self, which: impl Fn(Station, &Entry) -> bool) -> usize {
+        let mut ledger = self.ledger();
+        let picked = |e: &dashmap::mapref::multiple::RefMulti<'_, Station, Entry>| {
+            (e.kind == Kind::Learned && which(*e.key(), e.value())).then(|| (*e.key(), e.port))
+        };
+        let gone: Vec<_> = self.map.iter().filter_map(|e| picked(&e)).collect();
+        for &(station, port) in &gone {
+            self.forget(&mut ledger, station, port);
+        }
+        gone.len()
+    }
+
+    /// Removes every entry of a port that leaves the bridge, static ones too.
+    pub fn purge(&self, port: PortId) {
+        self.flush(|_, entry| entry.port == port);
+        let pinned: Vec<_> = self.map.iter().filter(|e| e.port == port).map(|e| *e.key()).collect();
+        for station in pinned {
+            self.remove(station);
+        }
+        self.ledger().close(port);
+    }
+
+    /// Removes what has not been heard of for the ageing time, looking at a bounded number of entries, and says when to
+    /// come again; `None`: nothing here ever ages.
+    pub fn expire(&self, now: Time) -> Option<Time> {
+        let mut ledger = self.ledger();
+        let ageing = ledger.ageing();
+        if ageing.is_zero() {
+            return None;
+        }
+        if now < ledger.due() {
+            return Some(ledger.due());
+        }
+        for _ in 0..ledger.share() {
+            let Some((station, port, ticket)) = ledger.next_to_check() else { break };
+            match self.lookup(station).filter(|e| e.kind == Kind::Learned && e.ticket == ticket) {
+                Some(entry) if now.since(entry.seen) >= ageing => self.forget(&mut ledger, station, port),
+                Some(entry) => ledger.keep(station, port, ticket, entry.seen),
+                None => {}
+            }
+        }
+        Some(ledger.come_again(now))
+    }
+
+    /// Changes limit and ageing time; a limit below what is held evicts the surplus at the next new stations.
+    pub fn configure(&self, limit: u32, ageing: Duration) {
+        self.ledger().configure(limit as usize, ageing);
+    }
+
+    /// Every entry, in no order.
+    pub fn entries(&self) -> Vec<(Station, Entry)> {
+        self.map.iter().map(|e| (*e.key(), *e.value())).collect()
+    }
+
+    /// Learned entries that a port holds.
+    pub fn held(&self, port: PortId) -> usize {
+        self.ledger().held(port)
+    }
+
+    /// The table's counters.
+    pub fn stats(&self) -> FdbStats {
+        self.ledger().stats
+    }
+
+    /// The ageing time; zero when nothing ages.
+    pub fn ageing(&self) -> Duration {
+        self.ledger().ageing()
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        // A holder that panicked left counts that are at worst off by one; the table stays usable.
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Fdb {
+    fn drop(&mut self) {
+        self.generations.entries.fetch_sub(self.map.len(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,167 @@
+//! A worker's own view of all FDBs: what makes a lookup one cache line and no lock.
+//!
+//! A bucket is one cache line of three entries beside the generation they were read at. All entries of a bucket belong
+//! to the same share of the key space (see [`Generations`]), so one comparison tells whether the whole line is still
+//! good. A key that finds its bucket full goes to the neighbouring one, which the processor fetches along with it. The
+//! cache holds what was looked up or learned and may forget anything at any time; it grows with the tables, so that a
+//! million stations still hit.
+
+use std::sync::Arc;
+
+use super::fdb::{Generations, Station, share_hash};
+use crate::packet::{BridgeId, PortId};
+
+/// Entries of a bucket.
+const WAYS: usize = 3;
+/// The smallest cache, 128 KiB; at least a pair for each share, so that a bucket never straddles two.
+const MIN_BUCKETS: usize = 2 * Generations::SHARES;
+/// The largest: 128 MiB a worker, where four million stations still find a place.
+const MAX_BUCKETS: usize = 1 << 21;
+/// When a pair is full, one in so many new entries takes another's place: were it each, the stations of a pair that has
+/// one too many would throw each other out in turn, and all miss.
+const REPLACE_ONE_IN: u32 = 4;
+
+/// A key's low bits that the station leaves free, see [`Station`]: 12 to 15.
+const OCCUPIED: u64 = 1 << 12;
+const LEARNED: u64 = 1 << 13;
+
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// The station, with [`OCCUPIED`] and [`LEARNED`].
+    key: u64,
+    bridge: u16,
+    port: u16,
+    /// The refresh period in which the shared entry's age was last brought up to date.
+    fresh: u32,
+}
+
+#[derive(Clone, Copy, Default)]
+#[repr(align(64))]
+struct Bucket {
+    slots: [Slot; WAYS],
+    generation: u32,
+}
+
+impl Bucket {
+    #[inline]
+    fn find(&self, place: &Place) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.key & !LEARNED == place.key && slot.bridge == place.bridge)
+    }
+}
+
+/// A key's place in the cache, computed once per frame and used for lookup and filling.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    hash: u64,
+    key: u64,
+    bridge: u16,
+}
+
+/// What the cache knows of a station.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The port the station is behind.
+    pub port: PortId,
+    /// The entry ages and may move.
+    pub learned: bool,
+    /// The refresh period in which the shared entry's age was last brought up to date.
+    pub fresh: u32,
+}
+
+/// The cache of one worker.
+pub struct FdbCache {
+    generations: Arc<Generations>,
+    seed: (u64, u64),
+    buckets: Box<[Bucket]>,
+    /// Counts the new entries that found no room.
+    crowded: u32,
+}
+
+impl FdbCache {
+    /// An empty cache over the tables that bump `generations`.
+    pub fn new(generations: Arc<Generations>) -> FdbCache {
+        let buckets = vec![Bucket::default(); MIN_BUCKETS].into_boxed_slice();
+        FdbCache { seed: generations.seed, generations, buckets, crowded: 0 }
+    }
+
+    /// Where a station of a bridge has its place.
+    #[inline]
+    pub fn place(&self, bridge: BridgeId, station: Station) -> Place {
+        let hash = share_hash(self.seed, bridge, station);
+        Place { hash, key: station.bits() | OCCUPIED, bridge: bridge.0 }
+    }
+
+    /// Touches a place so that its line is on the way when [`FdbCache::get`] needs it. The value means nothing; using it
+    /// keeps the load from being removed.
+    #[inline]
+    pub fn touch(&self, place: &Place) -> u32 {
+        self.buckets[self.pair(place)[0]].generation
+    }
+
+    /// Looks a place up.
+    #[inline]
+    pub fn get(&self, place: &Place) -> Option<Hit> {
+        let generation = self.generations.of(place.hash);
+        for index in self.pair(place) {
+            let bucket = &self.buckets[index];
+            if bucket.generation == generation
+                && let Some(at) = bucket.find(place)
+            {
+                let slot = &bucket.slots[at];
+                return Some(Hit { port: PortId(slot.port), learned: slot.key & LEARNED != 0, fresh: slot.fresh });
+            }
+        }
+        None
+    }
+
+    /// The generation to be read *before* the shared table is looked at, and given to [`FdbCache::fill`]: a change that
+    /// comes between then makes the filled entry stale at once.
+    #[inline]
+    pub fn generation(&self, place: &Place) -> u32 {
+        self.generations.of(place.hash)
+    }
+
+    /// Remembers what the shared table said at `generation`.
+    pub fn fill(&mut self, place: &Place, hit: Hit, generation: u32) {
+        self.grow();
+        let pair = self.pair(place);
+        for index in pair {
+            if self.buckets[index].generation != generation {
+                self.buckets[index] = Bucket { generation, ..Bucket::default() };
+            }
+        }
+        let known = |index: usize| Some((index, self.buckets[index].find(place)?));
+        let free = |index: usize| Some((index, self.buckets[index].slots.iter().position(|slot| slot.key == 0)?));
+        let [first, second] = pair;
+        let found = known(first).or_else(|| known(second)).or_else(|| free(first)).or_else(|| free(second));
+        let (index, at) = match found {
+            Some(found) => found,
+            None => {
+                self.crowded = self.crowded.wrapping_add(1);
+                if self.crowded % REPLACE_ONE_IN != 0 {
+                    return;
+                }
+                (first, (self.crowded / REPLACE_ONE_IN) as usize % WAYS)
+            }
+        };
+        let learned = if hit.learned { LEARNED } else { 0 };
+        self.buckets[index].slots[at] =
+            Slot { key: place.key | learned, bridge: place.bridge, port: hit.port.0, fresh: hit.fresh };
+    }
+
+    /// Makes room when the tables have grown: at one entry a bucket, hardly a pair overflows. Everything cached is
+    /// forgotten, and found again in the shared tables.
+    fn grow(&mut self) {
+        let wanted = self.generations.entries().next_power_of_two().clamp(MIN_BUCKETS, MAX_BUCKETS);
+        if wanted > self.buckets.len() {
+            self.buckets = vec![Bucket::default(); wanted].into_boxed_slice();
+        }
+    }
+
+    /// A key's bucket and its neighbour.
+    #[inline]
+    fn pair(&self, place: &Place) -> [usize; 2] {
+        let first = place.hash as usize & (self.buckets.len() - 1);
+        [first, first ^ 1]
+    }
+}

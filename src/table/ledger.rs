@@ -1,0 +1,196 @@
+//! Who holds how many learned entries of a bridge, and in which order they are looked at.
+//!
+//! Each port has a queue of its entries, oldest first. It serves both eviction and ageing, as the clock algorithm does:
+//! an entry that was heard of since it was queued gets a second chance at the end. Entries that moved or were removed
+//! leave their place behind; a ticket tells that it is void, and a queue that is mostly void is swept.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::fdb::{Entry, FdbStats, Station};
+use crate::packet::PortId;
+use crate::time::Time;
+
+/// Second chances given before an entry is evicted all the same, so that one eviction stays cheap.
+const CHANCES: usize = 8;
+/// Most entries looked at in one call of ageing: about half a millisecond.
+const SHARE: usize = 4096;
+/// All entries are looked at once in this fraction of the ageing time, so an entry lives at most that much longer.
+const ROUNDS: u32 = 8;
+
+struct Place {
+    station: Station,
+    ticket: u32,
+    seen: Time,
+}
+
+#[derive(Default)]
+struct Account {
+    queue: VecDeque<Place>,
+    held: usize,
+    quota: usize,
+}
+
+pub(super) struct Ledger {
+    pub(super) stats: FdbStats,
+    limit: usize,
+    ageing: Duration,
+    accounts: BTreeMap<PortId, Account>,
+    next_ticket: u32,
+    /// The hand of the clock: the port whose queue ageing looks at, and how many places of it are left to see.
+    hand: Option<(PortId, usize)>,
+    due: Time,
+}
+
+impl Ledger {
+    pub(super) fn new(limit: usize, ageing: Duration) -> Ledger {
+        Ledger {
+            stats: FdbStats::default(),
+            limit,
+            ageing,
+            accounts: BTreeMap::new(),
+            next_ticket: 1,
+            hand: None,
+            due: Time::ZERO,
+        }
+    }
+
+    pub(super) fn configure(&mut self, limit: usize, ageing: Duration) {
+        self.limit = limit;
+        self.ageing = ageing;
+        self.due = Time::ZERO;
+    }
+
+    pub(super) fn ageing(&self) -> Duration {
+        self.ageing
+    }
+
+    pub(super) fn due(&self) -> Time {
+        self.due
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.stats.learned >= self.limit
+    }
+
+    pub(super) fn held(&self, port: PortId) -> usize {
+        self.accounts.get(&port).map_or(0, |a| a.held)
+    }
+
+    pub(super) fn allow(&mut self, port: PortId, quota: u32) {
+        self.accounts.entry(port).or_default().quota = quota as usize;
+    }
+
+    /// Queues a station that `port` now holds and gives the ticket for its entry.
+    pub(super) fn enter(&mut self, station: Station, port: PortId, now: Time) -> u32 {
+        let ticket = self.next_ticket;
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        let account = self.accounts.entry(port).or_default();
+        account.queue.push_back(Place { station, ticket, seen: now });
+        account.held += 1;
+        self.stats.learned += 1;
+        ticket
+    }
+
+    /// Notes that `port` holds one entry less. Its place in the queue is void from now on.
+    pub(super) fn leave(&mut self, port: PortId) {
+        if let Some(account) = self.accounts.get_mut(&port) {
+            account.held -= 1;
+            self.stats.learned -= 1;
+        }
+    }
+
+    /// Whether most places in a port's queue stand for nothing: a station that moves to and fro leaves one each time.
+    pub(super) fn is_mostly_void(&self, port: PortId) -> bool {
+        self.accounts.get(&port).is_some_and(|a| a.queue.len() > 2 * a.held + 64)
+    }
+
+    /// Takes the void places out of a port's queue.
+    pub(super) fn sweep(&mut self, port: PortId, entry: impl Fn(Station) -> Option<Entry>) {
+        if let Some(account) = self.accounts.get_mut(&port) {
+            account.queue.retain(|place| entry(place.station).is_some_and(|e| e.ticket == place.ticket));
+        }
+    }
+
+    pub(super) fn close(&mut self, port: PortId) {
+        self.accounts.remove(&port);
+    }
+
+    /// Who loses an entry when `author` wants a new one and the table is full: the port that holds most beyond its
+    /// quota; the author itself when it is one of them.
+    pub(super) fn payer(&self, author: PortId) -> PortId {
+        let excess = |account: &Account| account.held.saturating_sub(account.quota);
+        let most = self.accounts.values().map(excess).max().unwrap_or(0);
+        if most == 0 {
+            // Everybody is within his quota: who holds most pays.
+            let by_held = self.accounts.iter().max_by_key(|(_, a)| a.held);
+            return by_held.map_or(author, |(&port, _)| port);
+        }
+        if self.accounts.get(&author).is_some_and(|a| excess(a) == most) {
+            return author;
+        }
+        self.accounts.iter().find(|(_, a)| excess(a) == most).map_or(author, |(&port, _)| port)
+    }
+
+    /// Takes the oldest entry of `port` that was not heard of since it was queued. `entry` gives the entry of a station
+    /// if `port` still holds it.
+    pub(super) fn pick_victim(&mut self, port: PortId, entry: impl Fn(Station) -> Option<Entry>) -> Option<Station> {
+        let account = self.accounts.get_mut(&port)?;
+        let mut chances = CHANCES.min(account.held.saturating_sub(1));
+        while let Some(place) = account.queue.pop_front() {
+            match entry(place.station).filter(|e| e.ticket == place.ticket) {
+                None => {}
+                Some(e) if e.seen > place.seen && chances > 0 => {
+                    chances -= 1;
+                    account.queue.push_back(Place { seen: e.seen, ..place });
+                }
+                Some(_) => return Some(place.station),
+            }
+        }
+        None
+    }
+
+    /// How many places ageing looks at in one call.
+    pub(super) fn share(&self) -> usize {
+        SHARE
+    }
+
+    /// The next place in the round of ageing, taken out of its queue: station, port and ticket. `None` ends the round.
+    pub(super) fn next_to_check(&mut self) -> Option<(Station, PortId, u32)> {
+        loop {
+            let (port, left) = match self.hand {
+                Some((port, left)) if left > 0 => (port, left),
+                hand => {
+                    let after = hand.map(|(port, _)| port);
+                    let next = self.accounts.iter().find(|&(&p, a)| after.is_none_or(|q| p > q) && !a.queue.is_empty());
+                    let Some((&port, account)) = next else {
+                        self.hand = None;
+                        return None;
+                    };
+                    (port, account.queue.len())
+                }
+            };
+            self.hand = Some((port, left - 1));
+            let place = self.accounts.get_mut(&port).and_then(|a| a.queue.pop_front());
+            match place {
+                Some(place) => return Some((place.station, port, place.ticket)),
+                None => self.hand = Some((port, 0)),
+            }
+        }
+    }
+
+    /// Puts a place that ageing looked at back at the end of its queue.
+    pub(super) fn keep(&mut self, station: Station, port: PortId, ticket: u32, seen: Time) {
+        if let Some(account) = self.accounts.get_mut(&port) {
+            account.queue.push_back(Place { station, ticket, seen });
+        }
+    }
+
+    /// When ageing looks at the next share, so that a round fits its fraction of the ageing time.
+    pub(super) fn come_again(&mut self, now: Time) -> Time {
+        let places: usize = self.accounts.values().map(|a| a.queue.len()).sum();
+        let calls = u32::try_from(places / SHARE + 1).unwrap_or(u32::MAX);
+        self.due = now + (self.ageing / ROUNDS / calls).max(Duration::from_millis(1));
+        self.due
+    }
+}

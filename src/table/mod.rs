@@ -1,0 +1,7 @@
+//! Bounded tables. Each file opens with what it holds, how it is bounded and who pays when it is full.
+
+pub mod fdb;
+pub mod fdb_cache;
+mod ledger;
+pub mod token_bucket;
+pub mod vlan_set;

@@ -1,0 +1,93 @@
+//! IPv4 headers (RFC 791): where one ends, and the fields that cutting a superframe changes.
+
+use super::{be16, checksum, set_be16};
+
+/// The EtherType of IPv4.
+pub const ETHER_TYPE: u16 = 0x0800;
+/// Bytes of a header without options.
+pub const MIN_HEADER_LEN: usize = 20;
+
+/// Bytes of the header that `packet` begins with; `None` when it is none of version 4, says less than
+/// [`MIN_HEADER_LEN`] or does not lie in `packet` whole.
+#[inline]
+pub fn header_len(packet: &[u8]) -> Option<usize> {
+    let first = *packet.first()?;
+    let len = usize::from(first & 0xf) * 4;
+    (first >> 4 == 4 && (MIN_HEADER_LEN..=packet.len()).contains(&len)).then_some(len)
+}
+
+/// The total length: bytes of header and payload.
+///
+/// # Panics
+/// When `header` is shorter than [`MIN_HEADER_LEN`]; so does everything below.
+#[inline]
+pub fn total_len(header: &[u8]) -> u16 {
+    be16(header, 2)
+}
+
+/// Whether this is a part of a fragmented packet, the first included.
+#[inline]
+pub fn is_fragment(header: &[u8]) -> bool {
+    be16(header, 6) & 0x3fff != 0
+}
+
+/// The number of the protocol behind the header.
+#[inline]
+pub fn protocol(header: &[u8]) -> u8 {
+    header[9]
+}
+
+/// Makes `header` (options included, nothing behind them) that of segment `index` of its packet, `total_len` bytes
+/// long: its length, its identification (the packet's + `index`) and its checksum.
+#[inline]
+pub fn make_segment(header: &mut [u8], index: u16, total_len: u16) {
+    set_be16(header, 2, total_len);
+    set_be16(header, 4, be16(header, 4).wrapping_add(index));
+    set_be16(header, 10, 0);
+    set_be16(header, 10, checksum::finish(checksum::sum(header, 0)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header with the option "router alert" (RFC 2113); its checksum is left out.
+    const HEADER: [u8; 24] =
+        [0x46, 0, 0, 24, 0xff, 0xfe, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x94, 0x04, 0, 0];
+
+    #[test]
+    fn the_header_ends_where_it_says_and_not_behind_the_packet() {
+        assert_eq!(header_len(&HEADER), Some(24));
+        for end in 0..HEADER.len() {
+            assert_eq!(header_len(&HEADER[..end]), None, "{end} bytes");
+        }
+        let with_first = |first| header_len(&[&[first], &[0; 63][..]].concat());
+        assert_eq!(with_first(0x45), Some(20));
+        assert_eq!(with_first(0x4f), Some(60));
+        for bad in [0x00, 0x40, 0x44, 0x55, 0x65, 0xc5] {
+            assert_eq!(with_first(bad), None, "{bad:#x}");
+        }
+    }
+
+    #[test]
+    fn fields_are_read_where_they_stand() {
+        assert_eq!((total_len(&HEADER), protocol(&HEADER)), (24, 6));
+        for (high, low, fragment) in
+            [(0x40, 0, false), (0x80, 0, false), (0x20, 0, true), (0, 1, true), (0x1f, 0, true)]
+        {
+            let mut header = HEADER;
+            header[6..8].copy_from_slice(&[high, low]);
+            assert_eq!(is_fragment(&header), fragment, "{high:#x} {low:#x}");
+        }
+    }
+
+    #[test]
+    fn a_segment_gets_its_length_and_identification_and_a_valid_checksum() {
+        let mut header = HEADER;
+        header[10..12].fill(0xa5);
+        make_segment(&mut header, 3, 0x05dc);
+        assert_eq!(header[2..6], [0x05, 0xdc, 0x00, 0x01]);
+        assert_eq!(checksum::fold(checksum::sum(&header, 0)), 0xffff);
+        assert_eq!(header[12..], HEADER[12..]);
+    }
+}

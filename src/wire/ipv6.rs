@@ -1,0 +1,104 @@
+//! IPv6 headers (RFC 8200): where the extension headers end, and the field that cutting a superframe changes.
+
+use super::{be16, set_be16};
+
+/// The EtherType of IPv6.
+pub const ETHER_TYPE: u16 = 0x86dd;
+/// Bytes of the fixed header.
+pub const HEADER_LEN: usize = 40;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const DESTINATION_OPTIONS: u8 = 60;
+
+/// Most extension headers passed over: as many of these kinds as RFC 8200 section 4.1 has in its order.
+const MAX_EXTENSIONS: usize = 4;
+
+/// The protocol behind the extension headers and where it begins, which is at most `packet`'s length. Passed over are
+/// the headers that every part of a cut packet may carry: hop-by-hop options, routing, destination options. Any other
+/// header counts as the protocol. `None` when `packet` is none of version 6, ends too early, or has more than four.
+#[inline]
+pub fn upper_layer(packet: &[u8]) -> Option<(u8, usize)> {
+    let mut next = *packet.get(6)?;
+    if packet[0] >> 4 != 6 {
+        return None;
+    }
+    let mut at = HEADER_LEN;
+    for _ in 0..=MAX_EXTENSIONS {
+        if !matches!(next, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS) {
+            return (at <= packet.len()).then_some((next, at));
+        }
+        let header = packet.get(at..at + 2)?;
+        next = header[0];
+        at += (usize::from(header[1]) + 1) * 8;
+    }
+    None
+}
+
+/// The payload length: bytes behind the fixed header, extension headers included.
+///
+/// # Panics
+/// When `header` is shorter than [`HEADER_LEN`]; so does [`set_payload_len`].
+#[inline]
+pub fn payload_len(header: &[u8]) -> u16 {
+    be16(header, 4)
+}
+
+/// Sets the payload length.
+#[inline]
+pub fn set_payload_len(header: &mut [u8], len: u16) {
+    set_be16(header, 4, len);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A packet whose extension headers are of these kinds, each 8 bytes long but the last, which is 16; then UDP.
+    fn packet(extensions: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0; HEADER_LEN];
+        packet[0] = 0x60;
+        let mut next_at = 6;
+        for (i, kind) in extensions.iter().enumerate() {
+            packet[next_at] = *kind;
+            next_at = packet.len();
+            let last = i + 1 == extensions.len();
+            packet.resize(next_at + if last { 16 } else { 8 }, 0);
+            packet[next_at + 1] = last.into();
+        }
+        packet[next_at] = 17;
+        packet
+    }
+
+    #[test]
+    fn the_upper_layer_is_found_behind_extension_headers() {
+        assert_eq!(upper_layer(&packet(&[])), Some((17, 40)));
+        assert_eq!(upper_layer(&packet(&[0])), Some((17, 56)));
+        assert_eq!(upper_layer(&packet(&[0, 60, 43, 60])), Some((17, 80)));
+        assert_eq!(upper_layer(&packet(&[0, 60, 43, 60, 60])), None);
+        assert_eq!(
+            upper_layer(&packet(&[0, 44, 60])),
+            Some((44, 48)),
+            "a fragment header is nothing to look behind"
+        );
+    }
+
+    #[test]
+    fn a_packet_that_ends_early_or_is_of_another_version_has_none() {
+        let packet = packet(&[0, 43]);
+        for end in 0..packet.len() {
+            assert_eq!(upper_layer(&packet[..end]), None, "{end} bytes");
+        }
+        assert_eq!(upper_layer(&packet), Some((17, packet.len())));
+        let version_4 = [&[0x40], &packet[1..]].concat();
+        assert_eq!(upper_layer(&version_4), None);
+    }
+
+    #[test]
+    fn the_payload_length_is_the_fifth_and_sixth_byte() {
+        let mut header = [0xa5; HEADER_LEN];
+        set_payload_len(&mut header, 0x1234);
+        assert_eq!(payload_len(&header), 0x1234);
+        assert_eq!(header[3..7], [0xa5, 0x12, 0x34, 0xa5]);
+    }
+}

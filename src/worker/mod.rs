@@ -1,0 +1,366 @@
+//! The poll loop: one thread per worker, which owns one queue of every port and a [`Switch`] of its own.
+//!
+//! A worker runs to completion: it reads a batch, switches it and sends it before it looks at anything else, and never
+//! hands a frame to another thread. Channels carry commands in and events out.
+//!
+//! Descriptors are watched edge-triggered: one that became readable is on the `ready` list until it was read dry, so a
+//! port that is not drained in its turn is not forgotten, and one whose device is gone is taken off for good.
+
+mod busy_poll;
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use crossbeam_channel::{Receiver, Sender};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::packet::{Batch, Counters, DropReason, PortId};
+use crate::port::{Port, Rx};
+use crate::switch::{self, Switch, Topology};
+use crate::table::fdb::Generations;
+use crate::time::Time;
+use busy_poll::BusyPoll;
+
+/// Batches that a port may have in its turn, before the others have theirs.
+const BUDGET: usize = 4;
+/// Turns of all ready ports between two looks for further ones.
+const TURNS_PER_POLL: u32 = 4;
+const WAKER: Token = Token(usize::MAX);
+
+/// What a worker is told.
+pub enum Command {
+    /// Take a new topology, with the queues that come and go with it.
+    Change(Change),
+    /// Say what you have seen.
+    Report(Sender<Report>),
+    /// End.
+    Stop,
+}
+
+/// A change of topology, taken between two batches.
+pub struct Change {
+    /// The topology from now on.
+    pub topology: Arc<Topology>,
+    /// Ports whose queue goes; before the others come.
+    pub remove: Vec<PortId>,
+    /// Queues that come.
+    pub install: Vec<(PortId, Box<dyn Port>)>,
+    /// Told when it is done, with the queues that went: closing a device takes long, and is not the worker's job.
+    pub done: Sender<Vec<Box<dyn Port>>>,
+}
+
+/// What a worker tells without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The device of a port is gone; the port is not polled any more.
+    Gone(PortId),
+    /// The switch has noticed something.
+    Switch(switch::Event),
+}
+
+/// What a worker has seen: a consistent copy, made between two batches.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The worker's number.
+    pub worker: usize,
+    /// Counters of the ports there are.
+    pub ports: Vec<(PortId, Counters)>,
+    /// Counters of the ports there were.
+    pub retired: Counters,
+    /// How the worker spent its time.
+    pub activity: Activity,
+}
+
+/// How a worker spent its time since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Activity {
+    /// Times it went to sleep.
+    pub sleeps: u64,
+    /// Times it found frames while it was polling busily.
+    pub busy_hits: u64,
+    /// Batches with at least one frame.
+    pub batches: u64,
+    /// Frames in them.
+    pub frames: u64,
+}
+
+/// A running worker, as control sees it. Dropping it ends the worker.
+pub struct Handle {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Gives the worker a command; it takes it between two batches, at once if it sleeps.
+    pub fn send(&self, command: Command) {
+        // Neither can fail while the thread lives, and it lives until `Stop`.
+        let _ = self.commands.send(command);
+        let _ = self.waker.wake();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Starts worker number `index`. The first one also ages the FDBs. `busy_poll` is the longest time it goes on polling
+/// after the last frame; zero: it sleeps at once. `origin` is what all workers count their time from.
+pub fn start(
+    index: usize,
+    generations: Arc<Generations>,
+    busy_poll: Duration,
+    origin: Instant,
+    happened: Sender<Event>,
+) -> io::Result<Handle> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+    let (commands, inbox) = crossbeam_channel::unbounded();
+    let worker = Worker {
+        index,
+        poll,
+        events: Events::with_capacity(256),
+        inbox,
+        happened,
+        switch: Switch::new(generations),
+        queues: Vec::new(),
+        ready: Vec::new(),
+        batch: Batch::default(),
+        busy_poll: BusyPoll::new(busy_poll),
+        origin,
+        timers: None,
+        activity: Activity::default(),
+        stopping: false,
+    };
+    let thread = thread::Builder::new().name(format!("tapyard-{index}")).spawn(move || worker.run())?;
+    Ok(Handle { commands, waker, thread: Some(thread) })
+}
+
+struct Queue {
+    port: Box<dyn Port>,
+    /// It is on the ready list.
+    ready: bool,
+}
+
+struct Worker {
+    index: usize,
+    poll: Poll,
+    events: Events,
+    inbox: Receiver<Command>,
+    happened: Sender<Event>,
+    switch: Switch,
+    queues: Vec<Option<Queue>>,
+    /// Ports that may have frames, in the order of their turns.
+    ready: Vec<PortId>,
+    batch: Batch,
+    busy_poll: BusyPoll,
+    origin: Instant,
+    /// When the switch's timers are due; `None`: never.
+    timers: Option<Time>,
+    activity: Activity,
+    stopping: bool,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while !self.stopping {
+            self.breathe();
+        }
+    }
+
+    fn breathe(&mut self) {
+        self.take_commands();
+        if self.timers.is_some_and(|due| due <= self.now()) {
+            self.run_timers();
+        }
+        for _ in 0..TURNS_PER_POLL {
+            self.serve();
+            if self.ready.is_empty() {
+                return self.wait();
+            }
+        }
+        self.poll(Some(Duration::ZERO));
+    }
+
+    fn now(&self) -> Time {
+        Time::ZERO + self.origin.elapsed()
+    }
+
+    fn take_commands(&mut self) {
+        while let Ok(command) = self.inbox.try_recv() {
+            match command {
+                Command::Change(change) => self.change(change),
+                Command::Report(to) => drop(to.send(self.report())),
+                Command::Stop => self.stopping = true,
+            }
+        }
+    }
+
+    fn change(&mut self, change: Change) {
+        let gone = change.remove.iter().filter_map(|&id| self.withdraw(id)).collect();
+        self.switch.set_topology(change.topology);
+        for (id, port) in change.install {
+            self.install(id, port);
+        }
+        self.run_timers();
+        let _ = change.done.send(gone);
+    }
+
+    fn install(&mut self, id: PortId, port: Box<dyn Port>) {
+        if let Some(fd) = port.fd() {
+            let watched = self.poll.registry().register(&mut SourceFd(&fd), Token(id.index()), Interest::READABLE);
+            if let Err(error) = watched {
+                tracing::error!("port {}: cannot watch its descriptor: {error}", id.0);
+            }
+        }
+        if self.queues.len() <= id.index() {
+            self.queues.resize_with(id.index() + 1, || None);
+        }
+        self.queues[id.index()] = Some(Queue { port, ready: false });
+        make_ready(&mut self.queues, &mut self.ready, id);
+    }
+
+    /// Takes a port's queue out of the loop.
+    fn withdraw(&mut self, id: PortId) -> Option<Box<dyn Port>> {
+        let queue = self.queues.get_mut(id.index())?.take()?;
+        self.ready.retain(|&ready| ready != id);
+        self.unwatch(&*queue.port);
+        Some(queue.port)
+    }
+
+    fn unwatch(&self, port: &dyn Port) {
+        if let Some(fd) = port.fd() {
+            // It fails when a device that went away was unwatched before: nothing is left to do.
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        }
+    }
+
+    /// Gives every ready port a turn, and keeps those that are not drained.
+    fn serve(&mut self) {
+        let mut at = 0;
+        while at < self.ready.len() {
+            let id = self.ready[at];
+            match self.turn(id) {
+                Rx::More => at += 1,
+                ended => {
+                    self.ready.remove(at);
+                    self.leave(id, ended);
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, id: PortId) -> Rx {
+        let now = self.now();
+        let mut state = Rx::More;
+        for _ in 0..BUDGET {
+            let Some(queue) = &mut self.queues[id.index()] else { return Rx::Drained };
+            self.batch.clear();
+            state = queue.port.rx(&mut self.batch, self.switch.counters(id));
+            if !self.batch.is_empty() {
+                self.activity.batches += 1;
+                self.activity.frames += self.batch.len() as u64;
+                self.switch.process(id, &mut self.batch, now);
+                let queues = &mut self.queues;
+                self.switch.transmit(&mut self.batch, |out, batch, frames, counters| {
+                    match queues.get_mut(out.index()) {
+                        Some(Some(queue)) => queue.port.tx(batch, frames, counters),
+                        _ => frames.iter().for_each(|_| counters.drop(DropReason::PortMissing)),
+                    }
+                });
+            }
+            if state != Rx::More {
+                break;
+            }
+        }
+        for event in self.switch.take_events() {
+            // A full channel means that control is behind, and another flap would tell it nothing new.
+            let _ = self.happened.try_send(Event::Switch(event));
+        }
+        state
+    }
+
+    fn leave(&mut self, id: PortId, ended: Rx) {
+        if let Some(Some(queue)) = self.queues.get_mut(id.index()) {
+            queue.ready = false;
+        }
+        if ended == Rx::Gone
+            && let Some(port) = self.withdraw(id)
+        {
+            let _ = self.happened.send(Event::Gone(id));
+            drop(port);
+        }
+    }
+
+    /// Polls busily for a while, then sleeps until something happens or a timer is due.
+    fn wait(&mut self) {
+        let since = self.now();
+        let spin_until = since + self.busy_poll.window();
+        loop {
+            if self.poll(Some(Duration::ZERO)) {
+                self.activity.busy_hits += 1;
+                return self.busy_poll.gap(self.now().since(since));
+            }
+            if self.now() >= spin_until {
+                break;
+            }
+            // Whoever else wants this core is who the next frame comes from.
+            thread::yield_now();
+        }
+        self.activity.sleeps += 1;
+        let timeout = self.timers.map(|due| due.since(self.now()));
+        if self.poll(timeout) {
+            self.busy_poll.gap(self.now().since(since));
+        }
+    }
+
+    /// Puts the ports that became readable on the ready list; true when anything happened at all.
+    fn poll(&mut self, timeout: Option<Duration>) -> bool {
+        if let Err(error) = self.poll.poll(&mut self.events, timeout)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            tracing::error!("worker {}: cannot poll: {error}", self.index);
+            self.stopping = true;
+        }
+        for event in &self.events {
+            if event.token() != WAKER {
+                make_ready(&mut self.queues, &mut self.ready, PortId(event.token().0 as u16));
+            }
+        }
+        !self.events.is_empty()
+    }
+
+    fn run_timers(&mut self) {
+        // One worker ages the tables, which all share.
+        if self.index == 0 {
+            self.timers = self.switch.handle_timeout(self.now());
+        }
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            worker: self.index,
+            ports: self.switch.all_counters().map(|(id, counters)| (id, counters.clone())).collect(),
+            retired: self.switch.retired().clone(),
+            activity: self.activity,
+        }
+    }
+}
+
+/// Puts a port on the ready list, unless it is there.
+fn make_ready(queues: &mut [Option<Queue>], ready: &mut Vec<PortId>, id: PortId) {
+    if let Some(Some(queue)) = queues.get_mut(id.index())
+        && !queue.ready
+    {
+        queue.ready = true;
+        ready.push(id);
+    }
+}
