@@ -9,11 +9,13 @@ use common::{Lan, as_root, wait_until};
 
 /// The first address of those that a flooding station makes up.
 const MADE_UP: u32 = 1000;
+/// The address that it sends to.
+const TARGET: [u8; 6] = station(500);
 
 /// Sends `count` frames into `port`, each from another address. Gives the device time when it takes no more.
 fn flood(lan: &Lan, port: &str, count: u32) {
     for n in 0..count {
-        let frame = frame(station(7), station(MADE_UP + n));
+        let frame = frame(TARGET, station(MADE_UP + n));
         while !lan.at(port).try_send(&frame) {
             std::thread::yield_now();
         }
@@ -36,7 +38,7 @@ fn a_full_fdb_takes_from_the_port_that_holds_most() {
             lan.teach("b", *victim);
         }
         lan.teach("c", station(20));
-        lan.teach("c", station(7));
+        lan.teach("c", TARGET);
         flood(&lan, "a", 2000);
 
         let bridge = lan.yard.bridge("lan");

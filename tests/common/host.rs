@@ -88,7 +88,7 @@ impl Host {
 
     /// A veth pair: `device` here with `address`, `far_device` in `far` without any; both up.
     pub(crate) fn veth(&self, device: &str, address: &str, far: &Host, far_device: &str) {
-        self.ip(&format!("link add {device} type veth peer name {far_device} netns {far}"));
+        self.ip(&format!("link add name {device} type veth peer name {far_device} netns {far}"));
         if !address.is_empty() {
             self.ip(&format!("addr add {address} dev {device}"));
         }

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -269,12 +270,21 @@ impl Yard {
         send_signal(self.pid(), signal);
     }
 
-    /// Sends `signal` and waits for the end.
+    /// Sends `signal` and waits for the end; panics when that does not come, and kills it.
     pub(crate) fn end(&mut self, signal: i32) -> ExitStatus {
         self.signal(signal);
-        let status = wait_for("the switch to end", || self.child().try_wait().expect("it is our child"));
-        self.child = None;
-        status
+        let mut child = self.child.take().expect("it runs");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match child.try_wait().expect("it is our child") {
+                Some(status) => return status,
+                None if Instant::now() < deadline => thread::sleep(Duration::from_millis(10)),
+                None => {
+                    let _ = child.kill().and_then(|()| child.wait());
+                    panic!("tapyard did not end after signal {signal}:\n{}", self.log());
+                }
+            }
+        }
     }
 
     /// Kills it as a crash would, leaving it no time to clean up.
