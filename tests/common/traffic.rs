@@ -1,0 +1,173 @@
+//! What kernels' stacks send: pings, TCP with known content, a paced stream that notices any loss.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::{Host, PATIENCE, wait_for};
+
+/// Pings `address` from `host`, `count` times with `size` bytes of payload; every one must be answered.
+pub(crate) fn ping(host: &Host, address: &str, size: usize, count: u32) {
+    let (sent, got) = try_ping(host, address, size, count);
+    assert_eq!(got, sent, "of {sent} pings with {size} bytes from {host} to {address}, {got} were answered");
+}
+
+/// Pings; gives how many were sent and answered.
+pub(crate) fn try_ping(host: &Host, address: &str, size: usize, count: u32) -> (u32, u32) {
+    let (size, count) = (size.to_string(), count.to_string());
+    let args = ["-n", "-q", "-i", "0.05", "-W", "5", "-w", "20", "-c", &count, "-s", &size, address];
+    let output = host.run(30, "ping", &args);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let summary = text.lines().find(|line| line.contains("packets transmitted"));
+    let summary =
+        summary.unwrap_or_else(|| panic!("ping: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    let mut numbers = summary.split(' ').filter_map(|word| word.parse().ok());
+    let mut next = || numbers.next().expect("a summary has both numbers");
+    (next(), next())
+}
+
+/// Waits until `address` answers a ping from `host`.
+pub(crate) fn wait_for_ping(host: &Host, address: &str) {
+    wait_for(&format!("{address} to answer {host}"), || {
+        let output = host.run(5, "ping", &["-n", "-q", "-c", "1", "-W", "1", address]);
+        output.status.success().then_some(())
+    });
+}
+
+/// Sends `bytes` bytes of known content over one TCP connection from `from` to `to`, which has `address`, and asserts
+/// that they arrived, all and unchanged.
+pub(crate) fn tcp(from: &Host, to: &Host, address: &str, bytes: usize) {
+    let listener = to
+        .enter(|| TcpListener::bind((address, 0)))
+        .unwrap_or_else(|e| panic!("listening at {address}: {e}"));
+    let server = listener.local_addr().expect("it is bound");
+    listener.set_nonblocking(true).expect("a socket can be");
+    let receiver = thread::spawn(move || {
+        let (mut stream, _) = wait_for("a TCP connection", || match listener.accept() {
+            Ok(connection) => Some(connection),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("accept: {error}"),
+        });
+        stream.set_nonblocking(false).and(stream.set_read_timeout(Some(PATIENCE))).expect("a socket can be");
+        let (mut content, mut got, mut buffer) = (Content::new(), 0, vec![0; 1 << 16]);
+        loop {
+            match stream
+                .read(&mut buffer)
+                .unwrap_or_else(|e| panic!("TCP stalled after {got} of {bytes} bytes: {e}"))
+            {
+                0 => break,
+                n => assert!(
+                    *content.next(n) == buffer[..n],
+                    "TCP content changed within bytes {got}..{}",
+                    got + n
+                ),
+            }
+            got = content.position;
+        }
+        stream.write_all(&(got as u64).to_be_bytes()).expect("the client waits for it");
+    });
+    let client = || {
+        let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+        stream.set_write_timeout(Some(PATIENCE)).and(stream.set_read_timeout(Some(PATIENCE)))?;
+        let mut content = Content::new();
+        while content.position < bytes {
+            let n = (bytes - content.position).min(1 << 16);
+            stream.write_all(content.next(n))?;
+        }
+        stream.shutdown(Shutdown::Write)?;
+        let mut count = [0; 8];
+        stream.read_exact(&mut count)?;
+        std::io::Result::Ok(u64::from_be_bytes(count))
+    };
+    let counted = from.enter(client);
+    receiver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    assert_eq!(counted.unwrap_or_else(|error| panic!("TCP from {from} to {server}: {error}")), bytes as u64);
+}
+
+/// A byte stream that both ends can make: no two stretches of it are alike.
+struct Content {
+    position: usize,
+    buffer: Vec<u8>,
+}
+
+impl Content {
+    fn new() -> Content {
+        Content { position: 0, buffer: Vec::new() }
+    }
+
+    /// The next `n` bytes.
+    fn next(&mut self, n: usize) -> &[u8] {
+        let words = self.position / 8..(self.position + n).div_ceil(8);
+        let skip = self.position % 8;
+        self.buffer.clear();
+        // A multiplication by an odd constant is a permutation: every eight bytes differ from all others.
+        self.buffer.extend(words.flat_map(|i| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()));
+        self.position += n;
+        &self.buffer[skip..skip + n]
+    }
+}
+
+/// A datagram every millisecond, numbered: what is lost, doubled or overtaken while it runs is seen at its end.
+pub(crate) struct Stream {
+    stop: Arc<AtomicBool>,
+    sender: JoinHandle<u64>,
+    receiver: JoinHandle<Vec<u64>>,
+}
+
+impl Stream {
+    /// Starts one from `from` to `to`, which has `address`, and waits until it flows.
+    pub(crate) fn start(from: &Host, to: &Host, address: &str) -> Stream {
+        let receiving =
+            to.enter(|| UdpSocket::bind((address, 0))).unwrap_or_else(|e| panic!("UDP at {address}: {e}"));
+        let target = receiving.local_addr().expect("it is bound");
+        let sending = from.enter(|| UdpSocket::bind("0.0.0.0:0")).expect("any port");
+        sending.connect(target).expect("it is on its link");
+        receiving.set_read_timeout(Some(Duration::from_millis(50))).expect("a socket can be");
+
+        let stop = Arc::new(AtomicBool::new(false));
+        let flowing = Arc::new(AtomicBool::new(false));
+        let (stopping, flows) = (stop.clone(), flowing.clone());
+        let receiver = thread::spawn(move || {
+            let (mut numbers, mut word, mut last) = (Vec::new(), [0; 8], Instant::now());
+            // After the sender's end, what is still on its way arrives within this.
+            while !stopping.load(Ordering::Relaxed) || last.elapsed() < Duration::from_millis(500) {
+                if receiving.recv(&mut word).is_ok() {
+                    numbers.push(u64::from_be_bytes(word));
+                    flows.store(true, Ordering::Relaxed);
+                    last = Instant::now();
+                }
+            }
+            numbers
+        });
+        let stopping = stop.clone();
+        let sender = thread::spawn(move || {
+            let mut next = 0_u64;
+            while !stopping.load(Ordering::Relaxed) {
+                sending.send(&next.to_be_bytes()).unwrap_or_else(|error| panic!("datagram {next}: {error}"));
+                next += 1;
+                thread::sleep(Duration::from_millis(1));
+            }
+            next
+        });
+        wait_for("a datagram to arrive", || flowing.load(Ordering::Relaxed).then_some(()));
+        Stream { stop, sender, receiver }
+    }
+
+    /// Ends it; gives how many were sent, and the numbers that arrived, in their order.
+    pub(crate) fn end(self) -> (u64, Vec<u64>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.sender.join().expect("every datagram could be sent");
+        (sent, self.receiver.join().expect("the receiver has nothing to fail at"))
+    }
+
+    /// Ends it and asserts that every datagram arrived, once and in order.
+    pub(crate) fn assert_lossless(self) {
+        let (sent, numbers) = self.end();
+        let missing: Vec<_> = (0..sent).filter(|n| !numbers.contains(n)).collect();
+        assert!(missing.is_empty(), "of {sent} datagrams {} were lost: {missing:?}", missing.len());
+        assert!(numbers.iter().copied().eq(0..sent), "datagrams were doubled or overtaken: {numbers:?}");
+    }
+}

@@ -1,0 +1,47 @@
+//! What the documentation shows is true: its examples are configurations that the program takes.
+
+use std::fs;
+use std::process::{self, Command};
+
+use tapyard::packet::DropReason;
+
+/// The indented blocks of a Markdown text that are TOML: those that begin with a table.
+fn examples(markdown: &str) -> Vec<String> {
+    let mut blocks = vec![String::new()];
+    for line in markdown.lines() {
+        match line.strip_prefix("    ") {
+            Some(code) => *blocks.last_mut().expect("never empty") += &format!("{code}\n"),
+            None if line.is_empty() => *blocks.last_mut().expect("never empty") += "\n",
+            None => blocks.push(String::new()),
+        }
+    }
+    blocks.retain(|block| block.trim_start().starts_with('['));
+    blocks
+}
+
+#[test]
+fn the_examples_of_the_reference_are_configurations() {
+    let blocks = examples(include_str!("../docs/configuration.md"));
+    // The first stands for itself; the others, a few keys each, make one file together.
+    let (first, others) = blocks.split_first().expect("there are examples");
+    assert!(others.len() >= 8, "{others:#?}");
+    for (name, text) in [("first", first), ("others", &others.concat())] {
+        let path = std::env::temp_dir().join(format!("tapyard-docs-{}-{name}.toml", process::id()));
+        fs::write(&path, text).expect("a temporary file can be written");
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_tapyard")).args(["check", "--config"]).arg(&path).output();
+        let _ = fs::remove_file(&path);
+        let output = output.expect("the program starts");
+        assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn every_drop_reason_is_explained() {
+    let text = include_str!("../docs/troubleshooting.md");
+    for reason in DropReason::ALL {
+        let name = format!("`{}`", reason.name());
+        let rows = text.lines().filter(|line| line.starts_with('|') && line.contains(&name)).count();
+        assert_eq!(rows, 1, "{name} is to have one row in docs/troubleshooting.md");
+    }
+}
