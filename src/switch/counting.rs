@@ -32,7 +32,12 @@ impl PortCounters {
     }
 
     /// Counts frames that came in by a port that is gone.
-    pub(super) fn discard_all(&mut self, reason: DropReason, frames: impl Iterator<Item = u32>, batch: &Batch) {
+    pub(super) fn discard_all(
+        &mut self,
+        reason: DropReason,
+        frames: impl Iterator<Item = u32>,
+        batch: &Batch,
+    ) {
         for frame in frames {
             self.retired.discard(reason, batch.frames()[frame as usize].len());
         }

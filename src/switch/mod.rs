@@ -156,11 +156,16 @@ impl Switch {
 
     /// Hands each out port its frames: `send` gets the port, the batch, the frames' indices in order and the port's
     /// counters, and counts each frame as sent or dropped there, as [`Port::tx`](crate::port::Port::tx) does.
-    pub fn transmit(&mut self, batch: &mut Batch, mut send: impl FnMut(PortId, &mut Batch, &[u32], &mut Counters)) {
+    pub fn transmit(
+        &mut self,
+        batch: &mut Batch,
+        mut send: impl FnMut(PortId, &mut Batch, &[u32], &mut Counters),
+    ) {
         let topology = Arc::clone(&self.topology);
         while let Some(port_id) = self.outbox.next() {
             let counters = self.counters.of(port_id);
-            let ready = stage::egress::prepare(topology.port(port_id), &mut self.outbox, port_id, batch, counters);
+            let ready =
+                stage::egress::prepare(topology.port(port_id), &mut self.outbox, port_id, batch, counters);
             if !ready.is_empty() {
                 send(port_id, batch, ready, counters);
             }

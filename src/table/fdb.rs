@@ -207,7 +207,11 @@ impl Fdb {
     /// How stale [`Entry::seen`] may get before a worker refreshes it: fine enough for the ageing time, and at most once
     /// a second.
     pub fn refresh_period(ageing: Duration) -> Duration {
-        if ageing.is_zero() { Duration::from_secs(3600) } else { (ageing / 64).max(Duration::from_secs(1)).min(ageing / 4) }
+        if ageing.is_zero() {
+            Duration::from_secs(3600)
+        } else {
+            (ageing / 64).max(Duration::from_secs(1)).min(ageing / 4)
+        }
     }
 
     /// The entry of a station.
@@ -289,7 +293,8 @@ impl Fdb {
     }
 
     fn evict(&self, ledger: &mut Ledger, port: PortId) {
-        let entry = |station| self.lookup(station).filter(|e: &Entry| e.kind == Kind::Learned && e.port == port);
+        let entry =
+            |station| self.lookup(station).filter(|e: &Entry| e.kind == Kind::Learned && e.port == port);
         if let Some(victim) = ledger.pick_victim(port, entry) {
             self.forget(ledger, victim, port);
             ledger.stats.evictions += 1;

@@ -108,7 +108,11 @@ impl FdbCache {
                 && let Some(at) = bucket.find(place)
             {
                 let slot = &bucket.slots[at];
-                return Some(Hit { port: PortId(slot.port), learned: slot.key & LEARNED != 0, fresh: slot.fresh });
+                return Some(Hit {
+                    port: PortId(slot.port),
+                    learned: slot.key & LEARNED != 0,
+                    fresh: slot.fresh,
+                });
             }
         }
         None
@@ -131,7 +135,8 @@ impl FdbCache {
             }
         }
         let known = |index: usize| Some((index, self.buckets[index].find(place)?));
-        let free = |index: usize| Some((index, self.buckets[index].slots.iter().position(|slot| slot.key == 0)?));
+        let free =
+            |index: usize| Some((index, self.buckets[index].slots.iter().position(|slot| slot.key == 0)?));
         let [first, second] = pair;
         let found = known(first).or_else(|| known(second)).or_else(|| free(first)).or_else(|| free(second));
         let (index, at) = match found {

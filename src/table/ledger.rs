@@ -134,7 +134,11 @@ impl Ledger {
 
     /// Takes the oldest entry of `port` that was not heard of since it was queued. `entry` gives the entry of a station
     /// if `port` still holds it.
-    pub(super) fn pick_victim(&mut self, port: PortId, entry: impl Fn(Station) -> Option<Entry>) -> Option<Station> {
+    pub(super) fn pick_victim(
+        &mut self,
+        port: PortId,
+        entry: impl Fn(Station) -> Option<Entry>,
+    ) -> Option<Station> {
         let account = self.accounts.get_mut(&port)?;
         let mut chances = CHANCES.min(account.held.saturating_sub(1));
         while let Some(place) = account.queue.pop_front() {
@@ -162,7 +166,10 @@ impl Ledger {
                 Some((port, left)) if left > 0 => (port, left),
                 hand => {
                     let after = hand.map(|(port, _)| port);
-                    let next = self.accounts.iter().find(|&(&p, a)| after.is_none_or(|q| p > q) && !a.queue.is_empty());
+                    let next = self
+                        .accounts
+                        .iter()
+                        .find(|&(&p, a)| after.is_none_or(|q| p > q) && !a.queue.is_empty());
                     let Some((&port, account)) = next else {
                         self.hand = None;
                         return None;

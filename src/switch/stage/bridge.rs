@@ -167,7 +167,8 @@ impl Forwarding<'_> {
 
     #[inline]
     fn depart(&mut self, arrival: &Arrival, to: PortId, port: &Port, shared: bool) {
-        let departure = Departure { frame: arrival.frame, form: port.vlan.form(arrival.vid, arrival.priority) };
+        let departure =
+            Departure { frame: arrival.frame, form: port.vlan.form(arrival.vid, arrival.priority) };
         match port.patch {
             None => self.outbox.push(to, departure),
             Some(peer) => self.outbox.patched.push(Crossing { out: to, peer, departure, shared }),

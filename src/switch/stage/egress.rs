@@ -89,7 +89,12 @@ fn within_mtu(frame: &Frame, mtu: usize) -> bool {
 
 /// Does what the port cannot: finishes the checksum, or cuts the superframe.
 #[cold]
-fn finish(batch: &mut Batch, index: u32, ready: &mut Vec<u32>, counters: &mut Counters) -> Result<(), DropReason> {
+fn finish(
+    batch: &mut Batch,
+    index: u32,
+    ready: &mut Vec<u32>,
+    counters: &mut Counters,
+) -> Result<(), DropReason> {
     let frame = &mut batch.frames_mut()[index as usize];
     if frame.offload.gso == Gso::None {
         segment::finish_checksum(frame);

@@ -48,7 +48,11 @@ pub(in crate::switch) fn arrive(
 }
 
 /// Counts frames that came by a port which is on no bridge.
-pub(in crate::switch) fn unbridged(frames: impl Iterator<Item = u32>, batch: &Batch, counters: &mut Counters) {
+pub(in crate::switch) fn unbridged(
+    frames: impl Iterator<Item = u32>,
+    batch: &Batch,
+    counters: &mut Counters,
+) {
     for index in frames {
         counters.discard(DropReason::NoBridge, batch.frames()[index as usize].len());
     }
@@ -63,7 +67,9 @@ struct Headers {
 
 #[inline]
 fn look(port: &Port, frame: &mut Frame) -> Result<Headers, DropReason> {
-    let Some(header) = frame.bytes().first_chunk::<{ ethernet::HEADER_LEN }>() else { return Err(DropReason::Runt) };
+    let Some(header) = frame.bytes().first_chunk::<{ ethernet::HEADER_LEN }>() else {
+        return Err(DropReason::Runt);
+    };
     let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, type_high, type_low] = *header;
     let destination = Mac::new([d0, d1, d2, d3, d4, d5]);
     let source = Mac::new([s0, s1, s2, s3, s4, s5]);
