@@ -72,6 +72,7 @@ impl Forwarding<'_> {
                 let pinned = self.bridge.fdb.lookup(station).map_or(self.port_id, |entry| entry.port);
                 Hit { port: pinned, learned: false, fresh: period }
             }
+            Learned::NoRoom => return Ok(()),
             _ => Hit { port: self.port_id, learned: true, fresh: period },
         };
         self.cache.fill(&arrival.from, hit, generation);
