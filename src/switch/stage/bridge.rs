@@ -118,7 +118,9 @@ impl Forwarding<'_> {
         if to == PortId::LOCAL {
             return Err(DropReason::Local);
         }
-        let Some(port) = self.topology.port(to) else { return Err(DropReason::PortMissing) };
+        // The table may know a port longer than this bridge has it: what is meant for one bridge never leaves by another.
+        let member = self.topology.port(to).filter(|port| port.bridge == Some(self.bridge_id));
+        let Some(port) = member else { return Err(DropReason::PortMissing) };
         if self.port.isolated && port.isolated {
             return Err(DropReason::Isolated);
         }
