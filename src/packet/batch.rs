@@ -103,6 +103,12 @@ impl Batch {
         &mut self.frames[..self.live]
     }
 
+    /// Makes the live frames from `live` on spare again, if there are that many.
+    #[inline]
+    pub fn truncate(&mut self, live: usize) {
+        self.live = self.live.min(live);
+    }
+
     /// Makes every buffer spare.
     #[inline]
     pub fn clear(&mut self) {

@@ -6,17 +6,20 @@ use crate::packet::{Batch, Counters, DropReason, PortId};
 /// Counters by port slot, and the sum of those whose port is gone, so that no frame is ever unaccounted for.
 #[derive(Default)]
 pub(super) struct PortCounters {
-    ports: Vec<Counters>,
+    /// `None` where no port is.
+    ports: Vec<Option<Counters>>,
     pub(super) retired: Counters,
 }
 
 impl PortCounters {
     pub(super) fn resize(&mut self, topology: &Topology) {
         let slots = self.ports.len().max(topology.ports.len());
-        self.ports.resize_with(slots, Counters::default);
+        self.ports.resize(slots, None);
         for (slot, counters) in self.ports.iter_mut().enumerate() {
-            if topology.port(PortId(slot as u16)).is_none() {
-                self.retired += &std::mem::take(counters);
+            if topology.port(PortId(slot as u16)).is_some() {
+                counters.get_or_insert_default();
+            } else if let Some(counters) = counters.take() {
+                self.retired += &counters;
             }
         }
     }
@@ -24,7 +27,7 @@ impl PortCounters {
     /// The counters of a port; of those retired when there is no such port any more.
     #[inline]
     pub(super) fn of(&mut self, port: PortId) -> &mut Counters {
-        self.ports.get_mut(port.index()).unwrap_or(&mut self.retired)
+        self.ports.get_mut(port.index()).and_then(Option::as_mut).unwrap_or(&mut self.retired)
     }
 
     pub(super) fn drop(&mut self, port: PortId, reason: DropReason) {
@@ -43,8 +46,8 @@ impl PortCounters {
         }
     }
 
-    pub(super) fn iter<'a>(&'a self, topology: &'a Topology) -> impl Iterator<Item = (PortId, &'a Counters)> {
-        let ids = (0..topology.ports.len()).map(|slot| PortId(slot as u16));
-        ids.filter(|&id| topology.port(id).is_some()).map(|id| (id, &self.ports[id.index()]))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PortId, &Counters)> {
+        let slots = self.ports.iter().enumerate();
+        slots.filter_map(|(slot, counters)| Some((PortId(slot as u16), counters.as_ref()?)))
     }
 }

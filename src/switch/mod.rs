@@ -76,6 +76,10 @@ impl Switch {
 
     /// Takes a new topology. The counters of ports that are gone go into [`Switch::retired`].
     pub fn set_topology(&mut self, topology: Arc<Topology>) {
+        // The cache knows bridges by their slot only, and a slot is given again.
+        if self.topology.loses_a_table(&topology) {
+            self.cache.clear();
+        }
         self.counters.resize(&topology);
         self.outbox.resize(topology.ports.len());
         self.topology = topology;
@@ -98,7 +102,7 @@ impl Switch {
             self.cross_patches(&topology, batch, now);
         }
         for crossing in std::mem::take(&mut self.outbox.patched) {
-            self.counters.drop(crossing.peer, DropReason::PatchLoop);
+            self.counters.drop(crossing.out, DropReason::PatchLoop);
         }
     }
 
@@ -164,11 +168,14 @@ impl Switch {
         let topology = Arc::clone(&self.topology);
         while let Some(port_id) = self.outbox.next() {
             let counters = self.counters.of(port_id);
+            let live = batch.len();
             let ready =
                 stage::egress::prepare(topology.port(port_id), &mut self.outbox, port_id, batch, counters);
             if !ready.is_empty() {
                 send(port_id, batch, ready, counters);
             }
+            // The next port's segments go where this one's were: warm, and enough for any number of ports.
+            batch.truncate(live);
         }
     }
 
@@ -184,7 +191,7 @@ impl Switch {
 
     /// The counters of all ports there are.
     pub fn all_counters(&self) -> impl Iterator<Item = (PortId, &Counters)> {
-        self.counters.iter(&self.topology)
+        self.counters.iter()
     }
 
     /// The sum of the counters of ports that were removed.

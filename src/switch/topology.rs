@@ -122,6 +122,15 @@ pub struct Storm {
 }
 
 impl Topology {
+    /// Whether a bridge of this topology is another one, or none, in `next`.
+    pub(super) fn loses_a_table(&self, next: &Topology) -> bool {
+        let kept = |(slot, bridge): (usize, &Bridge)| {
+            next.bridge(BridgeId(slot as u16)).is_some_and(|other| Arc::ptr_eq(&bridge.fdb, &other.fdb))
+        };
+        let bridges = self.bridges.iter().enumerate();
+        !bridges.filter_map(|(slot, bridge)| Some((slot, bridge.as_ref()?))).all(kept)
+    }
+
     /// The port in a slot.
     #[inline]
     pub fn port(&self, id: PortId) -> Option<&Port> {

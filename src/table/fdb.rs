@@ -100,12 +100,17 @@ pub enum Learned {
     },
     /// A static entry holds the address, and stays at its port.
     Pinned(PortId),
+    /// The port or the bridge may hold no entry at all, so there was none to give up for this one; nothing changed.
+    NoRoom,
 }
 
 /// So many moves, each within [`FLAP_WINDOW`] of the one before, are called a flap.
 pub const FLAP_MOVES: u8 = 5;
 /// See [`FLAP_MOVES`].
 pub const FLAP_WINDOW: Duration = Duration::from_secs(10);
+
+/// Most entries given up for one new one: where a limit was lowered, each new station makes the surplus smaller.
+const SURPLUS: usize = 8;
 
 /// What a port may hold in a bridge's table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -203,13 +208,14 @@ impl Fdb {
     }
 
     /// How stale [`Entry::seen`] may get before a worker refreshes it: fine enough for the ageing time, and at most once
-    /// a second.
+    /// a second. From 1 ms to 1 h, whatever the ageing time.
     pub fn refresh_period(ageing: Duration) -> Duration {
+        const LONGEST: Duration = Duration::from_secs(3600);
         if ageing.is_zero() {
-            Duration::from_secs(3600)
-        } else {
-            (ageing / 64).max(Duration::from_secs(1)).min(ageing / 4)
+            return LONGEST;
         }
+        let wanted = (ageing / 64).max(Duration::from_secs(1)).min(ageing / 4);
+        wanted.clamp(Duration::from_millis(1), LONGEST)
     }
 
     /// The entry of a station.
@@ -236,7 +242,9 @@ impl Fdb {
             Some(entry) if entry.port == port => Learned::Known,
             Some(entry) => self.move_to(&mut ledger, station, entry, port, allowance, now),
             None => {
-                self.make_room(&mut ledger, port, allowance);
+                if !self.make_room(&mut ledger, port, allowance, true) {
+                    return Learned::NoRoom;
+                }
                 let ticket = self.enter(&mut ledger, station, port, now);
                 let entry = Entry { seen: now, port, kind: Kind::Learned, ticket, moved: 0, moves: 0 };
                 self.map.insert(station, entry);
@@ -255,11 +263,11 @@ impl Fdb {
         allowance: Allowance,
         now: Time,
     ) -> Learned {
+        if !self.make_room(ledger, port, allowance, false) {
+            return Learned::NoRoom;
+        }
         let from = old.port;
         ledger.leave(from);
-        if allowance.limit.is_some_and(|limit| ledger.held(port) >= limit as usize) {
-            self.evict(ledger, port);
-        }
         let ticket = self.enter(ledger, station, port, now);
         let again = u64::from(now.secs().wrapping_sub(old.moved)) <= FLAP_WINDOW.as_secs();
         let moves = if again { old.moves + 1 } else { 1 };
@@ -280,23 +288,32 @@ impl Fdb {
         ledger.enter(station, port, now)
     }
 
-    fn make_room(&self, ledger: &mut Ledger, port: PortId, allowance: Allowance) {
+    /// Sees to it that `port` may have one entry more, and whether the bridge may too if its table `grows` by it. False
+    /// when there is nothing to give up for it.
+    fn make_room(&self, ledger: &mut Ledger, port: PortId, allowance: Allowance, grows: bool) -> bool {
         ledger.allow(port, allowance.quota);
-        if allowance.limit.is_some_and(|limit| ledger.held(port) >= limit as usize) {
-            self.evict(ledger, port);
-        } else if ledger.is_full() {
-            let payer = ledger.payer(port);
-            self.evict(ledger, payer);
+        for _ in 0..SURPLUS {
+            let payer = if allowance.limit.is_some_and(|limit| ledger.held(port) >= limit as usize) {
+                port
+            } else if grows && ledger.is_full() {
+                ledger.payer(port)
+            } else {
+                return true;
+            };
+            if !self.evict(ledger, payer) {
+                return false;
+            }
         }
+        true
     }
 
-    fn evict(&self, ledger: &mut Ledger, port: PortId) {
+    fn evict(&self, ledger: &mut Ledger, port: PortId) -> bool {
         let entry =
             |station| self.lookup(station).filter(|e: &Entry| e.kind == Kind::Learned && e.port == port);
-        if let Some(victim) = ledger.pick_victim(port, entry) {
-            self.forget(ledger, victim, port);
-            ledger.stats.evictions += 1;
-        }
+        let Some(victim) = ledger.pick_victim(port, entry) else { return false };
+        self.forget(ledger, victim, port);
+        ledger.stats.evictions += 1;
+        true
     }
 
     /// Removes a learned entry that `port` holds.
@@ -336,27 +353,27 @@ impl Fdb {
         Some(entry)
     }
 
-    /// Removes the learned entries that `which` picks and says how many they were.
+    /// Removes the learned entries that `which` picks and says how many they were. `which` is called with the table
+    /// locked.
     pub fn flush(&self, which: impl Fn(Station, &Entry) -> bool) -> usize {
-        let mut ledger = self.ledger();
-        let picked = |e: &dashmap::mapref::multiple::RefMulti<'_, Station, Entry>| {
-            (e.kind == Kind::Learned && which(*e.key(), e.value())).then(|| (*e.key(), e.port))
-        };
-        let gone: Vec<_> = self.map.iter().filter_map(|e| picked(&e)).collect();
-        for &(station, port) in &gone {
-            self.forget(&mut ledger, station, port);
-        }
-        gone.len()
+        self.remove_all(&mut self.ledger(), |station, entry| {
+            entry.kind == Kind::Learned && which(station, entry)
+        })
     }
 
-    /// Removes every entry of a port that leaves the bridge, static ones too.
+    /// Removes every entry of a port that leaves the bridge, static ones too. To be called when every worker has taken
+    /// the topology without it: one that has not may learn on it again.
     pub fn purge(&self, port: PortId) {
-        self.flush(|_, entry| entry.port == port);
-        let pinned: Vec<_> = self.map.iter().filter(|e| e.port == port).map(|e| *e.key()).collect();
-        for station in pinned {
-            self.remove(station);
-        }
-        self.ledger().close(port);
+        // One lock for all of it: what was learned between two steps would be lost to the ledger's counts.
+        let mut ledger = self.ledger();
+        self.remove_all(&mut ledger, |_, entry| entry.port == port);
+        ledger.close(port);
+    }
+
+    fn remove_all(&self, ledger: &mut Ledger, which: impl Fn(Station, &Entry) -> bool) -> usize {
+        let picked = self.map.iter().filter(|e| which(*e.key(), e.value()));
+        let gone: Vec<_> = picked.map(|e| *e.key()).collect();
+        gone.into_iter().filter_map(|station| self.remove_locked(ledger, station)).count()
     }
 
     /// Removes what has not been heard of for the ageing time, looking at a bounded number of entries, and says when to
@@ -406,6 +423,12 @@ impl Fdb {
         self.ledger().ageing()
     }
 
+    /// Places that stand for nothing included, how long a port's queue is.
+    #[cfg(test)]
+    fn queued(&self, port: PortId) -> usize {
+        self.ledger().queued(port)
+    }
+
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // A holder that panicked left counts that are at worst off by one; the table stays usable.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
@@ -417,3 +440,6 @@ impl Drop for Fdb {
         self.generations.entries.fetch_sub(self.map.len(), Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

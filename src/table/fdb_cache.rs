@@ -154,6 +154,11 @@ impl FdbCache {
             Slot { key: place.key | learned, bridge: place.bridge, port: hit.port.0, fresh: hit.fresh };
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.buckets.fill(Bucket::default());
+    }
+
     /// Makes room when the tables have grown: at one entry a bucket, hardly a pair overflows. Everything cached is
     /// forgotten, and found again in the shared tables.
     fn grow(&mut self) {

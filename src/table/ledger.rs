@@ -15,8 +15,9 @@ use crate::time::Time;
 const CHANCES: usize = 8;
 /// Most entries looked at in one call of ageing: about half a millisecond.
 const SHARE: usize = 4096;
-/// All entries are looked at once in this fraction of the ageing time, so an entry lives at most that much longer.
-const ROUNDS: u32 = 8;
+/// All entries are looked at once in this fraction of the ageing time. One waits for two rounds at worst, where the table
+/// filled up between, so an entry lives at most an eighth longer.
+const ROUNDS: u32 = 16;
 
 struct Place {
     station: Station,
@@ -40,6 +41,8 @@ pub(super) struct Ledger {
     /// The hand of the clock: the port whose queue ageing looks at, and how many places of it are left to see.
     hand: Option<(PortId, usize)>,
     due: Time,
+    /// Time between two shares of the round at hand.
+    step: Duration,
 }
 
 impl Ledger {
@@ -52,6 +55,7 @@ impl Ledger {
             next_ticket: 1,
             hand: None,
             due: Time::ZERO,
+            step: Duration::MAX,
         }
     }
 
@@ -59,6 +63,7 @@ impl Ledger {
         self.limit = limit;
         self.ageing = ageing;
         self.due = Time::ZERO;
+        self.step = Duration::MAX;
     }
 
     pub(super) fn ageing(&self) -> Duration {
@@ -112,24 +117,24 @@ impl Ledger {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn queued(&self, port: PortId) -> usize {
+        self.accounts.get(&port).map_or(0, |a| a.queue.len())
+    }
+
+    /// Forgets a port, which holds nothing any more.
     pub(super) fn close(&mut self, port: PortId) {
         self.accounts.remove(&port);
     }
 
     /// Who loses an entry when `author` wants a new one and the table is full: the port that holds most beyond its
-    /// quota; the author itself when it is one of them.
+    /// quota, or, where everybody is within his, the one that holds most; the author itself when it is one of them.
     pub(super) fn payer(&self, author: PortId) -> PortId {
-        let excess = |account: &Account| account.held.saturating_sub(account.quota);
-        let most = self.accounts.values().map(excess).max().unwrap_or(0);
-        if most == 0 {
-            // Everybody is within his quota: who holds most pays.
-            let by_held = self.accounts.iter().max_by_key(|(_, a)| a.held);
-            return by_held.map_or(author, |(&port, _)| port);
-        }
-        if self.accounts.get(&author).is_some_and(|a| excess(a) == most) {
-            return author;
-        }
-        self.accounts.iter().find(|(_, a)| excess(a) == most).map_or(author, |(&port, _)| port)
+        let dearest = self.accounts.iter().max_by_key(|&(&port, account)| {
+            let (excess, own) = (account.held.saturating_sub(account.quota), port == author);
+            (excess, own && excess > 0, account.held, own)
+        });
+        dearest.map_or(author, |(&port, _)| port)
     }
 
     /// Takes the oldest entry of `port` that was not heard of since it was queued. `entry` gives the entry of a station
@@ -197,7 +202,10 @@ impl Ledger {
     pub(super) fn come_again(&mut self, now: Time) -> Time {
         let places: usize = self.accounts.values().map(|a| a.queue.len()).sum();
         let calls = u32::try_from(places / SHARE + 1).unwrap_or(u32::MAX);
-        self.due = now + (self.ageing / ROUNDS / calls).max(Duration::from_millis(1));
+        let step = (self.ageing / ROUNDS / calls).max(Duration::from_millis(1));
+        // A table that empties on the way must not slow the rest of the round down.
+        self.step = if self.hand.is_some() { self.step.min(step) } else { step };
+        self.due = now + self.step;
         self.due
     }
 }

@@ -28,8 +28,8 @@ impl TokenBucket {
     /// Takes a token, if there is one.
     pub fn take(&self, now: Time) -> bool {
         let taken = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
-            let next = full_at.max(now.nanos()) + self.nanos_per_token;
-            (next <= now.nanos() + self.burst_nanos).then_some(next)
+            let next = full_at.max(now.nanos()).saturating_add(self.nanos_per_token);
+            (next <= now.nanos().saturating_add(self.burst_nanos)).then_some(next)
         });
         taken.is_ok()
     }

@@ -76,6 +76,7 @@ impl Forwarding<'_> {
         let learned = self.bridge.fdb.learn(station, self.port_id, self.port.allowance, self.now);
         let hit = match learned {
             Learned::Pinned(at) => Hit { port: at, learned: false, fresh: period },
+            Learned::NoRoom => return,
             _ => Hit { port: self.port_id, learned: true, fresh: period },
         };
         self.cache.fill(&arrival.from, hit, generation);
@@ -111,7 +112,9 @@ impl Forwarding<'_> {
         if to == self.port_id {
             return Err(DropReason::SamePort);
         }
-        let Some(port) = self.topology.port(to) else { return Err(DropReason::PortMissing) };
+        // The table may know a port longer than this bridge has it: what is meant for one bridge never leaves by another.
+        let member = self.topology.port(to).filter(|port| port.bridge == Some(self.bridge_id));
+        let Some(port) = member else { return Err(DropReason::PortMissing) };
         if self.port.isolated && port.isolated {
             return Err(DropReason::Isolated);
         }
