@@ -78,7 +78,7 @@ fn take_up(device: &str) -> Result<Option<Link>, LinkError> {
     let mut links = Links::open()?;
     let Some(link) = links.find(device)? else { return Ok(None) };
     if !link.up {
-        links.set_up(link.index, true)?;
+        links.set_up(link.index)?;
     }
     let addresses = links.addresses(link.index)?;
     if let Some(first) = addresses.first() {
