@@ -203,6 +203,14 @@ impl Yard {
         self.check();
     }
 
+    pub(crate) fn ports(&self) -> &[Option<Port>] {
+        &self.ports
+    }
+
+    pub(crate) fn bridges(&self) -> usize {
+        self.tables.len()
+    }
+
     pub(crate) fn fdb(&self, bridge: usize) -> &Fdb {
         &self.tables[bridge].0
     }
