@@ -84,7 +84,7 @@ fn bridges_joined_in_a_chain_reach_each_other() {
     };
     assert_eq!(chain(8).goes(0, &broadcast(1)), [1]);
     let mut longer = chain(9);
-    assert_eq!(longer.goes(0, &broadcast(1)), []);
+    assert_eq!(longer.goes(0, &broadcast(1)), [0u16; 0]);
     assert_eq!(longer.drops(18), [(DropReason::PatchLoop, 1)], "at the port it did not leave by any more");
 }
 
