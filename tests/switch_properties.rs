@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kit::frames::{L4, dot1q, frame, mac, packet, tag, unfinished, verified};
-use kit::{Sent, Yard, access, bucket, on, patch, port, trunk};
+use kit::{BRIDGE, Sent, Yard, access, bucket, on, patch, port, trunk};
 use proptest::prelude::*;
 use proptest::{collection, option, sample};
 use tapyard::packet::{Capabilities, DropReason, Gso, Offload, PortId, Vid};
@@ -23,7 +23,7 @@ fn address() -> impl Strategy<Value = Mac> {
         8 => (1..6u32).prop_map(mac),
         2 => Just(Mac::BROADCAST),
         1 => Just(Mac::new(group)),
-        1 => sample::select(vec![Mac::default(), Mac::new([1, 0x80, 0xc2, 0, 0, 0]), mac(99)]),
+        1 => sample::select(vec![Mac::default(), Mac::new([1, 0x80, 0xc2, 0, 0, 0]), mac(99), mac(BRIDGE)]),
     ]
 }
 
@@ -148,7 +148,7 @@ enum Step {
 
 fn step(frames: impl Strategy<Value = Vec<(Vec<u8>, Offload)>>) -> impl Strategy<Value = Step> {
     let vid = || sample::select(vec![0, 1, 10, 20]);
-    let home = prop_oneof![4 => 0..PORTS, 1 => Just(PortId::LOCAL.0)];
+    let home = 0..PORTS;
     prop_oneof![
         30 => (0..2usize, 0..PORTS, frames).prop_map(|(worker, port, frames)| Step::Send { worker, port, frames }),
         2 => (0..400u64).prop_map(Step::Wait),
@@ -172,7 +172,7 @@ fn disturb(yard: &mut Yard, ports: &[Port], step: &Step) {
             (0..yard.bridges()).for_each(|b| _ = yard.fdb(b).flush(|_, entry| entry.port.0 == port))
         }
         Step::Purge(port) => (0..yard.bridges()).for_each(|b| yard.fdb(b).purge(PortId(port))),
-        Step::Pin(mac, vid, port) => yard.fdb(0).pin(Station::new(mac, vid), PortId(port), Kind::Static),
+        Step::Pin(mac, vid, port) => yard.fdb(0).pin(Station::new(mac, vid), PortId(port)),
         Step::Unpin(mac, vid) => drop(yard.fdb(0).remove(Station::new(mac, vid))),
         Step::Remove(port) => {
             yard.change(|ports| ports.get_mut(usize::from(port)).into_iter().for_each(|p| *p = None))
@@ -256,8 +256,8 @@ fn destinations(yard: &Yard, from: u16, bytes: &[u8]) -> BTreeSet<u16> {
     let (to, source) = (mac_at(0), mac_at(6));
     let Some(vid) = vlan_of(port, bytes) else { return none };
     let fdb = yard.fdb(port.bridge.expect("every port here has one").index());
-    let own = |source| fdb.lookup(Station::new(source, vid)).is_some_and(|entry| entry.port == PortId::LOCAL);
-    if source.is_group() || source.is_zero() || to.is_link_local() || (port.learning && own(source)) {
+    let own = mac(BRIDGE);
+    if source.is_group() || source.is_zero() || to.is_link_local() || source == own || to == own {
         return none;
     }
     let mut known = fdb.lookup(Station::new(to, vid));

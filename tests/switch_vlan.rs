@@ -110,8 +110,7 @@ fn a_tag_that_the_port_does_not_take_is_refused_and_its_source_not_learned() {
 #[test]
 fn a_static_entry_behind_a_port_outside_the_vlan_is_not_reached() {
     let mut yard = Yard::new([access(10), access(20), access(10)]);
-    let kind = tapyard::table::fdb::Kind::Static;
-    yard.fdb(0).pin(station(2, 10), tapyard::packet::PortId(1), kind);
+    yard.fdb(0).pin(station(2, 10), tapyard::packet::PortId(1));
     assert_eq!(yard.refused(0, &unicast(2, 1), Offload::NONE), DropReason::VlanEgress);
 }
 

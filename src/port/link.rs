@@ -6,10 +6,11 @@
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -111,6 +112,20 @@ impl Links {
     /// The kernel refused.
     pub fn set_group(&mut self, index: u32, group: u32) -> Result<(), LinkError> {
         self.set(index, LinkAttribute::Group(group), || format!("put it into group {group}"))
+    }
+
+    /// Gives an interface that is down no transmit queues besides its own, before the kernel gives it its default ones:
+    /// one for each of the 256 queues that a multi-queue TAP may have, whose memory takes longer than all the rest.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_no_queue(&mut self, index: u32) -> Result<(), LinkError> {
+        let mut message = TcMessage::with_index(index as i32);
+        message.header.parent = TcHandle::ROOT;
+        message.attributes.push(TcAttribute::Kind("noqueue".into()));
+        let request = RouteNetlinkMessage::NewQueueDiscipline(message);
+        let result = self.request(request, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, drop);
+        explain(result, || "take its transmit queues away".into())
     }
 
     /// Sets the MTU, in bytes without the Ethernet header.

@@ -251,6 +251,9 @@ fn open_node(device: &str) -> Result<File, PortError> {
 /// a user who was given the device may not set anything.
 fn configure(options: &TapOptions, existed: bool, links: &mut Links) -> Result<Link, LinkError> {
     let link = links.must_find(&options.device)?;
+    if !existed && options.offload {
+        links.set_no_queue(link.index)?;
+    }
     if !existed && !options.persist {
         links.set_group(link.index, *OWN_GROUP)?;
     }
