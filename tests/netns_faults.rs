@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use common::traffic::{Stream, ping, try_ping, wait_for_ping};
+use common::traffic::{Stream, ping, ping_in_vain, wait_for_ping};
 use common::{Host, Yard, as_root, tap, wait_until};
 
 /// A host with the address 10.9.0.N on the TAP port `name`.
@@ -170,7 +170,7 @@ fn a_link_that_was_down_carries_again() {
         know(&b, "b", &a, "eth0", "10.9.0.1");
 
         b.ip("link set dev b down");
-        assert_eq!(try_ping(&a, "10.9.0.2", 56, 3).1, 0);
+        ping_in_vain(&a, "10.9.0.2", 3);
         wait_until("the drops to be counted", || yard.drops("b", "port-down") >= 3);
         assert_eq!(yard.port("b")["state"], "up", "the device is there");
         assert_no_spin(&yard);
@@ -179,7 +179,7 @@ fn a_link_that_was_down_carries_again() {
 
         know(&b, "b", &a, "eth0", "10.9.0.1"); // going down made it forget
         here.ip("link set dev va down");
-        assert_eq!(try_ping(&b, "10.9.0.1", 56, 3).1, 0);
+        ping_in_vain(&b, "10.9.0.1", 3);
         assert_no_spin(&yard);
         here.ip("link set dev va up");
         wait_for_ping(&b, "10.9.0.1");
