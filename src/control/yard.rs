@@ -139,6 +139,7 @@ impl State {
     }
 
     fn stop(&mut self) {
+        opening::remove_all(&self.config);
         self.workers.clear();
         self.happened = None;
     }

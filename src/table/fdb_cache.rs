@@ -143,7 +143,7 @@ impl FdbCache {
             Some(found) => found,
             None => {
                 self.crowded = self.crowded.wrapping_add(1);
-                if self.crowded % REPLACE_ONE_IN != 0 {
+                if !self.crowded.is_multiple_of(REPLACE_ONE_IN) {
                     return;
                 }
                 (first, (self.crowded / REPLACE_ONE_IN) as usize % WAYS)
