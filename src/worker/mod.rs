@@ -30,6 +30,8 @@ const BUDGET: usize = 4;
 const TURNS_PER_POLL: u32 = 4;
 /// How long after an error a port is read again: the kernel wakes the reader of a TAP just before the TAP is gone.
 const RECHECK: Duration = Duration::from_millis(10);
+/// Events of the switch that may wait for control. Those of ports always may: there are as many as ports at most.
+const MAX_WAITING_EVENTS: usize = 64;
 const WAKER: Token = Token(usize::MAX);
 
 /// What a worker is told.
@@ -290,8 +292,10 @@ impl Worker {
             }
         }
         for event in self.switch.take_events() {
-            // A full channel means that control is behind, and another flap would tell it nothing new.
-            let _ = self.happened.try_send(Event::Switch(event));
+            // When control is that far behind, another flap would tell it nothing new.
+            if self.happened.len() < MAX_WAITING_EVENTS {
+                let _ = self.happened.send(Event::Switch(event));
+            }
         }
         state
     }
