@@ -114,6 +114,28 @@ fn a_namespace_deleted_with_its_tap_disturbs_nobody() {
 }
 
 #[test]
+fn many_devices_may_vanish_at_once() {
+    as_root(|| {
+        let [h, b, c] = ["h", "b", "c"].map(Host::new);
+        let names: Vec<_> = (0..128).map(|n| format!("p{n}")).collect();
+        let many: String = names.iter().map(|name| tap(name, &h, "")).collect();
+        let yard = Yard::start(&["[bridge.lan]\n", &many, &tapped("b", &b, 2), &tapped("c", &c, 3)].concat());
+        let stream = Stream::start(&b, &c, "10.9.0.3");
+        // One group, so that the kernel removes them in one go.
+        for name in &names {
+            h.ip(&format!("link set dev {name} group 7"));
+        }
+        h.ip("link del group 7");
+        wait_until("all of them to be missing", || {
+            yard.rows("port show").iter().filter(|row| row["state"] == "missing").count() == names.len()
+        });
+        ping(&c, "10.9.0.2", 1600, 5);
+        stream.assert_lossless();
+        assert_no_spin(&yard);
+    });
+}
+
+#[test]
 fn a_veth_made_again_is_taken_again() {
     as_root(|| {
         let [a, b, c, here] = ["a", "b", "c", "yard"].map(Host::new);
