@@ -14,11 +14,11 @@ fn the_kernel_end_is_as_configured() {
     as_root(|| {
         let a = Host::with_ipv6("a");
         let keys = "device = \"eth7\"\nmac = \"02:00:00:00:00:07\"\nmtu = 9000\n\
-                    address = [\"10.9.0.7/24\", \"fd00:9::7/64\"]\nowner = 1234\ngroup = 4321\nqueues = 2";
+                    address = [\"10.9.0.7/24\", \"fd00:9::7/64\"]\nowner = 0\ngroup = 0\nqueues = 2";
         let yard = Yard::start(&format!("[bridge.lan]\n{}", tap("vm1", &a, keys)));
         let link = a.ip("-d -o link show dev eth7");
         for part in
-            ["mtu 9000", "02:00:00:00:00:07", "user 1234", "group 4321", "vnet_hdr on", "multi_queue", "UP"]
+            ["mtu 9000", "02:00:00:00:00:07", "user root", "group root", "vnet_hdr on", "multi_queue", "UP"]
         {
             assert!(link.contains(part), "no {part} in {link}");
         }
