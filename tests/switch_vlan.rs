@@ -81,7 +81,7 @@ fn vlans_do_not_reach_each_other_by_any_frame() {
 fn a_tag_that_the_port_does_not_take_is_refused_and_its_source_not_learned() {
     let mut yard = Yard::new([access(10), trunk(&[10], None), trunk(&[10], Some(1)), access(10)]);
     let tagged = |vid| dot1q(&broadcast(1), vid);
-    for vid in [1, 9, 10, 11, 4094] {
+    for vid in [1, 9, 11, 4094] {
         assert_eq!(yard.refused(0, &tagged(vid), Offload::NONE), DropReason::VlanNotAllowed, "access, {vid}");
     }
     for vid in [1, 9, 11, 4094] {
