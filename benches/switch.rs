@@ -1,11 +1,11 @@
-//! The engine alone: memory ports, one core, 64-byte frames. What a frame costs by the number of stations, bridges,
-//! VLANs and ports.
+//! The engine alone: memory ports, one core. What a 64-byte frame costs by the number of stations, bridges, VLANs and
+//! ports, what a flooded copy costs, and what cutting a superframe at egress does.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tapyard::packet::{Batch, BridgeId, Capabilities, Offload, PortId, Vid};
+use tapyard::packet::{Batch, BridgeId, Capabilities, Gso, Offload, PortId, Vid};
 use tapyard::port::Port as _;
 use tapyard::port::memory::Memory;
 use tapyard::switch::{Bridge, Port, Storm, Switch, Topology, VlanPolicy};
@@ -52,7 +52,7 @@ fn gcd(a: usize, b: usize) -> usize {
 }
 
 impl Yard {
-    fn new(bridges: usize, ports: usize, stations: usize, vlans: u16) -> Yard {
+    fn new(bridges: usize, ports: usize, stations: usize, vlans: u16, capabilities: Capabilities) -> Yard {
         let generations = Generations::new();
         let vlan = match vlans {
             0 => VlanPolicy::Unaware,
@@ -72,7 +72,7 @@ impl Yard {
                     allowance: Allowance::default(),
                     storm: Storm::default(),
                     mtu: 1500,
-                    capabilities: Capabilities::ALL,
+                    capabilities,
                     patch: None,
                 }));
             }
@@ -148,7 +148,7 @@ impl Yard {
 fn bench(c: &mut Criterion, group: &str, cases: &[(String, usize, usize, usize, u16)]) {
     let mut group = c.benchmark_group(group);
     for (name, bridges, ports, stations, vlans) in cases {
-        let mut yard = Yard::new(*bridges, *ports, *stations, *vlans);
+        let mut yard = Yard::new(*bridges, *ports, *stations, *vlans, Capabilities::ALL);
         // Everybody is heard once before the measurement.
         for _ in 0..3 {
             yard.run(stations / 32 + bridges * 2);
@@ -168,9 +168,63 @@ fn unicast(c: &mut Criterion) {
     bench(c, "unicast", &[ports(8), ports(64), ports(256)]);
 }
 
+/// Broadcasts to all other ports. An element is a copy, so it compares with a frame of `unicast`; with one port to go to
+/// it is the same work but for learning where to.
+fn flood(c: &mut Criterion) {
+    let mut group = c.benchmark_group("flood");
+    for ports in [1, 8, 64] {
+        let mut yard = Yard::new(1, ports + 1, 2, 0, Capabilities::ALL);
+        let hello = Memory::endless(vec![frame(Mac::BROADCAST, mac(1), 0)]);
+        yard.sources = vec![(PortId(0), hello)];
+        group.throughput(Throughput::Elements((BATCHES * 32 * ports) as u64));
+        group.bench_function(BenchmarkId::new("copies_to", ports), |b| b.iter(|| yard.run(BATCHES)));
+    }
+    group.finish();
+}
+
+/// A TCP superframe of 60,000 bytes for the station at port 1.
+fn superframe() -> (Vec<u8>, Offload) {
+    const PAYLOAD: u16 = 60_000;
+    let mut bytes = [mac(2).octets(), mac(1).octets()].concat();
+    bytes.extend([0x08, 0x00, 0x45, 0x00]);
+    bytes.extend((20 + 20 + PAYLOAD).to_be_bytes());
+    bytes.extend([0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    bytes.extend([0; 12]);
+    bytes.extend([0x50, 0x10, 0, 0, 0, 0, 0, 0]);
+    bytes.extend((0..PAYLOAD).map(|i| i as u8));
+    let gso = Gso::TcpV4;
+    let (gso_size, header_len, csum_start, csum_offset) = (1448, 54, 34, 16);
+    (bytes, Offload { needs_csum: true, gso, ecn: false, gso_size, header_len, csum_start, csum_offset })
+}
+
+/// Superframes, four in a batch, to a port that takes them whole and to one that needs them cut. Both include the copy
+/// into the batch, which stands for reading them.
+fn segmentation(c: &mut Criterion) {
+    let (bytes, offload) = superframe();
+    let mut group = c.benchmark_group("superframe");
+    group.throughput(Throughput::Bytes(4 * bytes.len() as u64));
+    for (name, capabilities) in [("whole", Capabilities::ALL), ("cut", Capabilities::NONE)] {
+        let mut yard = Yard::new(1, 2, 2, 0, capabilities);
+        yard.drain(PortId(1), Memory::once(vec![frame(mac(1), mac(2), 0)]));
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                yard.batch.clear();
+                for frame in &mut yard.batch.spare()[..4] {
+                    frame.fill(&bytes, offload);
+                }
+                yard.batch.commit(4);
+                yard.pass(PortId(0));
+            });
+        });
+        let sent = yard.switch.counters(PortId(1)).tx_frames;
+        assert!(sent > 0, "they arrive where they are sent to");
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().measurement_time(Duration::from_secs(3)).warm_up_time(Duration::from_secs(1));
-    targets = unicast
+    targets = unicast, flood, segmentation
 }
 criterion_main!(benches);

@@ -236,7 +236,7 @@ fn an_entry_that_outlived_its_ports_move_to_another_bridge_leads_nowhere() {
 fn frames_of_a_batch_leave_in_the_order_they_came() {
     let mut yard = Yard::new([port(), port(), port()]);
     yard.send(1, &broadcast(2));
-    let mixed = |n: u32| if n % 3 == 0 { broadcast(1) } else { unicast(2, 1) };
+    let mixed = |n: u32| if n.is_multiple_of(3) { broadcast(1) } else { unicast(2, 1) };
     let numbered = |n: u32| ([&mixed(n)[..], &[n as u8]].concat(), Offload::NONE);
     let frames: Vec<_> = (0..32).map(numbered).collect();
     let sent = yard.send_all(0, 0, &frames);

@@ -141,6 +141,16 @@ fn a_station_that_only_is_sent_to_is_forgotten() {
 }
 
 #[test]
+fn having_been_looked_up_is_not_having_been_heard() {
+    let mut yard = Yard::with(2, 8192, AGEING, [port(), port()]);
+    yard.send(1, &broadcast(2));
+    yard.now = yard.now + Duration::from_millis(1);
+    yard.goes_by(1, 0, &unicast(2, 1));
+    yard.send_all(1, 1, &[(broadcast(2), Offload::NONE)]);
+    assert_eq!(yard.fdb(0).lookup(station(2, 0)).map(|entry| entry.seen), Some(yard.now));
+}
+
+#[test]
 fn an_ageing_time_of_zero_means_for_ever() {
     let mut yard = Yard::with(1, 8192, Duration::ZERO, [port(), port()]);
     yard.send(1, &broadcast(2));

@@ -1,10 +1,11 @@
 //! `tapyard run`: a switch from its start to its end, in the foreground.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tracing_subscriber::EnvFilter;
 
 use super::config::Document;
 use super::server::Server;
@@ -42,12 +43,14 @@ pub fn run(config: &Path) -> Result<(), String> {
 
 /// Logs to stderr, from the level that TAPYARD_LOG names, or else `info`.
 fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("TAPYARD_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // What the kernel tells of interfaces beyond what the netlink crate knows is no news for an operator.
+    let filter = EnvFilter::try_from_env("TAPYARD_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,netlink_packet_route=error,netlink_packet_core=error"));
     // A second call in one process (a test) keeps the first one's.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_target(false)
+        .with_ansi(io::stderr().is_terminal())
         .try_init();
 }

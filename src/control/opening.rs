@@ -1,6 +1,8 @@
 //! From a port's configuration to its open device.
 
-use super::config::{DeviceConfig, PortKind};
+use std::collections::BTreeSet;
+
+use super::config::{Config, DeviceConfig, PortKind};
 use crate::packet::Capabilities;
 use crate::port::link::Links;
 use crate::port::netdev::{self, NetdevOptions};
@@ -41,6 +43,24 @@ fn tap_options(config: &DeviceConfig, mode: Mode) -> TapOptions {
         persist: config.persist,
         queues: config.queues,
         offload: config.offload,
+    }
+}
+
+/// Removes the devices that were made for the ports of a configuration, all those of a namespace at once. What cannot be
+/// removed so goes when it is closed.
+pub(super) fn remove_all(config: &Config) {
+    let namespaces: BTreeSet<_> = config
+        .ports
+        .values()
+        .filter_map(|port| match &port.kind {
+            PortKind::Tap(device) | PortKind::Tun(device) => Some(device.netns.clone()),
+            _ => None,
+        })
+        .collect();
+    for netns in namespaces {
+        if let Err(error) = tap::remove_all(netns.map(Netns::new).as_ref()) {
+            tracing::debug!("{error}");
+        }
     }
 }
 

@@ -31,8 +31,6 @@ const DEFAULT_MAX_WORKERS: usize = 4;
 const DEFAULT_BUSY_POLL: Duration = Duration::from_micros(50);
 /// How often the device of a port that is missing is looked for.
 const RETRY: Duration = Duration::from_secs(1);
-/// Events of workers that wait for control; a worker does not wait when there are more.
-const EVENTS: usize = 256;
 
 /// A running switch. Dropping it ends the workers and closes every port.
 pub struct Yard {
@@ -44,7 +42,7 @@ impl Yard {
     /// Starts the workers and opens everything that `document` says. All or nothing.
     pub fn start(document: Document, path: Option<PathBuf>) -> Result<Yard, String> {
         let config = document.to_config().map_err(|errors| errors.to_string())?;
-        let (happened, events) = crossbeam_channel::bounded(EVENTS);
+        let (happened, events) = crossbeam_channel::unbounded();
         let mut state = State::new(config.switch.clone(), path, happened)?;
         state.apply(document, config)?;
         let state = Arc::new(Mutex::new(state));
@@ -139,6 +137,9 @@ impl State {
     }
 
     fn stop(&mut self) {
+        // So that nobody is told that the devices are gone.
+        self.live = Live::default();
+        opening::remove_all(&self.config);
         self.workers.clear();
         self.happened = None;
     }

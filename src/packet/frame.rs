@@ -118,6 +118,12 @@ impl Frame {
         &self.buffer[from..self.end as usize]
     }
 
+    /// The frame with the `prefix` bytes before it that [`Frame::with_prefix`] wrote.
+    #[inline]
+    pub fn prefixed(&self, prefix: usize) -> &[u8] {
+        &self.buffer[self.start as usize - prefix..self.end as usize]
+    }
+
     /// Says that the outer 802.1Q tag in the bytes is the frame's VLAN in this bridge, or that none is.
     #[inline]
     pub fn set_vlan_tag(&mut self, present: bool) {

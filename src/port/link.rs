@@ -6,10 +6,11 @@
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -43,8 +44,6 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// The kind of virtual device, in the words of `ip link` (`tun`, `veth`); `None` for hardware.
     pub kind: Option<String>,
-    /// Frames that its transmit queue holds.
-    pub tx_queue_len: u32,
 }
 
 /// The interfaces of one network namespace.
@@ -96,17 +95,37 @@ impl Links {
         Ok(link.is_some())
     }
 
-    /// Sets an interface up or down.
+    /// Sets an interface up.
     ///
     /// # Errors
     /// The kernel refused, as all settings below.
-    pub fn set_up(&mut self, index: u32, up: bool) -> Result<(), LinkError> {
+    pub fn set_up(&mut self, index: u32) -> Result<(), LinkError> {
         let mut message = on(index);
-        message.header.flags.set(LinkFlags::Up, up);
+        message.header.flags = LinkFlags::Up;
         message.header.change_mask = LinkFlags::Up;
-        self.change(RouteNetlinkMessage::SetLink(message), || {
-            format!("set it {}", if up { "up" } else { "down" })
-        })
+        self.change(RouteNetlinkMessage::SetLink(message), || "set it up".into())
+    }
+
+    /// Puts an interface into a group, which interfaces can be deleted by.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_group(&mut self, index: u32, group: u32) -> Result<(), LinkError> {
+        self.set(index, LinkAttribute::Group(group), || format!("put it into group {group}"))
+    }
+
+    /// Gives an interface that is down no transmit queues besides its own, before the kernel gives it its default ones:
+    /// one for each of the 256 queues that a multi-queue TAP may have, whose memory takes longer than all the rest.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_no_queue(&mut self, index: u32) -> Result<(), LinkError> {
+        let mut message = TcMessage::with_index(index as i32);
+        message.header.parent = TcHandle::ROOT;
+        message.attributes.push(TcAttribute::Kind("noqueue".into()));
+        let request = RouteNetlinkMessage::NewQueueDiscipline(message);
+        let result = self.request(request, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, drop);
+        explain(result, || "take its transmit queues away".into())
     }
 
     /// Sets the MTU, in bytes without the Ethernet header.
@@ -124,14 +143,6 @@ impl Links {
     pub fn set_mac(&mut self, index: u32, mac: Mac) -> Result<(), LinkError> {
         let address = LinkAttribute::Address(mac.octets().to_vec());
         self.set(index, address, || format!("set its MAC address to {mac}"))
-    }
-
-    /// Sets how many frames the transmit queue holds; on a TAP or TUN that is the ring which the switch reads from.
-    ///
-    /// # Errors
-    /// The kernel refused.
-    pub fn set_tx_queue_len(&mut self, index: u32, frames: u32) -> Result<(), LinkError> {
-        self.set(index, LinkAttribute::TxQueueLen(frames), || format!("set its transmit queue to {frames}"))
     }
 
     /// Adds an IP address with the length of its prefix. It is no error when the interface has it.
@@ -171,12 +182,14 @@ impl Links {
         Ok(addresses)
     }
 
-    /// Deletes an interface.
+    /// Deletes all interfaces of a group at once, which takes as long as deleting one.
     ///
     /// # Errors
-    /// EOPNOTSUPP where it is hardware.
-    pub fn delete(&mut self, index: u32) -> Result<(), LinkError> {
-        self.change(RouteNetlinkMessage::DelLink(on(index)), || "delete it".into())
+    /// ENODEV when there are none, EOPNOTSUPP where one of them is hardware.
+    pub fn delete_group(&mut self, group: u32) -> Result<(), LinkError> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::Group(group));
+        self.change(RouteNetlinkMessage::DelLink(message), || format!("delete group {group}"))
     }
 
     fn get(
@@ -259,12 +272,10 @@ impl From<LinkMessage> for Link {
             mtu: 0,
             mac: None,
             kind: None,
-            tx_queue_len: 0,
         };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
-                LinkAttribute::TxQueueLen(frames) => link.tx_queue_len = frames,
                 LinkAttribute::Address(address) => link.mac = address.try_into().ok().map(Mac::new),
                 LinkAttribute::LinkInfo(infos) => {
                     link.kind = infos.iter().find_map(|info| match info {

@@ -49,7 +49,8 @@ pub trait Port: Send {
 
 /// A port as opening it gives it: a queue per worker and what the switch must know.
 pub struct Opened {
-    /// One queue for each worker that was asked for, or fewer when the device has fewer (a single-queue device: one).
+    /// One for each worker that was asked for. Where the device has fewer queues, the last ones only send, and have no
+    /// descriptor to wait for.
     pub queues: Vec<Box<dyn Port>>,
     /// What it can send without our doing it; the same for all queues.
     pub capabilities: Capabilities,

@@ -78,7 +78,7 @@ fn take_up(device: &str) -> Result<Option<Link>, LinkError> {
     let mut links = Links::open()?;
     let Some(link) = links.find(device)? else { return Ok(None) };
     if !link.up {
-        links.set_up(link.index, true)?;
+        links.set_up(link.index)?;
     }
     let addresses = links.addresses(link.index)?;
     if let Some(first) = addresses.first() {
@@ -222,20 +222,20 @@ impl Port for Queue {
     }
 
     fn tx(&mut self, batch: &mut Batch, frames: &[u32], counters: &mut Counters) {
+        let header = self.header;
+        for &frame in frames {
+            let frame = &mut batch.frames_mut()[frame as usize];
+            let vnet = frame.offload.to_header().emit();
+            frame.with_prefix(&vnet[..header]);
+        }
         let all = batch.frames();
         let mut rest = frames;
         while !rest.is_empty() {
-            let count = rest.len().min(MAX_MESSAGES);
-            let (now, later) = rest.split_at(count);
-            let headers: [_; MAX_MESSAGES] = array::from_fn(|i| match now.get(i) {
-                Some(&frame) => all[frame as usize].offload.to_header().emit(),
-                None => [0; virtio_net::LEN_MRG],
-            });
+            let (now, later) = rest.split_at(rest.len().min(MAX_MESSAGES));
             let datagrams: [_; MAX_MESSAGES] = array::from_fn(|i| {
-                let bytes = now.get(i).map_or(&[][..], |&frame| all[frame as usize].bytes());
-                [IoSlice::new(&headers[i][..self.header]), IoSlice::new(bytes)]
+                IoSlice::new(now.get(i).map_or(&[][..], |&frame| all[frame as usize].prefixed(header)))
             });
-            if let Err(reason) = self.send(&datagrams[..count], counters) {
+            if let Err(reason) = self.send(&datagrams[..now.len()], counters) {
                 later.iter().for_each(|_| counters.drop(reason));
                 return;
             }
@@ -249,17 +249,13 @@ impl Port for Queue {
 }
 
 impl Queue {
-    /// Sends datagrams of header and frame, and counts each. An error means that no more frames can be sent now.
-    fn send(
-        &mut self,
-        mut datagrams: &[[IoSlice<'_>; 2]],
-        counters: &mut Counters,
-    ) -> Result<(), DropReason> {
+    /// Sends frames with their headers, and counts each. An error means that no more frames can be sent now.
+    fn send(&mut self, mut datagrams: &[IoSlice<'_>], counters: &mut Counters) -> Result<(), DropReason> {
         let mut asked_again = false;
         while !datagrams.is_empty() {
             let error = match self.messages.send(self.socket.as_fd(), datagrams) {
                 Ok(sent) => {
-                    datagrams[..sent].iter().for_each(|[_, frame]| counters.sent(frame.len()));
+                    datagrams[..sent].iter().for_each(|frame| counters.sent(frame.len() - self.header));
                     datagrams = &datagrams[sent..];
                     continue;
                 }

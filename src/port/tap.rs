@@ -7,9 +7,11 @@
 //! What travels on a `tun` is an IP packet without an Ethernet header; all else is the same.
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::{Arc, LazyLock};
 
 use super::device::{check_name, inside};
 use super::link::{Link, LinkError, Links};
@@ -77,6 +79,24 @@ impl TapOptions {
     }
 }
 
+/// The group of the devices that this process has made, drawn at random: [`remove_all`] deletes by it.
+static OWN_GROUP: LazyLock<u32> =
+    LazyLock::new(|| RandomState::new().hash_one(std::process::id()) as u32 >> 1 | 1);
+
+/// Removes all devices that this process has made in a namespace and that are not to stay. Closing them would do that
+/// too, but each by itself, and the kernel waits a grace period for each: some 20 ms.
+///
+/// # Errors
+/// The kernel refused, or the namespace cannot be entered; closing the devices still removes them.
+pub fn remove_all(netns: Option<&Netns>) -> Result<(), PortError> {
+    let group = format!("group {}", *OWN_GROUP);
+    let remove = || match Links::open().and_then(|mut links| links.delete_group(*OWN_GROUP)) {
+        Err(error) if error.errno() != Some(libc::ENODEV) => Err(PortError::setting(&group, error)),
+        _ => Ok(()),
+    };
+    inside(&group, netns, remove)
+}
+
 /// Makes the device, or attaches to the one that exists, with a queue for each of `workers`, and takes it up.
 ///
 /// # Errors
@@ -99,12 +119,13 @@ fn open_here(options: &TapOptions, workers: usize) -> Result<Opened, PortError> 
         true => attach(options, workers, existing.is_some())?,
         false => (vec![attach_plain(options, existing.is_some())?], Capabilities::NONE),
     };
-    let link = configure(options, &mut links).map_err(refused)?;
+    let link = configure(options, existing.is_some(), &mut links).map_err(refused)?;
     grant(options, &files[0])
         .map_err(|e| PortError::system(&options.device, "set owner, group or persist", e))?;
-    let queue = |file| -> Box<dyn Port> {
+    let queue = |file, receives| -> Box<dyn Port> {
         Box::new(Queue {
             file,
+            receives,
             header: if options.offload { virtio_net::LEN_MRG } else { 0 },
             shortest: match options.mode {
                 Mode::Tap => ethernet::HEADER_LEN,
@@ -112,8 +133,12 @@ fn open_here(options: &TapOptions, workers: usize) -> Result<Opened, PortError> 
             },
         })
     };
+    let files: Vec<_> = files.into_iter().map(Arc::new).collect();
+    // A worker without a queue to read from still has frames to send: it writes to one that another reads from, which
+    // is safe, since a write is a whole frame.
+    let lent = (files.len()..workers).map(|worker| queue(Arc::clone(&files[worker % files.len()]), false));
     Ok(Opened {
-        queues: files.into_iter().map(queue).collect(),
+        queues: files.iter().map(|file| queue(Arc::clone(file), true)).chain(lent).collect(),
         capabilities,
         mtu: link.mtu,
         mac: link.mac,
@@ -224,8 +249,14 @@ fn open_node(device: &str) -> Result<File, PortError> {
 
 /// Gives the kernel end its settings, up being the last, and says what it is then. What is so already is not set, since
 /// a user who was given the device may not set anything.
-fn configure(options: &TapOptions, links: &mut Links) -> Result<Link, LinkError> {
+fn configure(options: &TapOptions, existed: bool, links: &mut Links) -> Result<Link, LinkError> {
     let link = links.must_find(&options.device)?;
+    if !existed && options.offload {
+        links.set_no_queue(link.index)?;
+    }
+    if !existed && !options.persist {
+        links.set_group(link.index, *OWN_GROUP)?;
+    }
     if let Some(mac) = options.mac.filter(|&mac| link.mac != Some(mac)) {
         links.set_mac(link.index, mac)?;
     }
@@ -236,7 +267,7 @@ fn configure(options: &TapOptions, links: &mut Links) -> Result<Link, LinkError>
         links.add_address(link.index, address, prefix)?;
     }
     if !link.up {
-        links.set_up(link.index, true)?;
+        links.set_up(link.index)?;
     }
     links.must_find(&options.device)
 }
@@ -250,7 +281,9 @@ fn grant(options: &TapOptions, queue: &File) -> io::Result<()> {
 
 /// One queue of a device.
 struct Queue {
-    file: File,
+    file: Arc<File>,
+    /// This worker reads from it; otherwise it only sends.
+    receives: bool,
     /// Bytes of virtio_net_hdr before each frame; 0 on a plain device.
     header: usize,
     /// Bytes that a frame must have to be written: a shorter one would be read past its end in the kernel.
@@ -273,15 +306,18 @@ impl Queue {
     #[inline]
     fn write(&self, frame: &mut Frame) -> io::Result<usize> {
         if self.header == 0 {
-            return (&self.file).write(frame.bytes());
+            return (&*self.file).write(frame.bytes());
         }
         let header = frame.offload.to_header().emit();
-        (&self.file).write(frame.with_prefix(&header))
+        (&*self.file).write(frame.with_prefix(&header))
     }
 }
 
 impl Port for Queue {
     fn rx(&mut self, batch: &mut Batch, counters: &mut Counters) -> Rx {
+        if !self.receives {
+            return Rx::Drained;
+        }
         let spare = batch.spare();
         let (mut taken, mut bytes) = (0, 0);
         let mut end = Rx::More;
@@ -290,7 +326,7 @@ impl Port for Queue {
                 break;
             }
             let frame = &mut spare[taken];
-            match (&self.file).read(frame.receive_area(self.header)) {
+            match (&*self.file).read(frame.receive_area(self.header)) {
                 Ok(read) => match self.accept(frame, read) {
                     Ok(()) => {
                         taken += 1;
@@ -344,6 +380,6 @@ impl Port for Queue {
     }
 
     fn fd(&self) -> Option<RawFd> {
-        Some(self.file.as_raw_fd())
+        self.receives.then(|| self.file.as_raw_fd())
     }
 }

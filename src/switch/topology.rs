@@ -36,7 +36,7 @@ pub struct Bridge {
 }
 
 /// A port.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Port {
     /// Its name in the configuration.
     pub name: String,
@@ -61,7 +61,7 @@ pub struct Port {
 }
 
 /// How a port of a bridge handles VLANs.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum VlanPolicy {
     /// The bridge is not VLAN-aware: tags pass unread.
     Unaware,
@@ -111,7 +111,7 @@ pub(super) enum Form {
 }
 
 /// Storm control: how many frames a second a port may have flooded. `None`: any number.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Storm {
     /// Frames to ff:ff:ff:ff:ff:ff.
     pub broadcast: Option<Arc<TokenBucket>>,

@@ -79,22 +79,22 @@ impl Messages {
         Some((if named { auxdata.tp_vlan_tpid } else { TPID_DEFAULT }, auxdata.tp_vlan_tci))
     }
 
-    /// Sends datagrams, each of the two parts that an element of `datagrams` names, without waiting, and gives how many
-    /// the kernel took: the first ones. Those past [`MAX_MESSAGES`] are not tried.
+    /// Sends datagrams without waiting, and gives how many the kernel took: the first ones. Those past [`MAX_MESSAGES`]
+    /// are not tried.
     ///
     /// # Errors
     /// Of the first datagram only: one that a later datagram meets cuts the count.
-    pub fn send(&mut self, socket: BorrowedFd<'_>, datagrams: &[[IoSlice<'_>; 2]]) -> io::Result<usize> {
+    pub fn send(&mut self, socket: BorrowedFd<'_>, datagrams: &[IoSlice<'_>]) -> io::Result<usize> {
         let count = datagrams.len().min(MAX_MESSAGES);
-        for (header, parts) in self.headers.iter_mut().zip(datagrams) {
-            header.msg_hdr.msg_iov = parts.as_ptr().cast_mut().cast();
-            header.msg_hdr.msg_iovlen = parts.len() as _;
+        for (header, datagram) in self.headers.iter_mut().zip(datagrams) {
+            header.msg_hdr.msg_iov = ptr::from_ref(datagram).cast_mut().cast();
+            header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_control = ptr::null_mut();
             header.msg_hdr.msg_controllen = 0;
         }
         let (headers, flags) = (self.headers.as_mut_ptr(), libc::MSG_DONTWAIT);
-        // SAFETY: `count` headers were set above. Each points to two IoSlices, which have the layout of iovecs and live
-        // across the call with the bytes they borrow; the kernel only reads through them.
+        // SAFETY: `count` headers were set above. Each points to one IoSlice, which has the layout of an iovec and lives
+        // across the call with the bytes it borrows; the kernel only reads through them.
         let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers, count as c_uint, flags as _) };
         Ok(check(sent)? as usize)
     }

@@ -143,7 +143,7 @@ impl FdbCache {
             Some(found) => found,
             None => {
                 self.crowded = self.crowded.wrapping_add(1);
-                if self.crowded % REPLACE_ONE_IN != 0 {
+                if !self.crowded.is_multiple_of(REPLACE_ONE_IN) {
                     return;
                 }
                 (first, (self.crowded / REPLACE_ONE_IN) as usize % WAYS)
@@ -173,5 +173,41 @@ impl FdbCache {
     fn pair(&self, place: &Place) -> [usize; 2] {
         let first = place.hash as usize & (self.buckets.len() - 1);
         [first, first ^ 1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::ethernet::Mac;
+
+    fn station(n: u64) -> Station {
+        Station::new(Mac::from_bits(0x0200_0000_0000 | n), 7)
+    }
+
+    #[test]
+    fn no_station_is_taken_for_its_like_in_another_bridge_or_vlan() {
+        let mut cache = FdbCache::new(Generations::new());
+        for n in 0..6_000 {
+            let place = cache.place(BridgeId(0), station(n));
+            let generation = cache.generation(&place);
+            cache.fill(
+                &place,
+                Hit { port: PortId(n as u16), learned: n % 2 == 0, fresh: n as u32 },
+                generation,
+            );
+        }
+        let mut found = 0;
+        for n in 0..6_000 {
+            if let Some(hit) = cache.get(&cache.place(BridgeId(0), station(n))) {
+                assert_eq!(hit, Hit { port: PortId(n as u16), learned: n % 2 == 0, fresh: n as u32 });
+                found += 1;
+            }
+            assert_eq!(cache.get(&cache.place(BridgeId(1), station(n))), None);
+            assert_eq!(cache.get(&cache.place(BridgeId(0), Station::new(station(n).mac(), 8))), None);
+        }
+        assert!(found > 3_000, "{found}");
+        cache.clear();
+        assert!((0..6_000).all(|n| cache.get(&cache.place(BridgeId(0), station(n))).is_none()));
     }
 }

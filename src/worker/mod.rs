@@ -28,6 +28,10 @@ use busy_poll::BusyPoll;
 const BUDGET: usize = 4;
 /// Turns of all ready ports between two looks for further ones.
 const TURNS_PER_POLL: u32 = 4;
+/// How long after an error a port is read again: the kernel wakes the reader of a TAP just before the TAP is gone.
+const RECHECK: Duration = Duration::from_millis(10);
+/// Events of the switch that may wait for control. Those of ports always may: there are as many as ports at most.
+const MAX_WAITING_EVENTS: usize = 64;
 const WAKER: Token = Token(usize::MAX);
 
 /// What a worker is told.
@@ -137,6 +141,7 @@ pub fn start(
         busy_poll: BusyPoll::new(busy_poll),
         origin,
         timers: None,
+        recheck: None,
         activity: Activity::default(),
         stopping: false,
     };
@@ -148,6 +153,8 @@ struct Queue {
     port: Box<dyn Port>,
     /// It is on the ready list.
     ready: bool,
+    /// Something is wrong with its descriptor: it is read again at [`Worker::recheck`], however quiet it is.
+    doubtful: bool,
 }
 
 struct Worker {
@@ -165,6 +172,8 @@ struct Worker {
     origin: Instant,
     /// When the switch's timers are due; `None`: never.
     timers: Option<Time>,
+    /// When doubtful ports are read again.
+    recheck: Option<Time>,
     activity: Activity,
     stopping: bool,
 }
@@ -183,6 +192,9 @@ impl Worker {
         }
         if self.timers.is_some_and(|due| due <= self.now()) {
             self.run_timers();
+        }
+        if self.recheck.is_some_and(|due| due <= self.now()) {
+            self.recheck_doubtful();
         }
         for _ in 0..TURNS_PER_POLL {
             self.serve();
@@ -228,7 +240,7 @@ impl Worker {
         if self.queues.len() <= id.index() {
             self.queues.resize_with(id.index() + 1, || None);
         }
-        self.queues[id.index()] = Some(Queue { port, ready: false });
+        self.queues[id.index()] = Some(Queue { port, ready: false, doubtful: false });
         make_ready(&mut self.queues, &mut self.ready, id);
     }
 
@@ -273,23 +285,34 @@ impl Worker {
                 self.activity.batches += 1;
                 self.activity.frames += self.batch.len() as u64;
                 self.switch.process(id, &mut self.batch, now);
-                let queues = &mut self.queues;
-                self.switch.transmit(&mut self.batch, |out, batch, frames, counters| {
-                    match queues.get_mut(out.index()) {
-                        Some(Some(queue)) => queue.port.tx(batch, frames, counters),
-                        _ => frames.iter().for_each(|_| counters.drop(DropReason::PortMissing)),
-                    }
-                });
+                self.transmit();
             }
             if state != Rx::More {
                 break;
             }
         }
         for event in self.switch.take_events() {
-            // A full channel means that control is behind, and another flap would tell it nothing new.
-            let _ = self.happened.try_send(Event::Switch(event));
+            // When control is that far behind, another flap would tell it nothing new.
+            if self.happened.len() < MAX_WAITING_EVENTS {
+                let _ = self.happened.send(Event::Switch(event));
+            }
         }
         state
+    }
+
+    fn transmit(&mut self) {
+        let (queues, ready) = (&mut self.queues, &mut self.ready);
+        self.switch.transmit(&mut self.batch, |out, batch, frames, counters| {
+            let Some(Some(queue)) = queues.get_mut(out.index()) else {
+                return frames.iter().for_each(|_| counters.drop(DropReason::PortMissing));
+            };
+            let missing = counters.dropped(DropReason::PortMissing);
+            queue.port.tx(batch, frames, counters);
+            // Of some devices only a write learns that they are gone; reading then says so.
+            if counters.dropped(DropReason::PortMissing) != missing {
+                make_ready(queues, ready, out);
+            }
+        });
     }
 
     fn leave(&mut self, id: PortId, ended: Rx) {
@@ -320,7 +343,8 @@ impl Worker {
             thread::yield_now();
         }
         self.activity.sleeps += 1;
-        let timeout = self.timers.map(|due| due.since(self.now()));
+        let due = [self.timers, self.recheck].into_iter().flatten().min();
+        let timeout = due.map(|due| due.since(self.now()));
         if self.poll(timeout) {
             self.busy_poll.gap(self.now().since(since));
         }
@@ -335,11 +359,30 @@ impl Worker {
             self.stopping = true;
         }
         for event in &self.events {
-            if event.token() != WAKER {
-                make_ready(&mut self.queues, &mut self.ready, PortId(event.token().0 as u16));
+            if event.token() == WAKER {
+                continue;
+            }
+            let id = PortId(event.token().0 as u16);
+            make_ready(&mut self.queues, &mut self.ready, id);
+            if event.is_error()
+                && let Some(Some(queue)) = self.queues.get_mut(id.index())
+            {
+                queue.doubtful = true;
+                self.recheck = Some(Time::ZERO + self.origin.elapsed() + RECHECK);
             }
         }
         !self.events.is_empty()
+    }
+
+    fn recheck_doubtful(&mut self) {
+        self.recheck = None;
+        for slot in 0..self.queues.len() {
+            if let Some(queue) = &mut self.queues[slot]
+                && std::mem::take(&mut queue.doubtful)
+            {
+                make_ready(&mut self.queues, &mut self.ready, PortId(slot as u16));
+            }
+        }
     }
 
     fn run_timers(&mut self) {

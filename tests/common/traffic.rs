@@ -11,14 +11,24 @@ use super::{Host, PATIENCE, wait_for};
 
 /// Pings `address` from `host`, `count` times with `size` bytes of payload; every one must be answered.
 pub(crate) fn ping(host: &Host, address: &str, size: usize, count: u32) {
-    let (sent, got) = try_ping(host, address, size, count);
-    assert_eq!(got, sent, "of {sent} pings with {size} bytes from {host} to {address}, {got} were answered");
+    let (sent, got) = pings(host, address, size, count, 5);
+    assert_eq!(
+        (sent, got),
+        (count, count),
+        "pings with {size} bytes from {host} to {address}: sent, answered"
+    );
 }
 
-/// Pings; gives how many were sent and answered.
-pub(crate) fn try_ping(host: &Host, address: &str, size: usize, count: u32) -> (u32, u32) {
-    let (size, count) = (size.to_string(), count.to_string());
-    let args = ["-n", "-q", "-i", "0.05", "-W", "5", "-w", "20", "-c", &count, "-s", &size, address];
+/// Pings, and asserts that none is answered.
+pub(crate) fn ping_in_vain(host: &Host, address: &str, count: u32) {
+    let (sent, got) = pings(host, address, 56, count, 1);
+    assert_eq!((sent, got), (count, 0), "pings from {host} to {address}: sent, answered");
+}
+
+/// Sends pings and waits `patience` seconds for the answers; gives how many were sent and answered.
+fn pings(host: &Host, address: &str, size: usize, count: u32, patience: u32) -> (u32, u32) {
+    let (size, count, patience) = (size.to_string(), count.to_string(), patience.to_string());
+    let args = ["-n", "-q", "-i", "0.05", "-W", &patience, "-c", &count, "-s", &size, address];
     let output = host.run(30, "ping", &args);
     let text = String::from_utf8_lossy(&output.stdout);
     let summary = text.lines().find(|line| line.contains("packets transmitted"));

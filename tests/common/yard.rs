@@ -26,7 +26,16 @@ pub(crate) fn tap(name: &str, host: &Host, keys: &str) -> String {
 pub(crate) struct Yard {
     child: Option<Child>,
     home: Home,
-    dir: PathBuf,
+    dir: Scratch,
+}
+
+/// A directory that is gone with this value, however the test ended.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// Where the switch runs.
@@ -49,7 +58,7 @@ impl Yard {
     fn launch(config: &str, home: Home) -> Yard {
         let dir = std::env::temp_dir().join(format!("tapyard-test-{}-{}", process::id(), unique()));
         fs::create_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-        let mut yard = Yard { child: None, home, dir };
+        let mut yard = Yard { child: None, home, dir: Scratch(dir) };
         yard.write_config(config);
         yard.run();
         yard
@@ -58,7 +67,7 @@ impl Yard {
     /// Starts the program with the configuration as it stands in the file; for a switch that has ended.
     pub(crate) fn run(&mut self) {
         assert!(self.child.is_none(), "it runs");
-        let log = File::create(self.dir.join("log")).expect("the directory is ours");
+        let log = File::create(self.dir.0.join("log")).expect("the directory is ours");
         let mut command = Command::new(TAPYARD);
         command.args(["run", "--config"]).arg(self.config_path()).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
@@ -96,22 +105,22 @@ impl Yard {
 
     /// The configuration file.
     pub(crate) fn config_path(&self) -> PathBuf {
-        self.dir.join("tapyard.toml")
+        self.dir.0.join("tapyard.toml")
     }
 
     /// The control socket.
     pub(crate) fn control(&self) -> PathBuf {
-        self.dir.join("control.sock")
+        self.dir.0.join("control.sock")
     }
 
     /// A directory for the test's own files.
     pub(crate) fn dir(&self) -> &Path {
-        &self.dir
+        &self.dir.0
     }
 
     /// What the switch has logged since it was last started.
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+        fs::read_to_string(self.dir.0.join("log")).unwrap_or_default()
     }
 
     /// The process's id.
@@ -316,6 +325,5 @@ impl Drop for Yard {
             assert!(status.success(), "tapyard ended with {status}:\n{}", self.log());
             assert!(!self.control().exists(), "it left its control socket behind");
         }
-        let _ = fs::remove_dir_all(&self.dir);
     }
 }

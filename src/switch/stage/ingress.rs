@@ -103,6 +103,7 @@ fn classify(policy: &VlanPolicy, tci: Option<u16>) -> Result<(Vid, u16), DropRea
         (_, 4095) => return Err(DropReason::VlanReserved),
         (VlanPolicy::Access(vid), 0) | (VlanPolicy::Trunk { native: Some(vid), .. }, 0) => *vid,
         (VlanPolicy::Trunk { native: None, .. }, 0) => return Err(DropReason::VlanUntagged),
+        (VlanPolicy::Access(own), vid) if *own == vid => vid,
         (VlanPolicy::Trunk { allowed, .. }, vid) if allowed.contains(vid) => vid,
         (VlanPolicy::Unaware, _) => 0,
         _ => return Err(DropReason::VlanNotAllowed),

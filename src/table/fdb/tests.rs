@@ -183,6 +183,15 @@ fn of_equals_within_their_quotas_the_author_pays() {
 }
 
 #[test]
+fn of_equals_beyond_their_quotas_the_author_pays() {
+    let fdb = fdb(40, AGEING);
+    hear(&fdb, 0..25, PortId(7), Allowance { limit: None, quota: 10 });
+    hear(&fdb, 100..115, PortId(1), FREE);
+    hear(&fdb, 200..300, PortId(1), FREE);
+    assert_eq!([7, 1].map(|port| fdb.held(PortId(port))), [25, 15]);
+}
+
+#[test]
 fn a_quota_counts_for_a_port_whose_stations_all_came_from_another() {
     let fdb = fdb(20, AGEING);
     let trunk = Allowance { limit: None, quota: 20 };
