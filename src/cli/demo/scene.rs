@@ -33,7 +33,7 @@ impl Host {
     fn new(name: &'static str, address: Ipv4Addr) -> Result<Host, String> {
         let held = netns::create().map_err(|error| format!("cannot make a network namespace: {error}"))?;
         let netns = Netns::new(format!("/proc/{}/fd/{}", process::id(), held.as_raw_fd()));
-        let loopback = || Links::open().and_then(|mut links| links.set_up(1, true));
+        let loopback = || Links::open().and_then(|mut links| links.set_up(1));
         netns
             .run(loopback)
             .map_err(|error| format!("cannot enter {netns}: {error}"))?
