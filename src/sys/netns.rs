@@ -37,16 +37,21 @@ impl Netns {
     /// # Errors
     /// The namespace does not exist (ENOENT), is none (EINVAL), or may not be entered (EPERM).
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-        let file = File::open(self.path())?;
-        let inside = move || {
-            // SAFETY: the descriptor is open, and setns changes nothing but this thread.
-            check(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) })?;
-            Ok(work())
-        };
-        thread::scope(|scope| {
-            scope.spawn(inside).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+        run_in(&File::open(self.path())?, work)
     }
+}
+
+/// Runs `work` inside the namespace that `file` stands for, as [`Netns::run`] does.
+///
+/// # Errors
+/// It is none (EINVAL), or may not be entered (EPERM).
+pub fn run_in<T: Send>(file: &File, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let inside = || {
+        // SAFETY: the descriptor is open, and setns changes nothing but this thread.
+        check(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) })?;
+        Ok(work())
+    };
+    thread::scope(|scope| scope.spawn(inside).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
 }
 
 impl fmt::Display for Netns {
