@@ -346,14 +346,11 @@ impl Worker {
     /// Polls busily for a while, then sleeps until something happens or a timer is due.
     fn wait(&mut self) {
         let since = self.now();
-        let spin_until = since + self.busy_poll.window();
-        loop {
+        let window = self.busy_poll.window();
+        while self.now().since(since) < window {
             if self.poll(Some(Duration::ZERO)) {
                 self.activity.busy_hits += 1;
                 return self.busy_poll.gap(self.now().since(since));
-            }
-            if self.now() >= spin_until {
-                break;
             }
             // Whoever else wants this core is who the next frame comes from.
             thread::yield_now();
