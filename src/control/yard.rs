@@ -1,6 +1,6 @@
 //! The running switch: its workers, its ports and the configuration they were made from.
 //!
-//! Every change takes one way, [`State::apply`]: the wanted configuration is compared with the one that runs, what has to
+//! Every change takes one way, `State::apply`: the wanted configuration is compared with the one that runs, what has to
 //! be opened is opened here and not on the workers, and only when all of it is there do the workers take the new topology
 //! with its queues, between two batches. What fails before that leaves everything as it was.
 

@@ -5,9 +5,9 @@
 //! # The order of calls
 //!
 //! 1. [`Switch::process`] with a batch that a port was read into. Its frames walk through the stages:
-//!    [`ingress`](stage::ingress) checks what came with them and tells their VLAN, [`bridge`](stage::bridge) learns and
+//!    `stage::ingress` checks what came with them and tells their VLAN, `stage::bridge` learns and
 //!    decides; what crosses a patch port walks again, at its other end.
-//! 2. [`Switch::transmit`], which gives each out port its frames, as the [`egress`](stage::egress) stage makes them fit,
+//! 2. [`Switch::transmit`], which gives each out port its frames, as the `stage::egress` stage makes them fit,
 //!    and must come before the batch is cleared.
 //! 3. Now and then [`Switch::handle_timeout`], due at the time it returned last.
 
