@@ -363,7 +363,10 @@ impl State {
                 let version = env!("CARGO_PKG_VERSION").into();
                 json(VersionInfo { version, pid: std::process::id() })
             }
-            Request::PortShow { name } => json(show::ports(self, name.as_deref())?),
+            Request::PortShow { name } => {
+                self.look_at_links(|_| true);
+                json(show::ports(self, name.as_deref())?)
+            }
             Request::PortAdd { name, keys } => json(self.edit(|document| document.port_add(&name, &keys))?),
             Request::PortSet { name, keys } => json(self.edit(|document| document.port_set(&name, &keys))?),
             Request::PortDel { name } => json(self.edit(|document| document.port_del(&name))?),
@@ -442,8 +445,24 @@ impl State {
         self.live.ports.values().any(|port| port.missing)
     }
 
+    /// Looks at the devices of ports, and publishes what MTUs have changed.
+    fn look_at_links(&mut self, which: impl Fn(PortId) -> bool) {
+        let mut changed = false;
+        for (name, port) in self.live.ports.iter_mut().filter(|(_, port)| which(port.id)) {
+            if port.look() {
+                tracing::info!("port {name}: its MTU is {} now", port.mtu());
+                changed = true;
+            }
+        }
+        if changed {
+            let topology = self.next_topology();
+            self.exchange(topology, Vec::new(), Vec::new());
+        }
+    }
+
     fn note(&mut self, event: Event) {
         match event {
+            Event::Switch(switch::Event::TooLong(id)) => self.look_at_links(|port| port == id),
             Event::Gone(id) => {
                 if let Some(name) = self.live.port_name(id).map(str::to_owned) {
                     self.mark_missing(&name);

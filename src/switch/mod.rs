@@ -48,6 +48,8 @@ pub enum Event {
         /// The port it is behind now.
         to: PortId,
     },
+    /// Frames were longer than the MTU of this port. It may be another by now than the topology says.
+    TooLong(PortId),
 }
 
 /// The switching core of one worker.
@@ -168,11 +170,14 @@ impl Switch {
         let topology = Arc::clone(&self.topology);
         while let Some(port_id) = self.outbox.next() {
             let counters = self.counters.of(port_id);
-            let live = batch.len();
+            let (live, too_long) = (batch.len(), counters.dropped(DropReason::ExceedsMtu));
             let ready =
                 stage::egress::prepare(topology.port(port_id), &mut self.outbox, port_id, batch, counters);
             if !ready.is_empty() {
                 send(port_id, batch, ready, counters);
+            }
+            if counters.dropped(DropReason::ExceedsMtu) != too_long && self.events.len() < MAX_EVENTS {
+                self.events.push(Event::TooLong(port_id));
             }
             // The next port's segments go where this one's were: warm, and enough for any number of ports.
             batch.truncate(live);

@@ -37,14 +37,21 @@ impl Netns {
     /// # Errors
     /// The namespace does not exist (ENOENT), is none (EINVAL), or may not be entered (EPERM).
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
-        let file = File::open(self.path())?;
-        let inside = move || {
-            // SAFETY: the descriptor is open, and setns changes nothing but this thread.
-            check(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) })?;
-            Ok(work())
-        };
-        on_own_thread(inside)
+        run_in(&File::open(self.path())?, work)
     }
+}
+
+/// Runs `work` inside the namespace that `file` stands for, as [`Netns::run`] does.
+///
+/// # Errors
+/// It is none (EINVAL), or may not be entered (EPERM).
+pub fn run_in<T: Send>(file: &File, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let inside = || {
+        // SAFETY: the descriptor is open, and setns changes nothing but this thread.
+        check(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) })?;
+        Ok(work())
+    };
+    on_own_thread(inside)
 }
 
 /// Makes a network namespace without a name. It goes with the last of its descriptors, devices and threads, however
