@@ -88,3 +88,13 @@ fn a_port_that_cannot_be_reopened_as_it_was_is_looked_for() {
         yard.wait_for_state("v", "up");
     });
 }
+
+#[test]
+fn a_second_switch_takes_no_device_before_it_is_refused() {
+    as_root(|| {
+        let (a, _b, _, yard) = pair();
+        let why = yard.refused(&format!("run --config {}", yard.config_path().display()));
+        assert!(why.contains("another tapyard answers"), "{why}");
+        ping(&a, "10.9.0.2", 56, 2);
+    });
+}
