@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tapyard::control::api::Request;
 use tapyard::control::server::{Handler, Peer, Server};
+use tapyard::control::socket::ControlSocket;
 
 fn tapyard() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tapyard"));
@@ -68,7 +69,11 @@ impl Handler for Fake {
 fn against(answer: Result<Value, String>, line: &str) -> (Output, Vec<Value>) {
     let scratch = Scratch::new(&line.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
     let fake = Arc::new(Fake { answer, asked: Mutex::default() });
-    let server = Server::start(&scratch.0.join("s"), Arc::clone(&fake) as Arc<dyn Handler>).unwrap();
+    let server = Server::start(
+        ControlSocket::bind(&scratch.0.join("s")).unwrap(),
+        Arc::clone(&fake) as Arc<dyn Handler>,
+    )
+    .unwrap();
     let output =
         tapyard().env("TAPYARD_CONTROL", server.path()).args(line.split_whitespace()).output().unwrap();
     let asked =

@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::config::Document;
 use super::server::Server;
+use super::socket::ControlSocket;
 use super::yard::Yard;
 
 /// Runs the switch that the file at `config` describes until SIGTERM or SIGINT; SIGHUP reloads the file. Says in one
@@ -22,11 +23,13 @@ pub fn run(config: &Path) -> Result<(), String> {
     let mut signals =
         Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| format!("cannot take signals: {error}"))?;
     let document = Document::load(config).map_err(|errors| errors.to_string())?;
-    let socket = document.to_config().map_err(|errors| errors.to_string())?.switch.control;
+    let path = document.to_config().map_err(|errors| errors.to_string())?.switch.control;
+    // First, so that a second switch with this configuration takes no device of the first one's.
+    let socket = ControlSocket::bind(&path)?;
     let yard = Yard::start(document, Some(config.to_owned()))?;
-    let _server = Server::start(&socket, yard.handler())?;
+    let _server = Server::start(socket, yard.handler())?;
     // Nobody has to read it.
-    let _ = writeln!(io::stdout(), "tapyard ready: {}, control {}", yard.summary(), socket.display());
+    let _ = writeln!(io::stdout(), "tapyard ready: {}, control {}", yard.summary(), path.display());
     for signal in signals.forever() {
         if signal != SIGHUP {
             tracing::info!("ending");

@@ -4,7 +4,7 @@
 //! replaces it; [`config`] turns the text into checked, typed values or into errors that name file, line and key;
 //! [`plan`] compares them with what runs and lists the changes, without touching anything. Only when all of that has
 //! succeeded are they applied by the [`yard`], all or nothing. [`api`] holds the requests and answers, [`client`] the
-//! other end, [`daemon`] the life of the process around it.
+//! other end, [`daemon`] the life of the process around it, [`socket`] what keeps two of them apart.
 
 pub mod api;
 pub mod client;
@@ -15,4 +15,5 @@ pub mod plan;
 pub mod server;
 mod shape;
 mod show;
+pub mod socket;
 pub mod yard;

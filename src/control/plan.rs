@@ -242,6 +242,7 @@ fn text<T: ToString>(value: Option<T>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use proptest::collection::{btree_map, vec};
@@ -249,7 +250,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::control::config::{Document, Storm, VlanMode, VlanSet, parse_value};
+    use crate::control::config::{Document, Storm, VlanMode, parse_value};
     use crate::wire::ethernet::Mac;
 
     fn config(text: &str) -> Config {
@@ -415,7 +416,7 @@ mod tests {
 
     fn vlan() -> impl Strategy<Value = VlanMode> {
         let trunk = (vec(1..4u16, 1..3), option::of(1..4u16)).prop_map(|(vlans, native)| VlanMode::Trunk {
-            vlans: vlans.into_iter().chain(native).collect::<VlanSet>(),
+            vlans: Arc::new(vlans.into_iter().chain(native).collect()),
             native,
         });
         prop_oneof![Just(VlanMode::None), (1..4u16).prop_map(VlanMode::Access), trunk]

@@ -206,7 +206,7 @@ fn policy(mode: &VlanMode, aware: bool) -> VlanPolicy {
         VlanMode::None => VlanPolicy::Unaware,
         VlanMode::Access(vid) => VlanPolicy::Access(*vid),
         VlanMode::Trunk { vlans, native } => {
-            VlanPolicy::Trunk { allowed: Arc::new(vlans.iter().collect()), native: *native }
+            VlanPolicy::Trunk { allowed: Arc::clone(vlans), native: *native }
         }
     }
 }

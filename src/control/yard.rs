@@ -4,12 +4,13 @@
 //! be opened is opened here and not on the workers, and only when all of it is there do the workers take the new topology
 //! with its queues, between two batches. What fails before that leaves everything as it was.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, Sender, after, never, select};
 use serde_json::Value;
 
 use super::api::{Applied, ConfigInfo, FdbFilter, Flushed, Request, VersionInfo};
@@ -43,13 +44,15 @@ impl Yard {
     pub fn start(document: Document, path: Option<PathBuf>) -> Result<Yard, String> {
         let config = document.to_config().map_err(|errors| errors.to_string())?;
         let (happened, events) = crossbeam_channel::unbounded();
-        let mut state = State::new(config.switch.clone(), path, happened)?;
+        let (wake, woken) = crossbeam_channel::bounded(1);
+        let mut state = State::new(config.switch.clone(), path, &happened, wake)?;
+        drop(happened);
         state.apply(document, config)?;
         let state = Arc::new(Mutex::new(state));
         let watched = Arc::clone(&state);
         let watcher = thread::Builder::new()
             .name("watcher".into())
-            .spawn(move || watch(&watched, &events))
+            .spawn(move || watch(&watched, &events, &woken))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(Yard { state, watcher: Some(watcher) })
     }
@@ -110,11 +113,19 @@ pub(super) struct State {
     pub(super) started: Instant,
     generations: Arc<Generations>,
     pub(super) workers: Vec<worker::Handle>,
-    happened: Option<Sender<Event>>,
+    /// The epoch at which the queues that a port has now were given to the workers.
+    installed: BTreeMap<PortId, u64>,
+    /// Wakes the watcher.
+    wake: Sender<()>,
 }
 
 impl State {
-    fn new(switch: SwitchConfig, path: Option<PathBuf>, happened: Sender<Event>) -> Result<State, String> {
+    fn new(
+        switch: SwitchConfig,
+        path: Option<PathBuf>,
+        happened: &Sender<Event>,
+        wake: Sender<()>,
+    ) -> Result<State, String> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let count = switch.workers.unwrap_or(cores.min(DEFAULT_MAX_WORKERS));
         let busy_poll = switch.busy_poll.unwrap_or(DEFAULT_BUSY_POLL);
@@ -132,7 +143,8 @@ impl State {
             started,
             generations,
             workers,
-            happened: Some(happened),
+            installed: BTreeMap::new(),
+            wake,
         })
     }
 
@@ -141,14 +153,12 @@ impl State {
         self.live = Live::default();
         opening::remove_all(&self.config);
         self.workers.clear();
-        self.happened = None;
     }
 
     /// Makes `wanted` what runs, or says in one line why not and changes nothing.
     fn apply(&mut self, document: Document, wanted: Config) -> Result<Applied, String> {
         let plan = plan::diff(&self.config, &wanted).map_err(|refusal| refusal.to_string())?;
-        let fresh = self.open_new(&plan)?;
-        let fresh = self.reopen(&plan, fresh)?;
+        let fresh = self.open_all(&plan)?;
         self.enact(&plan, wanted, fresh);
         self.document = document;
         let changes: Vec<_> = plan.changes.iter().map(ToString::to_string).collect();
@@ -156,35 +166,34 @@ impl State {
         Ok(Applied { epoch: self.epoch, changes })
     }
 
-    /// Opens the ports that are new.
-    fn open_new(&self, plan: &Plan) -> Result<Vec<Fresh>, String> {
-        let new = plan.changes.iter().filter_map(|step| match step {
-            Step::PortAdd { name, to } => Some((name, to)),
+    /// Opens the ports that are new and those whose device must be another; if one fails, all are as before.
+    fn open_all(&mut self, plan: &Plan) -> Result<Vec<Fresh>, String> {
+        let opening = plan.changes.iter().filter_map(|step| match step {
+            Step::PortAdd { name, to } | Step::PortReopen { name, to, .. } => Some((name, &**to)),
             _ => None,
         });
-        new.map(|(name, to)| self.open(name, to)).collect()
-    }
-
-    /// Closes and opens the ports whose device must be another; if one fails, all are as before.
-    fn reopen(&mut self, plan: &Plan, mut fresh: Vec<Fresh>) -> Result<Vec<Fresh>, String> {
-        let ports = plan.changes.iter().filter_map(|step| match step {
-            Step::PortReopen { name, from, to } => Some((name, from, to)),
-            _ => None,
-        });
-        let ports: Vec<_> = ports.collect();
-        if ports.is_empty() {
-            return Ok(fresh);
+        let opening: Vec<_> = opening.collect();
+        let closing = self.closing_first(plan, &opening);
+        let waits = |&(name, to): &(&String, &PortConfig)| {
+            let (wanted, mut closed) = (to.kind.device(), closing.iter());
+            closed.any(|closed| closed == name || wanted.is_some() && self.device_of(closed) == wanted)
+        };
+        let (waiting, free): (Vec<_>, Vec<_>) = opening.into_iter().partition(waits);
+        let mut fresh = Vec::new();
+        for (name, to) in free {
+            fresh.push(self.open(name, to)?);
         }
-        // A device can be held once only, and two ports may swap theirs: so all of the old ones go first.
-        let ids = ports.iter().filter_map(|(name, ..)| Some(self.live.ports.get(*name)?.id)).collect();
-        let topology = self.next_topology();
-        drop(self.exchange(topology, ids, Vec::new()));
-        for (name, _, to) in &ports {
+        if !closing.is_empty() {
+            let ids = closing.iter().filter_map(|name| Some(self.live.ports.get(name)?.id)).collect();
+            let topology = self.next_topology();
+            drop(self.exchange(topology, ids, Vec::new()));
+        }
+        for (name, to) in waiting {
             match self.open(name, to) {
                 Ok(opened) => fresh.push(opened),
                 Err(why) => {
                     drop(fresh);
-                    ports.iter().for_each(|(name, from, _)| self.restore(name, from));
+                    closing.iter().for_each(|name| self.restore(name));
                     return Err(why);
                 }
             }
@@ -192,13 +201,35 @@ impl State {
         Ok(fresh)
     }
 
+    /// The ports to be closed before those of `opening` can be opened. A device can be held once only, and it may pass
+    /// from one port to another, or two may swap theirs.
+    fn closing_first(&self, plan: &Plan, opening: &[(&String, &PortConfig)]) -> Vec<String> {
+        let wanted = |device| opening.iter().any(|(_, to)| to.kind.device() == Some(device));
+        let closing = plan.changes.iter().filter_map(|step| match step {
+            Step::PortReopen { name, .. } => Some(name),
+            Step::PortRemove { name } if self.device_of(name).is_some_and(wanted) => Some(name),
+            _ => None,
+        });
+        closing.cloned().collect()
+    }
+
+    /// The device of a port that runs, with its namespace.
+    fn device_of(&self, name: &str) -> Option<(&str, Option<&str>)> {
+        self.config.ports.get(name)?.kind.device()
+    }
+
     /// Opens a port again as it was; one that cannot be is missing from now on, and looked for.
-    fn restore(&mut self, name: &str, config: &PortConfig) {
+    fn restore(&mut self, name: &str) {
+        // What was missing before still is.
+        let there = self.live.ports.get(name).filter(|port| !port.missing);
+        let Some(config) = there.and(self.config.ports.get(name)) else { return };
         match self.open(name, config) {
             Ok((_, opened)) => self.reattach(name, opened),
             Err(why) => {
                 tracing::error!("{why}");
                 self.mark_missing(name);
+                // No worker will tell the watcher. When it has not yet seen that it was woken, that is enough.
+                let _ = self.wake.try_send(());
             }
         }
     }
@@ -211,6 +242,7 @@ impl State {
     /// Makes the plan real: nothing can fail any more.
     fn enact(&mut self, plan: &Plan, wanted: Config, fresh: Vec<Fresh>) {
         let mut gone = Vec::new();
+        // Ports behind which other stations may be from now on.
         let mut estranged = self.ports_of_turned_bridges(&wanted);
         for step in &plan.changes {
             match step {
@@ -231,9 +263,12 @@ impl State {
                     }
                 }
                 Step::PortRemove { name } => gone.extend(self.live.ports.get(name).map(|port| port.id)),
-                Step::PortReopen { .. } | Step::PortAdd { .. } => {} // they are in `fresh`
-                Step::StaticRemove(_) | Step::StaticAdd(_) => {}     // pinned below, when the ports are there
-                Step::BridgeRemove { .. } => {} // goes below, when nobody uses it any more
+                Step::PortReopen { name, .. } => {
+                    estranged.extend(self.live.ports.get(name).map(|port| port.id)); // and it is in `fresh`
+                }
+                Step::PortAdd { .. } => {}                       // it is in `fresh`
+                Step::StaticRemove(_) | Step::StaticAdd(_) => {} // pinned below, when the ports are there
+                Step::BridgeRemove { .. } => {}                  // goes below, when nobody uses it any more
             }
         }
         let mut install = Vec::new();
@@ -298,11 +333,13 @@ impl State {
 
     /// Gives the workers a topology and waits until each has taken it. Gives back the queues that went.
     fn exchange(
-        &self,
+        &mut self,
         topology: switch::Topology,
         remove: Vec<PortId>,
         install: Vec<(PortId, Vec<Box<dyn Port>>)>,
     ) -> Vec<Box<dyn Port>> {
+        self.installed.retain(|id, _| !remove.contains(id));
+        self.installed.extend(install.iter().map(|(id, _)| (*id, topology.epoch)));
         let topology = Arc::new(topology);
         let mut install: Vec<_> = install.into_iter().map(|(id, queues)| (id, queues.into_iter())).collect();
         let (done, taken) = crossbeam_channel::unbounded();
@@ -388,12 +425,12 @@ impl State {
     fn fdb_del(&mut self, bridge: Option<&str>, mac: Mac, vlan: Option<u16>) -> Result<Applied, String> {
         let mut document = self.document.clone();
         let statics = document.fdb_del(bridge, mac, vlan)?;
+        let config = document.to_config().map_err(|errors| errors.to_string())?;
         let filter = FdbFilter { bridge: bridge.map(Into::into), port: None, vlan, mac: Some(mac) };
         let learned = show::flush(self, &filter)?;
         if statics == 0 && learned == 0 {
             return Err(format!("no entry of {mac} (fdb show lists them)"));
         }
-        let config = document.to_config().map_err(|errors| errors.to_string())?;
         let mut applied = self.apply(document, config)?;
         if learned > 0 {
             applied.changes.push(format!("- fdb {mac}: {learned} learned"));
@@ -463,11 +500,13 @@ impl State {
     fn note(&mut self, event: Event) {
         match event {
             Event::Switch(switch::Event::TooLong(id)) => self.look_at_links(|port| port == id),
-            Event::Gone(id) => {
-                if let Some(name) = self.live.port_name(id).map(str::to_owned) {
+            // What was gone may have been replaced while the worker told it.
+            Event::Gone { port, installed } if self.installed.get(&port) == Some(&installed) => {
+                if let Some(name) = self.live.port_name(port).map(str::to_owned) {
                     self.mark_missing(&name);
                 }
             }
+            Event::Gone { .. } => {}
             Event::Switch(switch::Event::Flap { bridge, mac, from, to }) => {
                 let name = |id| self.live.port_name(id).unwrap_or("?");
                 let bridge = self.live.bridge_name(bridge).unwrap_or("?");
@@ -486,18 +525,37 @@ fn json(value: impl serde::Serialize) -> Result<Value, String> {
 }
 
 /// Takes what the workers tell, and looks for missing devices while there are any. Ends with the workers.
-fn watch(state: &Mutex<State>, events: &Receiver<Event>) {
-    let mut missing = false;
+fn watch(state: &Mutex<State>, events: &Receiver<Event>, woken: &Receiver<()>) {
+    let mut retry = never();
     loop {
-        let event = match missing {
-            true => events.recv_timeout(RETRY),
-            false => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        match event {
-            Ok(event) => lock(state).note(event),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        select! {
+            recv(events) -> event => match event {
+                Ok(event) => lock(state).note(event),
+                Err(_) => return,
+            },
+            recv(woken) -> _ => {}
+            recv(retry) -> _ => {}
         }
-        missing = lock(state).look_for_missing();
+        retry = if lock(state).look_for_missing() { after(RETRY) } else { never() };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_device_that_was_replaced_meanwhile_is_no_news() {
+        let text = "bridge.lan = {}
+            port.a = { type = \"patch\", bridge = \"lan\", peer = \"b\" }
+            port.b = { type = \"patch\", bridge = \"lan\", peer = \"a\" }";
+        let yard = Yard::start(Document::parse(text, "t").unwrap(), None).unwrap();
+        let mut state = lock(&yard.state);
+        let port = state.live.ports["a"].id;
+        let installed = state.installed[&port];
+        state.note(Event::Gone { port, installed: installed - 1 });
+        assert!(!state.live.ports["a"].missing);
+        state.note(Event::Gone { port, installed });
+        assert!(state.live.ports["a"].missing);
     }
 }

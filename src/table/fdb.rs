@@ -327,12 +327,16 @@ impl Fdb {
     /// Pins a station to a port by a static entry, whatever was known of it.
     pub fn pin(&self, station: Station, port: PortId) {
         let mut ledger = self.ledger();
-        self.remove_locked(&mut ledger, station);
-        self.map.insert(
-            station,
-            Entry { seen: Time::ZERO, port, kind: Kind::Static, ticket: 0, moved: 0, moves: 0 },
-        );
-        self.generations.entries.fetch_add(1, Ordering::Relaxed);
+        if self.lookup(station).is_some_and(|known| known.kind == Kind::Static && known.port == port) {
+            return;
+        }
+        // It replaces what is there: were that removed first, frames to the station would be flooded in between.
+        let entry = Entry { seen: Time::ZERO, port, kind: Kind::Static, ticket: 0, moved: 0, moves: 0 };
+        match self.map.insert(station, entry) {
+            None => _ = self.generations.entries.fetch_add(1, Ordering::Relaxed),
+            Some(old) if old.kind == Kind::Learned => ledger.leave(old.port),
+            Some(_) => {}
+        }
         self.generations.bump(self.bridge, station);
     }
 

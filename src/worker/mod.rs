@@ -61,8 +61,13 @@ pub struct Change {
 /// What a worker tells without being asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The device of a port is gone; the port is not polled any more.
-    Gone(PortId),
+    /// The device of a port is gone; its queue is not polled any more, and waits to be removed.
+    Gone {
+        /// The port.
+        port: PortId,
+        /// The epoch of the topology that the queue came with: by now another may have its place.
+        installed: u64,
+    },
     /// The switch has noticed something.
     Switch(switch::Event),
 }
@@ -153,12 +158,17 @@ pub fn start(
 
 struct Queue {
     port: Box<dyn Port>,
+    /// The epoch of the topology it came with.
+    installed: u64,
     /// It is on the ready list.
     ready: bool,
     /// Something is wrong with its descriptor: it is read again at [`Worker::recheck`], however quiet it is.
     doubtful: bool,
     /// When control was last told that frames are too long for it.
     too_long: Option<Time>,
+    /// Its device is gone. Only control closes it: the kernel lets whoever does wait for a grace period, or for the
+    /// removal of other devices.
+    gone: bool,
 }
 
 struct Worker {
@@ -244,7 +254,9 @@ impl Worker {
         if self.queues.len() <= id.index() {
             self.queues.resize_with(id.index() + 1, || None);
         }
-        self.queues[id.index()] = Some(Queue { port, ready: false, doubtful: false, too_long: None });
+        let installed = self.switch.topology().epoch;
+        self.queues[id.index()] =
+            Some(Queue { port, installed, ready: false, doubtful: false, too_long: None, gone: false });
         make_ready(&mut self.queues, &mut self.ready, id);
     }
 
@@ -252,15 +264,10 @@ impl Worker {
     fn withdraw(&mut self, id: PortId) -> Option<Box<dyn Port>> {
         let queue = self.queues.get_mut(id.index())?.take()?;
         self.ready.retain(|&ready| ready != id);
-        self.unwatch(&*queue.port);
-        Some(queue.port)
-    }
-
-    fn unwatch(&self, port: &dyn Port) {
-        if let Some(fd) = port.fd() {
-            // It fails when a device that went away was unwatched before: nothing is left to do.
-            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        if !queue.gone {
+            unwatch(&self.poll, &*queue.port);
         }
+        Some(queue.port)
     }
 
     /// Gives every ready port a turn, and keeps those that are not drained.
@@ -319,7 +326,7 @@ impl Worker {
     fn transmit(&mut self) {
         let (queues, ready) = (&mut self.queues, &mut self.ready);
         self.switch.transmit(&mut self.batch, |out, batch, frames, counters| {
-            let Some(Some(queue)) = queues.get_mut(out.index()) else {
+            let Some(Some(queue @ Queue { gone: false, .. })) = queues.get_mut(out.index()) else {
                 return frames.iter().for_each(|_| counters.drop(DropReason::PortMissing));
             };
             let missing = counters.dropped(DropReason::PortMissing);
@@ -332,14 +339,12 @@ impl Worker {
     }
 
     fn leave(&mut self, id: PortId, ended: Rx) {
-        if let Some(Some(queue)) = self.queues.get_mut(id.index()) {
-            queue.ready = false;
-        }
-        if ended == Rx::Gone
-            && let Some(port) = self.withdraw(id)
-        {
-            let _ = self.happened.send(Event::Gone(id));
-            drop(port);
+        let Some(Some(queue)) = self.queues.get_mut(id.index()) else { return };
+        queue.ready = false;
+        if ended == Rx::Gone {
+            queue.gone = true;
+            let _ = self.happened.send(Event::Gone { port: id, installed: queue.installed });
+            unwatch(&self.poll, &*queue.port);
         }
     }
 
@@ -415,10 +420,18 @@ impl Worker {
     }
 }
 
-/// Puts a port on the ready list, unless it is there.
+fn unwatch(poll: &Poll, port: &dyn Port) {
+    if let Some(fd) = port.fd() {
+        // It fails when it could not be watched in the first place: nothing is left to do.
+        let _ = poll.registry().deregister(&mut SourceFd(&fd));
+    }
+}
+
+/// Puts a port on the ready list, unless it is there or its device is gone.
 fn make_ready(queues: &mut [Option<Queue>], ready: &mut Vec<PortId>, id: PortId) {
     if let Some(Some(queue)) = queues.get_mut(id.index())
         && !queue.ready
+        && !queue.gone
     {
         queue.ready = true;
         ready.push(id);

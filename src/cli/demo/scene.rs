@@ -15,6 +15,7 @@ use std::{env, process};
 use crate::control::client::Client;
 use crate::control::config::Document;
 use crate::control::server::Server;
+use crate::control::socket::ControlSocket;
 use crate::control::yard::Yard;
 use crate::port::link::Links;
 use crate::sys::netns::{self, Netns};
@@ -76,7 +77,7 @@ impl Scene {
         let start = Instant::now();
         let yard = Yard::start(document, None)?;
         let started_in = start.elapsed();
-        let server = Server::start(&directory.0.join("control.sock"), yard.handler())?;
+        let server = Server::start(ControlSocket::bind(&directory.0.join("control.sock"))?, yard.handler())?;
         Ok(Scene { server, yard, started_in, hosts, _directory: directory })
     }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 pub use document::{Document, Edits, parse_value};
 pub use errors::{ConfigError, Errors};
 pub use value::duration_text;
-pub use vlan::{VlanMode, VlanSet};
+pub use vlan::VlanMode;
 
 use crate::wire::ethernet::Mac;
 

@@ -4,6 +4,7 @@
 //! A new type of port is a line in [`KINDS`] and the function that it names.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::document::{Item, Node, Table};
@@ -118,7 +119,7 @@ fn vlan_mode(keys: &mut Keys<'_>) -> VlanMode {
         (Some(vlan), _) => VlanMode::Access(vlan),
         (None, Some(mut vlans)) => {
             vlans.extend(native);
-            VlanMode::Trunk { vlans, native }
+            VlanMode::Trunk { vlans: Arc::new(vlans), native }
         }
         (None, None) => VlanMode::None,
     }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::document::{Item, Node};
-use super::vlan::{VLANS, VlanSet};
+use crate::table::vlan_set::{VLANS, VlanSet};
 use crate::wire::ethernet::Mac;
 
 /// What is wrong with a value, or with one element of it.
@@ -65,7 +65,7 @@ pub(super) fn vlans(item: &Item) -> Read<VlanSet> {
         };
         return text.parse().map_err(Fault::from);
     };
-    let mut set = VlanSet::empty();
+    let mut set = VlanSet::EMPTY;
     for (index, item) in items.iter().enumerate() {
         let at = |message| Fault { index: Some(index), message };
         match text(item) {

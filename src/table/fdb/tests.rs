@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use super::*;
+use crate::table::fdb_cache::{FdbCache, Hit};
 
 const AGEING: Duration = Duration::from_secs(300);
 const FREE: Allowance = Allowance { limit: None, quota: 0 };
@@ -42,6 +43,25 @@ fn xorshift(state: &mut u64) -> u64 {
     *state ^= *state >> 7;
     *state ^= *state << 17;
     *state
+}
+
+#[test]
+fn a_station_that_is_pinned_again_is_not_out_of_sight_for_a_moment() {
+    let fdb = fdb(10, AGEING);
+    fdb.learn(station(1), PortId(1), FREE, Time::ZERO);
+    fdb.pin(station(1), PortId(0));
+    consistent(&fdb);
+    let mut cache = FdbCache::new(Arc::clone(&fdb.generations));
+    let place = cache.place(BridgeId(0), station(1));
+    let hit = Hit { port: PortId(0), learned: false, fresh: 0 };
+    let generation = cache.generation(&place);
+    cache.fill(&place, hit, generation);
+    fdb.pin(station(1), PortId(0));
+    assert_eq!(cache.get(&place), Some(hit), "nothing has changed");
+    fdb.pin(station(1), PortId(2));
+    assert_eq!(cache.get(&place), None, "it is elsewhere");
+    assert_eq!(fdb.lookup(station(1)).map(|entry| entry.port), Some(PortId(2)));
+    consistent(&fdb);
 }
 
 #[test]
