@@ -192,7 +192,7 @@ fn vlan_of(port: &Port, bytes: &[u8]) -> Option<Vid> {
         return None;
     }
     match &port.vlan {
-        VlanPolicy::Access(own) => (vid == 0).then_some(*own),
+        VlanPolicy::Access(own) => (vid == 0 || vid == *own).then_some(*own),
         VlanPolicy::Trunk { native, .. } if vid == 0 => *native,
         policy => (vid != 4095 && policy.admits(vid)).then_some(vid),
     }
