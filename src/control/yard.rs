@@ -158,6 +158,10 @@ impl State {
     /// Makes `wanted` what runs, or says in one line why not and changes nothing.
     fn apply(&mut self, document: Document, wanted: Config) -> Result<Applied, String> {
         let plan = plan::diff(&self.config, &wanted).map_err(|refusal| refusal.to_string())?;
+        if plan.is_empty() {
+            self.document = document;
+            return Ok(Applied { epoch: self.epoch, changes: Vec::new() });
+        }
         let fresh = self.open_all(&plan)?;
         self.enact(&plan, wanted, fresh);
         self.document = document;
