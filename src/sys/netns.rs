@@ -35,7 +35,7 @@ impl Netns {
     /// the caller.
     ///
     /// # Errors
-    /// The namespace does not exist (ENOENT), is none (EINVAL), or may not be entered (EPERM).
+    /// The namespace does not exist (ENOENT), is none (EINVAL), or may not be entered (EPERM), or no thread can be had (EAGAIN).
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         let file = File::open(self.path())?;
         let inside = move || {
@@ -44,7 +44,8 @@ impl Netns {
             Ok(work())
         };
         thread::scope(|scope| {
-            scope.spawn(inside).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            let thread = thread::Builder::new().name("netns".into()).spawn_scoped(scope, inside)?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 }
