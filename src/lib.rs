@@ -12,7 +12,56 @@
 //! | [`sys`] | the only `unsafe` code: ioctls, sockets, namespaces |
 //! | [`worker`] | the poll loop |
 //! | [`control`] | configuration, plan, API, control socket |
-//! | [`cli`] | the `tapyard` command |
+//! | [`cli`] | the `tapyard` command, and its demo |
+//!
+//! Who may use whom: `wire` ← `packet` ← `table` ← `switch`, and `sys` ← `port`; both meet in `worker`, which is driven
+//! by `control`, which is asked by `cli`. The core knows neither ports nor clocks, a port knows no switch.
+//!
+//! # A frame's walk
+//!
+//! From one guest's TAP to another's, all on one thread:
+//!
+//! 1. The descriptor becomes readable. `Worker::breathe` in [`worker`] finds it in `Worker::poll` and gives its port a
+//!    `Worker::turn`.
+//! 2. [`Port::rx`](port::Port::rx) (in [`port::tap`]) reads up to [`MAX_BATCH_FRAMES`](packet::MAX_BATCH_FRAMES) frames
+//!    into the pooled buffers of a [`Batch`](packet::Batch). The virtio_net_hdr before each becomes
+//!    [`Offload::from_header`](packet::Offload::from_header): a superframe stays one frame, an unfinished checksum stays
+//!    unfinished.
+//! 3. [`Switch::process`](switch::Switch::process) takes the batch through the stages, which `switch/stage/mod.rs` lists
+//!    in order. *ingress* (`arrive`, `look`) counts each frame, has [`Offload::check`](packet::Offload::check) catch a
+//!    header that lies, and tells the VLAN by `classify`.
+//! 4. *bridge* (`Forwarding::decide`) learns the source and looks the destination up, both in the worker's own
+//!    [`FdbCache`](table::fdb_cache::FdbCache); only a miss goes on to the shared [`Fdb`](table::fdb::Fdb)
+//!    ([`Fdb::learn`](table::fdb::Fdb::learn), [`Fdb::lookup`](table::fdb::Fdb::lookup)). Then `unicast`, `multicast` or
+//!    `flood` queue the frame's index for each port it leaves by; no payload is copied. A frame that goes nowhere has a
+//!    [`DropReason`](packet::DropReason), counted at the port it came in by.
+//! 5. [`Switch::transmit`](switch::Switch::transmit) has *egress* (`prepare`) make the frames of each out port fit: put
+//!    the VLAN tag in or take it out in place, compare with the MTU, and, only where the port's
+//!    [`Capabilities`](packet::Capabilities) lack what a frame needs, finish its checksum
+//!    ([`finish_checksum`](packet::segment::finish_checksum)) or cut it ([`segment`](packet::segment::segment)).
+//! 6. [`Port::tx`](port::Port::tx) writes them. What the device does not take is dropped there, with its reason.
+//!
+//! After every batch, `rx_frames + copies = tx_frames + replied + Σ drops`
+//! ([`Counters::conserved`](packet::Counters::conserved)).
+//!
+//! # A change's walk
+//!
+//! `tapyard port add …`, `tapyard reload` and SIGHUP end in the same place:
+//!
+//! 1. The command ([`cli`]) is a [`Request`](control::api::Request), which [`Client::call`](control::client::Client::call)
+//!    sends as a line of JSON. The [`Server`](control::server::Server) reads it, bounded in size and time, and hands it
+//!    to its [`Handler`](control::server::Handler), which is the door of the [`Yard`](control::yard::Yard).
+//! 2. `State::edit` changes a copy of the [`Document`](control::config::Document)
+//!    ([`Document::port_add`](control::config::Document::port_add)), `State::reload` reads the file anew. Either becomes
+//!    a checked [`Config`](control::config::Config) by [`Document::to_config`](control::config::Document::to_config), or
+//!    is refused with its lines and keys.
+//! 3. `State::apply` compares it with what runs ([`plan::diff`](control::plan::diff), a pure function), and opens what
+//!    is new ([`tap::open`](port::tap::open), [`netdev::open`](port::netdev::open)): here, and not on the workers. Until
+//!    now nothing has changed, and any error leaves it so.
+//! 4. `State::enact` makes the next [`Topology`](switch::Topology) and sends it with the new queues to every worker
+//!    ([`Command::Change`](worker::Command::Change)), which takes both between two batches (`Worker::change`,
+//!    [`Switch::set_topology`](switch::Switch::set_topology)). Ports that the plan does not name lose no frame.
+//! 5. When all have taken it, what went is closed, and the answer carries the new epoch and the changes that were made.
 
 pub mod cli;
 pub mod control;

@@ -206,7 +206,9 @@ fn completions_and_manual_are_printed() {
         assert_eq!(output.status.code(), Some(0));
         assert!(stdout(&output).contains("tapyard") && stdout(&output).contains("flush"), "{shell}");
     }
-    assert!(stdout(&run("man")).contains(".TH tapyard 1"));
+    let manual = stdout(&run("man"));
+    assert!(manual.contains(".TH tapyard 1") && manual.contains("tapyard\\-demo(1)"), "{manual}");
+    assert!(stdout(&run("man demo")).contains("\\-\\-seconds"));
     assert!(stdout(&run("man port set")).contains("storm.broadcast=1000"));
     let output = run("man prot");
     assert_eq!((output.status.code(), stderr(&output).lines().count()), (Some(1), 1));

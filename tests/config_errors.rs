@@ -137,7 +137,7 @@ fn wrong_values_of_a_port() {
         ("group = -1", "group: -1 is no group (expected a name in /etc/group or a number)"),
         (
             "netns = \"../x\"",
-            "netns: \"../x\" is no network namespace (expected a name as in `ip netns list`)",
+            "netns: \"../x\" is no network namespace (expected a name as in `ip netns list`, or an absolute path)",
         ),
         ("netns = 1", "netns: 1 is no string (expected \"text\" in quotes)"),
         (

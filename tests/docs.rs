@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::{self, Command};
 
+use tapyard::control::config::Document;
 use tapyard::packet::DropReason;
 
 /// The indented blocks of a Markdown text that are TOML: those that begin with a table.
@@ -33,6 +34,21 @@ fn the_examples_of_the_reference_are_configurations() {
         let _ = fs::remove_file(&path);
         let output = output.expect("the program starts");
         assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn the_configurations_of_the_readme_are_configurations() {
+    let readme = include_str!("../README.md");
+    let files: Vec<_> =
+        readme.split("<<'END'\n").skip(1).filter_map(|rest| rest.split_once("    END\n")).collect();
+    assert_eq!(files.len(), 2, "two quick starts write one each");
+    for (file, _) in files {
+        let text: String = file.lines().map(|line| format!("{}\n", line.trim_start())).collect();
+        let document =
+            Document::parse(&text, "README.md").unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        let config = document.to_config().unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert_eq!(config.ports.len(), 2, "{text}");
     }
 }
 

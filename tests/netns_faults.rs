@@ -194,7 +194,7 @@ fn a_link_that_was_down_carries_again() {
         b.ip("link set dev b down");
         ping_in_vain(&a, "10.9.0.2", 3);
         wait_until("the drops to be counted", || yard.drops("b", "port-down") >= 3);
-        assert_eq!(yard.port("b")["state"], "up", "the device is there");
+        assert_eq!(yard.port("b")["state"], "down", "the device is there");
         assert_no_spin(&yard);
         b.ip("link set dev b up");
         wait_for_ping(&a, "10.9.0.2");

@@ -85,6 +85,32 @@ fn one_queue_serves_every_worker() {
     });
 }
 
+#[test]
+fn an_mtu_that_changes_while_it_runs_is_followed() {
+    as_root(|| {
+        let [a, b] = ["a", "b"].map(Host::new);
+        let yard = Yard::start(&format!(
+            "[bridge.lan]\n{}{}",
+            tap("a", &a, "address = [\"10.9.0.1/24\"]"),
+            tap("b", &b, "address = [\"10.9.0.2/24\"]")
+        ));
+        ping(&a, "10.9.0.2", 56, 1);
+        for (host, device) in [(&a, "a"), (&b, "b")] {
+            host.ip(&format!("link set dev {device} mtu 9000"));
+        }
+        // The first long frame may be dropped; it is what makes the switch look.
+        let long = |host: &Host, to: &str| {
+            host.run(10, "ping", &["-c", "1", "-W", "1", "-M", "do", "-s", "8900", to]).status.success()
+        };
+        wait_until("8900 bytes pass", || long(&a, "10.9.0.2"));
+        assert_eq!(yard.port("b")["mtu"], 9000);
+        b.ip("link set dev b name c");
+        assert_eq!(yard.port("b")["device"], "c", "found under its new name");
+        b.ip("link set dev c down");
+        assert_eq!(yard.port("b")["state"], "down");
+    });
+}
+
 /// What a device that cannot be had is answered with: one line, which names the device and has these words.
 #[test]
 fn what_cannot_be_opened_is_refused_with_its_remedy() {

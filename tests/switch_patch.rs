@@ -62,9 +62,9 @@ fn a_frame_has_the_patch_ports_form_on_the_way() {
     assert_eq!(sent([trunk(&[10], None), trunk(&[10], None)], access(10)), Some(frame.clone()));
     assert_eq!(sent([trunk(&[10], None), trunk(&[10], None)], access(20)), None);
     assert_eq!(
-        sent([trunk(&[10], None), access(10)], access(10)),
+        sent([trunk(&[10], None), access(20)], access(20)),
         None,
-        "a tag is nothing an access port takes"
+        "a tag of another VLAN is nothing an access port takes"
     );
     assert_eq!(sent([trunk(&[10], None), port()], port()), Some(dot1q(&frame, 10)), "unread behind");
     assert_eq!(sent([trunk(&[9], Some(10)), port()], port()), Some(frame.clone()));

@@ -19,7 +19,7 @@ impl Drops {
     }
 }
 
-fn table(drops: Vec<DropInfo>) -> String {
+pub(super) fn table(drops: Vec<DropInfo>) -> String {
     if drops.is_empty() {
         return "no frame was dropped\n".into();
     }

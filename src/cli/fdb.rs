@@ -98,7 +98,7 @@ impl Fdb {
     }
 }
 
-fn table(entries: Vec<FdbInfo>) -> String {
+pub(super) fn table(entries: Vec<FdbInfo>) -> String {
     let mut table = Table::new(&["BRIDGE", ">VLAN", "MAC", "PORT", "KIND", ">AGE"]);
     for entry in entries {
         table.row([

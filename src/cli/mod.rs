@@ -1,13 +1,14 @@
 //! The `tapyard` command: noun, then verb, `show` being the default verb. One file per noun.
 //!
 //! A command asks the switch over its control socket and prints what it says, as a table or, with `-j`, as the JSON it
-//! came in. It ends with 0 when that was done, 1 when it was refused or failed (why, on stderr), 2 on wrong usage. That
-//! nobody reads the output to its end is no failure.
+//! came in. It ends with 0 when that was done, 1 when it was refused or failed (why, on stderr), 2 on wrong usage; the demo,
+//! when a signal ended it, with 128 and the signal's number. That nobody reads the output to its end is no failure.
 
 mod bridge;
 mod check;
 mod completions;
 mod config;
+mod demo;
 mod drops;
 mod fdb;
 mod man;
@@ -34,6 +35,7 @@ use crate::control::client::{Client, socket_path};
 #[command(name = "tapyard", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "\
 Examples:
+  tapyard demo                             see traffic pass through a switch, with nothing to set up
   tapyard run --config tapyard.toml        start the switch, in the foreground
   tapyard port                             show the ports of the one that runs
   tapyard port add vm3 --type tap --bridge lan vlan=10
@@ -51,6 +53,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
     Run(run::Run),
     Check(check::Check),
     Reload(reload::Reload),
@@ -80,6 +83,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let switch = Switch { control: cli.control };
     let outcome = match cli.command {
+        Command::Demo(demo) => demo.execute(),
         Command::Run(run) => run.execute(),
         Command::Check(check) => check.execute(),
         Command::Reload(reload) => reload.execute(&switch),
@@ -103,6 +107,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = io::stderr().write_all(format!("{errors}\n").as_bytes());
             ExitCode::FAILURE
         }
+        Err(Failure::Interrupted(signal)) => ExitCode::from(128 + signal),
     }
 }
 
@@ -116,6 +121,8 @@ enum Failure {
     Said(String),
     /// Lines that begin with the file and line that they are about, so that an editor can jump there.
     Listed(String),
+    /// A signal of this number ended it, in order.
+    Interrupted(u8),
     /// Nobody reads the output any more.
     Unread,
 }

@@ -103,7 +103,7 @@ fn key_value(text: &str) -> Result<(String, Option<toml::Value>), String> {
     }
 }
 
-fn table(ports: Vec<PortInfo>) -> String {
+pub(super) fn table(ports: Vec<PortInfo>) -> String {
     let mut table = Table::new(&[
         "PORT", "TYPE", "BRIDGE", "DEVICE", "STATE", "VLAN", ">MTU", ">RX", ">TX", ">DROPS", ">FDB",
     ]);

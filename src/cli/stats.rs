@@ -50,7 +50,7 @@ fn watch(switch: &Switch, format: Format) -> Outcome {
 }
 
 /// All counters.
-fn totals(stats: StatsInfo) -> String {
+pub(super) fn totals(stats: StatsInfo) -> String {
     let accounted = if stats.conserved { "all accounted for" } else { "NOT all accounted for" };
     let mut workers =
         Table::new(&[">WORKER", ">WAKEUPS", ">BUSY-POLLS", ">BATCHES", ">FRAMES", ">FRAMES/BATCH"]);

@@ -178,7 +178,7 @@ pub struct PortInfo {
     pub device: Option<String>,
     /// The network namespace of its device, unless it is the switch's own.
     pub netns: Option<String>,
-    /// `up`, or `missing` when its device is gone.
+    /// `up`, `down` when its device is not set up, or `missing` when it is gone.
     pub state: String,
     /// MTU of its device in bytes.
     pub mtu: u32,

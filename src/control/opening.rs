@@ -19,13 +19,12 @@ pub(super) fn open(kind: &PortKind, workers: usize) -> Result<Opened, PortError>
             let netns = netns.clone().map(Netns::new);
             netdev::open(&NetdevOptions { device: device.clone(), netns }, workers)
         }
-        // A patch is in memory: what leaves by it comes in by its peer, and the peer's bridge has its own MTUs.
+        // A patch is in memory: what leaves by it comes in by its peer.
         PortKind::Patch { .. } => Ok(Opened {
             queues: Vec::new(),
             capabilities: Capabilities::ALL,
-            mtu: u32::from(u16::MAX),
-            mac: None,
-            device: None,
+            link: None,
+            look: Box::new(|| None),
         }),
     }
 }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{self, BridgeConfig, Config, PortConfig, PortKind, VlanMode};
-use crate::packet::{BridgeId, Capabilities, PortId, Vid};
-use crate::port::{Opened, Port};
+use crate::packet::{BridgeId, Capabilities, MAX_FRAME, PortId, Vid};
+use crate::port::link::Link;
+use crate::port::{Look, Opened, Port};
 use crate::switch::{self, Topology, VlanPolicy};
 use crate::table::fdb::{Allowance, Fdb, Generations};
 use crate::table::token_bucket::TokenBucket;
 use crate::wire::ethernet::Mac;
 
 /// A bridge that runs.
-#[derive(Clone)]
 pub(super) struct LiveBridge {
     pub(super) id: BridgeId,
     pub(super) mac: Mac,
@@ -39,13 +39,12 @@ impl LiveBridge {
 }
 
 /// A port that runs.
-#[derive(Clone)]
 pub(super) struct LivePort {
     pub(super) id: PortId,
     pub(super) capabilities: Capabilities,
-    pub(super) mtu: u32,
-    pub(super) mac: Option<Mac>,
-    pub(super) device: Option<String>,
+    /// What its device was when it was last looked at.
+    pub(super) link: Option<Link>,
+    look: Look,
     /// Queues that frames are read from.
     pub(super) queues: usize,
     /// Its device is gone.
@@ -62,15 +61,28 @@ impl LivePort {
         let port = LivePort {
             id,
             capabilities: opened.capabilities,
-            mtu: opened.mtu,
-            mac: opened.mac,
-            device: opened.device,
+            link: opened.link,
+            look: opened.look,
             queues: opened.queues.iter().filter(|queue| queue.fd().is_some()).count(),
             missing: false,
             limits,
             storm: storm(&limits),
         };
         (port, opened.queues)
+    }
+
+    /// The MTU of its device in bytes; of a port without one, all that a frame can hold.
+    pub(super) fn mtu(&self) -> u32 {
+        self.link.as_ref().map_or(MAX_FRAME as u32, |link| link.mtu)
+    }
+
+    /// Looks at its device; true when its MTU is another than it was. One that cannot be looked at is as it was.
+    pub(super) fn look(&mut self) -> bool {
+        let before = self.mtu();
+        if let Some(link) = (self.look)() {
+            self.link = Some(link);
+        }
+        self.mtu() != before
     }
 
     /// Takes the settings that no device has to be touched for, and that are kept here.
@@ -83,7 +95,7 @@ impl LivePort {
 }
 
 /// Everything that runs, by name.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Live {
     pub(super) bridges: BTreeMap<String, LiveBridge>,
     pub(super) ports: BTreeMap<String, LivePort>,
@@ -157,7 +169,7 @@ impl Live {
             learning: port.learning,
             allowance: Allowance { limit: port.learn_limit, quota },
             storm: live.storm.clone(),
-            mtu: live.mtu,
+            mtu: live.mtu(),
             capabilities: live.capabilities,
             patch,
         }

@@ -38,11 +38,11 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
             name: name.clone(),
             kind: config.kind.name().to_owned(),
             bridge: config.bridge.clone(),
-            device: live.device.clone(),
+            device: live.link.as_ref().map(|link| link.name.clone()),
             netns: config.kind.device().and_then(|(_, netns)| netns.map(str::to_owned)),
-            state: if live.missing { "missing" } else { "up" }.to_owned(),
-            mtu: live.mtu,
-            mac: live.mac,
+            state: state_of(live).to_owned(),
+            mtu: live.mtu(),
+            mac: live.link.as_ref().and_then(|link| link.mac),
             vlan: config.vlan.to_string(),
             isolated: config.isolated,
             queues: live.queues,
@@ -56,6 +56,14 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
         }
     };
     Ok(running(state).filter(|(name, ..)| only.is_none_or(|only| only == *name)).map(info).collect())
+}
+
+fn state_of(port: &LivePort) -> &'static str {
+    match &port.link {
+        _ if port.missing => "missing",
+        Some(link) if !link.up => "down",
+        _ => "up",
+    }
 }
 
 fn offloads(capabilities: Capabilities) -> Vec<String> {

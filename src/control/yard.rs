@@ -1,6 +1,6 @@
 //! The running switch: its workers, its ports and the configuration they were made from.
 //!
-//! Every change takes one way, [`State::apply`]: the wanted configuration is compared with the one that runs, what has to
+//! Every change takes one way, `State::apply`: the wanted configuration is compared with the one that runs, what has to
 //! be opened is opened here and not on the workers, and only when all of it is there do the workers take the new topology
 //! with its queues, between two batches. What fails before that leaves everything as it was.
 
@@ -404,7 +404,10 @@ impl State {
                 let version = env!("CARGO_PKG_VERSION").into();
                 json(VersionInfo { version, pid: std::process::id() })
             }
-            Request::PortShow { name } => json(show::ports(self, name.as_deref())?),
+            Request::PortShow { name } => {
+                self.look_at_links(|_| true);
+                json(show::ports(self, name.as_deref())?)
+            }
             Request::PortAdd { name, keys } => json(self.edit(|document| document.port_add(&name, &keys))?),
             Request::PortSet { name, keys } => json(self.edit(|document| document.port_set(&name, &keys))?),
             Request::PortDel { name } => json(self.edit(|document| document.port_del(&name))?),
@@ -483,8 +486,24 @@ impl State {
         self.live.ports.values().any(|port| port.missing)
     }
 
+    /// Looks at the devices of ports, and publishes what MTUs have changed.
+    fn look_at_links(&mut self, which: impl Fn(PortId) -> bool) {
+        let mut changed = false;
+        for (name, port) in self.live.ports.iter_mut().filter(|(_, port)| which(port.id)) {
+            if port.look() {
+                tracing::info!("port {name}: its MTU is {} now", port.mtu());
+                changed = true;
+            }
+        }
+        if changed {
+            let topology = self.next_topology();
+            self.exchange(topology, Vec::new(), Vec::new());
+        }
+    }
+
     fn note(&mut self, event: Event) {
         match event {
+            Event::Switch(switch::Event::TooLong(id)) => self.look_at_links(|port| port == id),
             // What was gone may have been replaced while the worker told it.
             Event::Gone { port, installed } if self.installed.get(&port) == Some(&installed) => {
                 if let Some(name) = self.live.port_name(port).map(str::to_owned) {

@@ -36,6 +36,8 @@ impl LinkError {
 pub struct Link {
     /// Its number in its namespace.
     pub index: u32,
+    /// Its name.
+    pub name: String,
     /// Whether it is set up.
     pub up: bool,
     /// MTU in bytes, without the Ethernet header.
@@ -86,13 +88,12 @@ impl Links {
         self.find(name).and_then(|link| explain(link.ok_or_else(missing), || format!("look up {name}")))
     }
 
-    /// Whether an interface has this number. The answer waits for a removal that is under way.
+    /// The interface with this number, if there is one. The answer waits for a removal that is under way.
     ///
     /// # Errors
     /// The kernel refused to tell.
-    pub fn exists(&mut self, index: u32) -> Result<bool, LinkError> {
-        let link = self.get(on(index), || format!("look up interface {index}"))?;
-        Ok(link.is_some())
+    pub fn at(&mut self, index: u32) -> Result<Option<Link>, LinkError> {
+        self.get(on(index), || format!("look up interface {index}"))
     }
 
     /// Sets an interface up.
@@ -268,6 +269,7 @@ impl From<LinkMessage> for Link {
     fn from(message: LinkMessage) -> Link {
         let mut link = Link {
             index: message.header.index,
+            name: String::new(),
             up: message.header.flags.contains(LinkFlags::Up),
             mtu: 0,
             mac: None,
@@ -275,6 +277,7 @@ impl From<LinkMessage> for Link {
         };
         for attribute in message.attributes {
             match attribute {
+                LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Address(address) => link.mac = address.try_into().ok().map(Mac::new),
                 LinkAttribute::LinkInfo(infos) => {
@@ -311,7 +314,7 @@ mod tests {
         let lo = links.find("lo").unwrap().unwrap();
         assert_eq!(lo.index, 1);
         assert_eq!(lo.mtu, 65536);
-        assert!(links.exists(1).unwrap());
+        assert_eq!(links.at(1).unwrap().map(|link| link.name), Some("lo".into()));
         assert_eq!(links.find("no-such-link").unwrap(), None);
     }
 

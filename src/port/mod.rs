@@ -13,9 +13,9 @@ pub mod tap;
 use std::os::fd::RawFd;
 
 pub use error::PortError;
+use link::Link;
 
 use crate::packet::{Batch, Capabilities, Counters};
-use crate::wire::ethernet::Mac;
 
 /// How a read of a port ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +54,11 @@ pub struct Opened {
     pub queues: Vec<Box<dyn Port>>,
     /// What it can send without our doing it; the same for all queues.
     pub capabilities: Capabilities,
-    /// The device's MTU in bytes, without the Ethernet header.
-    pub mtu: u32,
-    /// The MAC address of the device's kernel end, where it has one.
-    pub mac: Option<Mac>,
-    /// The name of the device, where it has one.
-    pub device: Option<String>,
+    /// What its device was when it was opened; `None` where it has none.
+    pub link: Option<Link>,
+    /// Asks what its device is now; `None` where nobody can tell. It may have been renamed, moved, given another MTU.
+    pub look: Look,
 }
+
+/// See [`Opened::look`].
+pub type Look = Box<dyn Fn() -> Option<Link> + Send>;

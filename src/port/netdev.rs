@@ -11,10 +11,11 @@
 use std::array;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 
 use super::device::{check_name, inside};
 use super::link::{Link, LinkError, Links};
-use super::{Opened, Port, PortError, Rx};
+use super::{Look, Opened, Port, PortError, Rx};
 use crate::packet::{Batch, Capabilities, Counters, DropReason, Frame, MAX_BATCH_BYTES, Offload};
 use crate::sys::mmsg::{MAX_MESSAGES, Messages};
 use crate::sys::netns::Netns;
@@ -67,10 +68,15 @@ fn open_here(device: &str, workers: usize) -> Result<Opened, PortError> {
     Ok(Opened {
         queues: queues.map_err(|e| PortError::setting(device, e))?,
         capabilities: capabilities(header),
-        mtu: link.mtu,
-        mac: link.mac,
-        device: Some(device.into()),
+        look: look(link.index).map_err(|e| PortError::setting(device, e))?,
+        link: Some(link),
     })
+}
+
+/// Asks for the interface in the namespace that it was found in.
+fn look(index: u32) -> Result<Look, LinkError> {
+    let links = Mutex::new(Links::open()?);
+    Ok(Box::new(move || links.lock().unwrap_or_else(PoisonError::into_inner).at(index).ok()?))
 }
 
 /// Takes the interface up, if there is one; a socket on one that is down cannot join a group.
@@ -174,8 +180,8 @@ impl Queue {
     #[cold]
     fn after_error(&mut self, error: &io::Error, counters: &mut Counters) -> Rx {
         match error.raw_os_error() {
-            Some(libc::ENETDOWN | libc::ENODEV | libc::ENXIO) => match self.links.exists(self.index) {
-                Ok(false) => Rx::Gone,
+            Some(libc::ENETDOWN | libc::ENODEV | libc::ENXIO) => match self.links.at(self.index) {
+                Ok(None) => Rx::Gone,
                 // The error stood before the frames.
                 _ => Rx::More,
             },

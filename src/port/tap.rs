@@ -15,9 +15,9 @@ use std::sync::{Arc, LazyLock};
 
 use super::device::{check_name, inside};
 use super::link::{Link, LinkError, Links};
-use super::{Opened, Port, PortError, Rx};
+use super::{Look, Opened, Port, PortError, Rx};
 use crate::packet::{Batch, Capabilities, Counters, DropReason, Frame, MAX_BATCH_BYTES, Offload};
-use crate::sys::netns::Netns;
+use crate::sys::netns::{self, Netns};
 use crate::sys::tun;
 pub use crate::sys::tun::Mode;
 use crate::wire::ethernet::{self, Mac};
@@ -140,9 +140,18 @@ fn open_here(options: &TapOptions, workers: usize) -> Result<Opened, PortError> 
     Ok(Opened {
         queues: files.iter().map(|file| queue(Arc::clone(file), true)).chain(lent).collect(),
         capabilities,
-        mtu: link.mtu,
-        mac: link.mac,
-        device: Some(options.device.clone()),
+        link: Some(link),
+        look: look(&files[0]),
+    })
+}
+
+/// Finds the device wherever it is by now: administrators move it into the namespace of a guest and set it up there.
+fn look(queue: &Arc<File>) -> Look {
+    let queue = Arc::downgrade(queue);
+    Box::new(move || {
+        let queue = queue.upgrade()?;
+        let (name, netns) = (tun::name(&queue).ok()?, tun::netns(&queue).ok()?);
+        netns::run_in(&netns, || Links::open().and_then(|mut links| links.find(&name))).ok()?.ok()?
     })
 }
 

@@ -5,9 +5,9 @@
 //! # The order of calls
 //!
 //! 1. [`Switch::process`] with a batch that a port was read into. Its frames walk through the stages:
-//!    [`ingress`](stage::ingress) checks what came with them and tells their VLAN, [`bridge`](stage::bridge) learns and
+//!    `stage::ingress` checks what came with them and tells their VLAN, `stage::bridge` learns and
 //!    decides; what crosses a patch port walks again, at its other end.
-//! 2. [`Switch::transmit`], which gives each out port its frames, as the [`egress`](stage::egress) stage makes them fit,
+//! 2. [`Switch::transmit`], which gives each out port its frames, as the `stage::egress` stage makes them fit,
 //!    and must come before the batch is cleared.
 //! 3. Now and then [`Switch::handle_timeout`], due at the time it returned last.
 
@@ -48,6 +48,8 @@ pub enum Event {
         /// The port it is behind now.
         to: PortId,
     },
+    /// Frames were longer than the MTU of this port. It may be another by now than the topology says.
+    TooLong(PortId),
 }
 
 /// The switching core of one worker.
@@ -168,11 +170,14 @@ impl Switch {
         let topology = Arc::clone(&self.topology);
         while let Some(port_id) = self.outbox.next() {
             let counters = self.counters.of(port_id);
-            let live = batch.len();
+            let (live, too_long) = (batch.len(), counters.dropped(DropReason::ExceedsMtu));
             let ready =
                 stage::egress::prepare(topology.port(port_id), &mut self.outbox, port_id, batch, counters);
             if !ready.is_empty() {
                 send(port_id, batch, ready, counters);
+            }
+            if counters.dropped(DropReason::ExceedsMtu) != too_long && self.events.len() < MAX_EVENTS {
+                self.events.push(Event::TooLong(port_id));
             }
             // The next port's segments go where this one's were: warm, and enough for any number of ports.
             batch.truncate(live);

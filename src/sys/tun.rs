@@ -70,6 +70,32 @@ pub fn attach(queue: &File, name: &str, mode: Mode, multi_queue: bool) -> io::Re
     Ok(())
 }
 
+/// The name that the device of `queue` has now.
+///
+/// # Errors
+/// EBADFD: the device is gone.
+pub fn name(queue: &File) -> io::Result<String> {
+    // SAFETY: all zero is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // SAFETY: TUNGETIFF writes one ifreq, which lives across the call.
+    check(unsafe { libc::ioctl(queue.as_raw_fd(), libc::TUNGETIFF, &mut request) })?;
+    let name = request.ifr_name.iter().map(|&c| c as u8).take_while(|&c| c != 0);
+    String::from_utf8(name.collect()).map_err(io::Error::other)
+}
+
+/// The network namespace that the device of `queue` is in now.
+///
+/// # Errors
+/// EPERM: not permitted there. EINVAL: older than Linux 5.6. EBADFD: the device is gone.
+pub fn netns(queue: &File) -> io::Result<File> {
+    /// linux/if_tun.h: `_IO('T', 227)`, which libc has not.
+    const TUNGETDEVNETNS: libc::Ioctl = 0x54e3;
+    // SAFETY: the request takes no argument and gives a new descriptor.
+    let namespace = check(unsafe { libc::ioctl(queue.as_raw_fd(), TUNGETDEVNETNS, 0) })?;
+    // SAFETY: the descriptor is new, so the file is its only owner.
+    Ok(unsafe { File::from_raw_fd(namespace) })
+}
+
 /// Takes over the descriptor of a plain device that the tun-tap crate opened.
 pub fn into_file(device: tun_tap::Iface) -> File {
     // SAFETY: into_raw_fd gives up the descriptor, so the file is its only owner.

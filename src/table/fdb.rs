@@ -4,7 +4,7 @@
 //! read it per frame: each keeps an [`FdbCache`](super::fdb_cache::FdbCache) in front and comes here when that misses.
 //!
 //! **Locking.** Lookups take a shard of the map for reading. Everything that changes *which* entries exist or whose
-//! they are goes through the bridge's [`Ledger`], one mutex, so that limits, the per-port queues and the map cannot
+//! they are goes through the bridge's `Ledger`, one mutex, so that limits, the per-port queues and the map cannot
 //! disagree. That is the learning path: rare in a calm network, and in a flood paid by who floods.
 //!
 //! **Staleness.** An entry that moves or goes away bumps the [`Generations`] counter its key hashes to, which makes the
@@ -12,7 +12,7 @@
 //!
 //! **Bound.** `limit` counts learned entries only; static ones always fit and never move. When the bridge is
 //! full, the port that holds most beyond its quota loses its oldest entry that was not heard of lately (see
-//! [`ledger`](super::ledger)); a port at its own learn limit loses one of its own. So a flood of sources costs the
+//! `table::ledger`); a port at its own learn limit loses one of its own. So a flood of sources costs the
 //! flooder its own entries and nobody else's.
 //!
 //! **Ageing.** [`Fdb::expire`] walks the queues a bounded number of entries at a time and is due again when it says.

@@ -6,6 +6,9 @@
 
 use std::time::Duration;
 
+/// A frame that comes within this was there already, and neither polling nor sleeping would have changed that.
+const AT_ONCE: Duration = Duration::from_micros(2);
+
 pub(super) struct BusyPoll {
     window: Duration,
     longest: Duration,
@@ -23,6 +26,9 @@ impl BusyPoll {
 
     /// Notes how long the pause between two frames was.
     pub(super) fn gap(&mut self, pause: Duration) {
+        if pause < AT_ONCE {
+            return;
+        }
         if pause <= self.longest {
             self.window = (2 * pause).max(self.window).min(self.longest);
         } else {
@@ -40,6 +46,8 @@ mod tests {
         let us = Duration::from_micros;
         let mut policy = BusyPoll::new(us(50));
         assert_eq!(policy.window(), us(0));
+        policy.gap(us(1));
+        assert_eq!(policy.window(), us(0), "it was there already");
         policy.gap(us(8));
         assert_eq!(policy.window(), us(16));
         policy.gap(us(45));

@@ -30,6 +30,8 @@ const BUDGET: usize = 4;
 const TURNS_PER_POLL: u32 = 4;
 /// How long after an error a port is read again: the kernel wakes the reader of a TAP just before the TAP is gone.
 const RECHECK: Duration = Duration::from_millis(10);
+/// How long after control looked at a port's MTU it is not told of long frames again.
+const TOO_LONG_PAUSE: Duration = Duration::from_secs(1);
 /// Events of the switch that may wait for control. Those of ports always may: there are as many as ports at most.
 const MAX_WAITING_EVENTS: usize = 64;
 const WAKER: Token = Token(usize::MAX);
@@ -162,6 +164,8 @@ struct Queue {
     ready: bool,
     /// Something is wrong with its descriptor: it is read again at [`Worker::recheck`], however quiet it is.
     doubtful: bool,
+    /// When control was last told that frames are too long for it.
+    too_long: Option<Time>,
     /// Its device is gone. Only control closes it: the kernel lets whoever does wait for a grace period, or for the
     /// removal of other devices.
     gone: bool,
@@ -251,7 +255,8 @@ impl Worker {
             self.queues.resize_with(id.index() + 1, || None);
         }
         let installed = self.switch.topology().epoch;
-        self.queues[id.index()] = Some(Queue { port, installed, ready: false, doubtful: false, gone: false });
+        self.queues[id.index()] =
+            Some(Queue { port, installed, ready: false, doubtful: false, too_long: None, gone: false });
         make_ready(&mut self.queues, &mut self.ready, id);
     }
 
@@ -297,13 +302,25 @@ impl Worker {
                 break;
             }
         }
+        self.tell(now);
+        state
+    }
+
+    /// Tells control what the switch has noticed.
+    fn tell(&mut self, now: Time) {
         for event in self.switch.take_events() {
+            if let switch::Event::TooLong(port) = event {
+                let Some(Some(queue)) = self.queues.get_mut(port.index()) else { continue };
+                if queue.too_long.is_some_and(|told| now.since(told) < TOO_LONG_PAUSE) {
+                    continue;
+                }
+                queue.too_long = Some(now);
+            }
             // When control is that far behind, another flap would tell it nothing new.
             if self.happened.len() < MAX_WAITING_EVENTS {
                 let _ = self.happened.send(Event::Switch(event));
             }
         }
-        state
     }
 
     fn transmit(&mut self) {
@@ -334,14 +351,11 @@ impl Worker {
     /// Polls busily for a while, then sleeps until something happens or a timer is due.
     fn wait(&mut self) {
         let since = self.now();
-        let spin_until = since + self.busy_poll.window();
-        loop {
+        let window = self.busy_poll.window();
+        while self.now().since(since) < window {
             if self.poll(Some(Duration::ZERO)) {
                 self.activity.busy_hits += 1;
                 return self.busy_poll.gap(self.now().since(since));
-            }
-            if self.now() >= spin_until {
-                break;
             }
             // Whoever else wants this core is who the next frame comes from.
             thread::yield_now();

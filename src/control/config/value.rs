@@ -117,12 +117,18 @@ pub(super) fn is_device(name: &str) -> bool {
     (1..=15).contains(&name.len()) && name != "." && name != ".." && !name.contains(bad)
 }
 
-/// The name of a network namespace: a file below /run/netns.
+/// A network namespace: a file below /run/netns by its name, or any file by its absolute path.
 pub(super) fn netns(item: &Item) -> Read<String> {
     let name = string(item)?;
-    let bad =
-        name.is_empty() || name.len() > 255 || name == "." || name == ".." || name.contains(['/', '\0']);
-    if bad { Err(no(item, "network namespace", "a name as in `ip netns list`").into()) } else { Ok(name) }
+    let is_path = name.starts_with('/') && name.len() < 4096 && !name.contains('\0');
+    let is_name =
+        (1..=255).contains(&name.len()) && name != "." && name != ".." && !name.contains(['/', '\0']);
+    match is_path || is_name {
+        true => Ok(name),
+        false => {
+            Err(no(item, "network namespace", "a name as in `ip netns list`, or an absolute path").into())
+        }
+    }
 }
 
 /// The path of a unix socket, which the kernel bounds at 107 bytes.
