@@ -39,6 +39,23 @@ fn syntax() {
 }
 
 #[test]
+fn more_bridges_or_ports_than_there_are_slots() {
+    let bridges = |count: usize| (0..count).map(|n| format!("[bridge.b{n:05}]\n")).collect::<String>();
+    assert!(Document::parse(&bridges(4096), "t.toml").unwrap().to_config().is_ok());
+    expect(
+        &bridges(70_000),
+        &["t.toml:4097: bridge.b04096: one of 70000 tables [bridge.NAME] (expected at most 4096)"],
+    );
+    let patch =
+        |n: usize| format!("[port.p{n:05}]\ntype = \"patch\"\nbridge = \"b\"\npeer = \"p{:05}\"\n", n ^ 1);
+    let ports = (0..4098).map(patch).collect::<String>();
+    expect(
+        &format!("[bridge.b]\n{ports}"),
+        &["t.toml:16386: port.p04096: one of 4098 tables [port.NAME] (expected at most 4096)"],
+    );
+}
+
+#[test]
 fn unknown_keys() {
     expect(&tap("vlam = 10"), &["t.toml:5: port.vm1.vlam: unknown key `vlam` (did you mean `vlan`?)"]);
     expect(

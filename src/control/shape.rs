@@ -232,8 +232,8 @@ fn own_mac(bridge: &str) -> Mac {
 
 fn free(taken: impl Iterator<Item = u16>) -> u16 {
     let taken: std::collections::BTreeSet<_> = taken.collect();
-    // There are fewer ports than numbers: each holds a descriptor.
-    (0..).find(|slot| !taken.contains(slot)).unwrap_or(u16::MAX)
+    // A configuration has fewer bridges, and fewer ports, than there are numbers, even twice over.
+    (0..u16::MAX).find(|slot| !taken.contains(slot)).unwrap_or(u16::MAX)
 }
 
 fn put<T>(slots: &mut Vec<Option<T>>, at: usize, value: T) {

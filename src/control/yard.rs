@@ -1,8 +1,9 @@
 //! The running switch: its workers, its ports and the configuration they were made from.
 //!
-//! Every change takes one way, `State::apply`: the wanted configuration is compared with the one that runs, what has to
-//! be opened is opened here and not on the workers, and only when all of it is there do the workers take the new topology
-//! with its queues, between two batches. What fails before that leaves everything as it was.
+//! Every change takes one way, `State::apply`, whoever asks for it: a request, a reload of the file, the start itself.
+//! All who ask wait for one lock, which no worker ever takes.
+
+mod apply;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,17 +15,15 @@ use crossbeam_channel::{Receiver, Sender, after, never, select};
 use serde_json::Value;
 
 use super::api::{Applied, ConfigInfo, FdbFilter, Flushed, Request, VersionInfo};
-use super::config::{Config, Document, PortConfig, StaticEntry, SwitchConfig};
-use super::plan::{self, Change as Step, Plan};
+use super::config::{Config, Document, SwitchConfig};
 use super::server::{Handler, Peer};
-use super::shape::{self, Live, LiveBridge, LivePort, WORKER_PATIENCE};
+use super::shape::{Live, WORKER_PATIENCE};
 use super::{opening, show};
 use crate::packet::PortId;
-use crate::port::{Opened, Port};
 use crate::switch;
-use crate::table::fdb::{Generations, Station};
+use crate::table::fdb::Generations;
 use crate::wire::ethernet::Mac;
-use crate::worker::{self, Change, Command, Event, Report};
+use crate::worker::{self, Command, Event, Report};
 
 /// Most workers without being asked: beyond, a switch takes cores that its guests need.
 const DEFAULT_MAX_WORKERS: usize = 4;
@@ -86,9 +85,6 @@ impl Drop for Yard {
         }
     }
 }
-
-/// A port that was opened and is not installed yet.
-type Fresh = (String, Opened);
 
 struct Door(Arc<Mutex<State>>);
 
@@ -153,217 +149,6 @@ impl State {
         self.live = Live::default();
         opening::remove_all(&self.config);
         self.workers.clear();
-    }
-
-    /// Makes `wanted` what runs, or says in one line why not and changes nothing.
-    fn apply(&mut self, document: Document, wanted: Config) -> Result<Applied, String> {
-        let plan = plan::diff(&self.config, &wanted).map_err(|refusal| refusal.to_string())?;
-        let fresh = self.open_all(&plan)?;
-        self.enact(&plan, wanted, fresh);
-        self.document = document;
-        let changes: Vec<_> = plan.changes.iter().map(ToString::to_string).collect();
-        changes.iter().for_each(|change| tracing::info!("{change}"));
-        Ok(Applied { epoch: self.epoch, changes })
-    }
-
-    /// Opens the ports that are new and those whose device must be another; if one fails, all are as before.
-    fn open_all(&mut self, plan: &Plan) -> Result<Vec<Fresh>, String> {
-        let opening = plan.changes.iter().filter_map(|step| match step {
-            Step::PortAdd { name, to } | Step::PortReopen { name, to, .. } => Some((name, &**to)),
-            _ => None,
-        });
-        let opening: Vec<_> = opening.collect();
-        let closing = self.closing_first(plan, &opening);
-        let waits = |&(name, to): &(&String, &PortConfig)| {
-            let (wanted, mut closed) = (to.kind.device(), closing.iter());
-            closed.any(|closed| closed == name || wanted.is_some() && self.device_of(closed) == wanted)
-        };
-        let (waiting, free): (Vec<_>, Vec<_>) = opening.into_iter().partition(waits);
-        let mut fresh = Vec::new();
-        for (name, to) in free {
-            fresh.push(self.open(name, to)?);
-        }
-        if !closing.is_empty() {
-            let ids = closing.iter().filter_map(|name| Some(self.live.ports.get(name)?.id)).collect();
-            let topology = self.next_topology();
-            drop(self.exchange(topology, ids, Vec::new()));
-        }
-        for (name, to) in waiting {
-            match self.open(name, to) {
-                Ok(opened) => fresh.push(opened),
-                Err(why) => {
-                    drop(fresh);
-                    closing.iter().for_each(|name| self.restore(name));
-                    return Err(why);
-                }
-            }
-        }
-        Ok(fresh)
-    }
-
-    /// The ports to be closed before those of `opening` can be opened. A device can be held once only, and it may pass
-    /// from one port to another, or two may swap theirs.
-    fn closing_first(&self, plan: &Plan, opening: &[(&String, &PortConfig)]) -> Vec<String> {
-        let wanted = |device| opening.iter().any(|(_, to)| to.kind.device() == Some(device));
-        let closing = plan.changes.iter().filter_map(|step| match step {
-            Step::PortReopen { name, .. } => Some(name),
-            Step::PortRemove { name } if self.device_of(name).is_some_and(wanted) => Some(name),
-            _ => None,
-        });
-        closing.cloned().collect()
-    }
-
-    /// The device of a port that runs, with its namespace.
-    fn device_of(&self, name: &str) -> Option<(&str, Option<&str>)> {
-        self.config.ports.get(name)?.kind.device()
-    }
-
-    /// Opens a port again as it was; one that cannot be is missing from now on, and looked for.
-    fn restore(&mut self, name: &str) {
-        // What was missing before still is.
-        let there = self.live.ports.get(name).filter(|port| !port.missing);
-        let Some(config) = there.and(self.config.ports.get(name)) else { return };
-        match self.open(name, config) {
-            Ok((_, opened)) => self.reattach(name, opened),
-            Err(why) => {
-                tracing::error!("{why}");
-                self.mark_missing(name);
-                // No worker will tell the watcher. When it has not yet seen that it was woken, that is enough.
-                let _ = self.wake.try_send(());
-            }
-        }
-    }
-
-    fn open(&self, name: &str, config: &PortConfig) -> Result<Fresh, String> {
-        let opened = opening::open(&config.kind, self.workers.len());
-        opened.map(|opened| (name.to_owned(), opened)).map_err(|error| format!("port {name}: {error}"))
-    }
-
-    /// Makes the plan real: nothing can fail any more.
-    fn enact(&mut self, plan: &Plan, wanted: Config, fresh: Vec<Fresh>) {
-        let mut gone = Vec::new();
-        // Ports behind which other stations may be from now on.
-        let mut estranged = self.ports_of_turned_bridges(&wanted);
-        for step in &plan.changes {
-            match step {
-                Step::BridgeAdd { name, to } => {
-                    let bridge = LiveBridge::new(self.live.free_bridge(), name, to, &self.generations);
-                    self.live.bridges.insert(name.clone(), bridge);
-                }
-                Step::BridgeChange { name, to, .. } => {
-                    if let Some(live) = self.live.bridges.get_mut(name) {
-                        live.configure(name, to);
-                    }
-                }
-                Step::PortChange { name, from, to } => {
-                    if let Some(live) = self.live.ports.get_mut(name) {
-                        live.configure(to);
-                        estranged
-                            .extend((from.bridge != to.bridge || from.vlan != to.vlan).then_some(live.id));
-                    }
-                }
-                Step::PortRemove { name } => gone.extend(self.live.ports.get(name).map(|port| port.id)),
-                Step::PortReopen { name, .. } => {
-                    estranged.extend(self.live.ports.get(name).map(|port| port.id)); // and it is in `fresh`
-                }
-                Step::PortAdd { .. } => {}                       // it is in `fresh`
-                Step::StaticRemove(_) | Step::StaticAdd(_) => {} // pinned below, when the ports are there
-                Step::BridgeRemove { .. } => {}                  // goes below, when nobody uses it any more
-            }
-        }
-        let mut install = Vec::new();
-        for (name, opened) in fresh {
-            let id = self.live.ports.get(&name).map_or_else(|| self.live.free_port(), |port| port.id);
-            let (port, queues) =
-                LivePort::new(id, opened, wanted.ports.get(&name).map(|p| p.storm).unwrap_or_default());
-            self.live.ports.insert(name, port);
-            install.push((id, queues));
-        }
-        self.live.ports.retain(|name, _| wanted.ports.contains_key(name));
-        self.config = wanted;
-        let topology = self.next_topology();
-        let closed = self.exchange(topology, gone.clone(), install);
-        // The workers have forgotten these ports now, so nothing is learned behind them any more.
-        for id in gone.into_iter().chain(estranged) {
-            self.live.bridges.values().for_each(|bridge| bridge.fdb.purge(id));
-        }
-        self.live.bridges.retain(|name, _| self.config.bridges.contains_key(name));
-        self.pin_statics(plan);
-        drop(closed);
-    }
-
-    /// The ports of bridges that begin or cease to tell VLANs apart: what is known of their stations is no longer true.
-    fn ports_of_turned_bridges(&self, wanted: &Config) -> Vec<PortId> {
-        let turned =
-            |bridge: &str| shape::is_vlan_aware(&self.config, bridge) != shape::is_vlan_aware(wanted, bridge);
-        let ports = self.live.ports.iter().filter(|(name, _)| {
-            self.config.ports.get(*name).and_then(|port| port.bridge.as_deref()).is_some_and(turned)
-        });
-        ports.map(|(_, live)| live.id).collect()
-    }
-
-    /// Brings the static entries up to date. Those of ports that were purged are pinned again.
-    fn pin_statics(&self, plan: &Plan) {
-        for step in &plan.changes {
-            if let Step::StaticRemove(entry) = step
-                && let Some(bridge) = self.live.bridges.get(&entry.bridge)
-            {
-                bridge.fdb.remove(self.station(entry));
-            }
-        }
-        for entry in &self.config.statics {
-            if let (Some(bridge), Some(port)) =
-                (self.live.bridges.get(&entry.bridge), self.live.ports.get(&entry.port))
-            {
-                bridge.fdb.pin(self.station(entry), port.id);
-            }
-        }
-    }
-
-    fn station(&self, entry: &StaticEntry) -> Station {
-        let of_port =
-            || self.config.ports.get(&entry.port).map_or(0, |port| shape::untagged_vid(&self.config, port));
-        Station::new(entry.mac, entry.vlan.unwrap_or_else(of_port))
-    }
-
-    fn next_topology(&mut self) -> switch::Topology {
-        self.epoch += 1;
-        self.live.topology(&self.config, self.epoch)
-    }
-
-    /// Gives the workers a topology and waits until each has taken it. Gives back the queues that went.
-    fn exchange(
-        &mut self,
-        topology: switch::Topology,
-        remove: Vec<PortId>,
-        install: Vec<(PortId, Vec<Box<dyn Port>>)>,
-    ) -> Vec<Box<dyn Port>> {
-        self.installed.retain(|id, _| !remove.contains(id));
-        self.installed.extend(install.iter().map(|(id, _)| (*id, topology.epoch)));
-        let topology = Arc::new(topology);
-        let mut install: Vec<_> = install.into_iter().map(|(id, queues)| (id, queues.into_iter())).collect();
-        let (done, taken) = crossbeam_channel::unbounded();
-        for worker in &self.workers {
-            let queues = install.iter_mut().filter_map(|(id, queues)| Some((*id, queues.next()?))).collect();
-            let change = Change {
-                topology: Arc::clone(&topology),
-                remove: remove.clone(),
-                install: queues,
-                done: done.clone(),
-            };
-            worker.send(Command::Change(change));
-        }
-        drop(done);
-        let answers = self.workers.iter().map_while(|_| taken.recv_timeout(WORKER_PATIENCE).ok());
-        let closed: Vec<_> = answers.collect();
-        if closed.len() < self.workers.len() {
-            tracing::error!(
-                "{} of {} workers do not answer",
-                self.workers.len() - closed.len(),
-                self.workers.len()
-            );
-        }
-        closed.into_iter().flatten().collect()
     }
 
     /// What every worker has seen, each at one moment between two batches.
@@ -438,30 +223,6 @@ impl State {
         Ok(applied)
     }
 
-    fn mark_missing(&mut self, name: &str) {
-        let Some(port) = self.live.ports.get_mut(name) else { return };
-        if std::mem::replace(&mut port.missing, true) {
-            return;
-        }
-        let id = port.id;
-        tracing::warn!("port {name}: its device is gone; it is taken again when it comes back");
-        let topology = self.next_topology();
-        drop(self.exchange(topology, vec![id], Vec::new()));
-        self.live.bridges.values().for_each(|bridge| {
-            bridge.fdb.flush(|_, entry| entry.port == id);
-        });
-    }
-
-    /// Puts a port to work whose device is back.
-    fn reattach(&mut self, name: &str, opened: Opened) {
-        let Some(old) = self.live.ports.get(name) else { return };
-        let (id, storm) = (old.id, old.limits);
-        let (port, queues) = LivePort::new(id, opened, storm);
-        self.live.ports.insert(name.to_owned(), port);
-        let topology = self.next_topology();
-        drop(self.exchange(topology, vec![id], vec![(id, queues)]));
-    }
-
     /// Looks for the devices of ports that are missing; true when some still are.
     fn look_for_missing(&mut self) -> bool {
         let missing: Vec<_> =
@@ -472,7 +233,7 @@ impl State {
                 continue;
             }
             match self.open(&name, config) {
-                Ok((_, opened)) => {
+                Ok(opened) => {
                     self.reattach(&name, opened);
                     tracing::info!("port {name}: its device is back");
                 }

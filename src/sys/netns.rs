@@ -35,7 +35,8 @@ impl Netns {
     /// the caller.
     ///
     /// # Errors
-    /// The namespace does not exist (ENOENT), is none (EINVAL), or may not be entered (EPERM).
+    /// The namespace does not exist (ENOENT), is none (EINVAL), or may not be entered (EPERM); or no thread can be had
+    /// (EAGAIN).
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         run_in(&File::open(self.path())?, work)
     }
@@ -98,8 +99,11 @@ fn unshare(flags: libc::c_int) -> io::Result<()> {
 }
 
 /// Runs `work` on a thread of its own, since a namespace is a thread's. A panic in `work` goes on in the caller.
-fn on_own_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    thread::scope(|scope| scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+fn on_own_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("netns".into()).spawn_scoped(scope, work)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 impl fmt::Display for Netns {

@@ -17,6 +17,9 @@ use super::{BridgeConfig, Config, DeviceConfig, PortConfig, PortKind, StaticEntr
 /// Most entries of an FDB, and most addresses learned by a port.
 const MAX_ENTRIES: u32 = 4_000_000;
 
+/// Most bridges, and most ports: each has a slot in every topology and every worker.
+const MAX_TABLES: usize = 4096;
+
 /// A type of port: its name, whether it carries Ethernet, and what reads the keys that are its own. The third argument
 /// is the port's name.
 struct Kind {
@@ -36,8 +39,9 @@ const KINDS: [Kind; 4] = [
 pub(super) fn config(root: &Table, findings: &mut Findings) -> Config {
     let mut keys = Keys::new(Path::default(), root, findings);
     let switch = keys.table("switch", switch).unwrap_or_default();
-    let bridges = keys.table("bridge", |keys| named(keys, |keys, _| Some(bridge(keys)))).unwrap_or_default();
-    let ports = keys.table("port", |keys| named(keys, port)).unwrap_or_default();
+    let bridges =
+        keys.table("bridge", |keys| named(keys, "bridge", |keys, _| Some(bridge(keys)))).unwrap_or_default();
+    let ports = keys.table("port", |keys| named(keys, "port", port)).unwrap_or_default();
     let statics = keys.tables("fdb", |keys| static_entry(keys, &ports));
     keys.finish(|_| None);
     Config { switch, bridges, ports, statics }
@@ -187,9 +191,18 @@ fn static_entry(mut keys: Keys<'_>, ports: &BTreeMap<String, PortConfig>) -> Sta
     }
 }
 
-/// Reads each table of a table of tables, `[port.NAME]`; those that `read` gives nothing for are left out.
-fn named<T>(mut keys: Keys<'_>, read: impl Fn(Keys<'_>, &str) -> Option<T>) -> BTreeMap<String, T> {
+/// Reads each table of a table of tables, `[WHAT.NAME]`; those that `read` gives nothing for are left out.
+fn named<T>(
+    mut keys: Keys<'_>,
+    what: &str,
+    read: impl Fn(Keys<'_>, &str) -> Option<T>,
+) -> BTreeMap<String, T> {
     let mut tables = BTreeMap::new();
+    if let Some(name) = keys.names().nth(MAX_TABLES) {
+        let count = keys.names().count();
+        keys.complain(name, format!("one of {count} tables [{what}.NAME] (expected at most {MAX_TABLES})"));
+        return tables;
+    }
     for name in keys.names() {
         if !value::is_name(name) {
             keys.complain(name, format!("\"{name}\" is no name (expected {})", value::NAME_EXPECTED));

@@ -1,0 +1,264 @@
+//! How a change becomes real: what has to be opened is opened first, and only when all of it is there do the workers take
+//! it. What fails before that leaves everything as it was.
+//!
+//! Only ports whose device must be another have to be closed before it is certain that the change succeeds, and those
+//! whose device another takes; when it does not, they are opened again as they were.
+
+use std::sync::Arc;
+
+use super::State;
+use crate::control::api::Applied;
+use crate::control::config::{Config, Document, PortConfig, StaticEntry};
+use crate::control::opening;
+use crate::control::plan::{self, Change as Step, Plan};
+use crate::control::shape::{self, LiveBridge, LivePort, WORKER_PATIENCE};
+use crate::packet::PortId;
+use crate::port::{Opened, Port};
+use crate::switch;
+use crate::table::fdb::Station;
+use crate::worker::{Change, Command};
+
+/// A port that was opened and is not installed yet.
+type Fresh = (String, Opened);
+
+impl State {
+    /// Makes `wanted` what runs, or says in one line why not and changes nothing.
+    pub(super) fn apply(&mut self, document: Document, wanted: Config) -> Result<Applied, String> {
+        let plan = plan::diff(&self.config, &wanted).map_err(|refusal| refusal.to_string())?;
+        if plan.is_empty() {
+            self.document = document;
+            return Ok(Applied { epoch: self.epoch, changes: Vec::new() });
+        }
+        let fresh = self.open_all(&plan)?;
+        self.enact(&plan, wanted, fresh);
+        self.document = document;
+        let changes: Vec<_> = plan.changes.iter().map(ToString::to_string).collect();
+        changes.iter().for_each(|change| tracing::info!("{change}"));
+        Ok(Applied { epoch: self.epoch, changes })
+    }
+
+    /// Opens the ports that are new and those whose device must be another; if one fails, all are as before.
+    fn open_all(&mut self, plan: &Plan) -> Result<Vec<Fresh>, String> {
+        let opening = plan.changes.iter().filter_map(|step| match step {
+            Step::PortAdd { name, to } | Step::PortReopen { name, to, .. } => Some((name, &**to)),
+            _ => None,
+        });
+        let opening: Vec<_> = opening.collect();
+        let closing = self.closing_first(plan, &opening);
+        let waits = |&(name, to): &(&String, &PortConfig)| {
+            let (wanted, mut closed) = (to.kind.device(), closing.iter());
+            closed.any(|closed| closed == name || wanted.is_some() && self.device_of(closed) == wanted)
+        };
+        let (waiting, free): (Vec<_>, Vec<_>) = opening.into_iter().partition(waits);
+        let mut fresh = Vec::new();
+        for (name, to) in free {
+            fresh.push((name.clone(), self.open(name, to)?));
+        }
+        if !closing.is_empty() {
+            let ids = closing.iter().filter_map(|name| Some(self.live.ports.get(name)?.id)).collect();
+            let topology = self.next_topology();
+            drop(self.exchange(topology, ids, Vec::new()));
+        }
+        for (name, to) in waiting {
+            match self.open(name, to) {
+                Ok(opened) => fresh.push((name.clone(), opened)),
+                Err(why) => {
+                    drop(fresh);
+                    closing.iter().for_each(|name| self.restore(name));
+                    return Err(why);
+                }
+            }
+        }
+        Ok(fresh)
+    }
+
+    /// The ports to be closed before those of `opening` can be opened. A device can be held once only, and it may pass
+    /// from one port to another, or two may swap theirs.
+    fn closing_first(&self, plan: &Plan, opening: &[(&String, &PortConfig)]) -> Vec<String> {
+        let wanted = |device| opening.iter().any(|(_, to)| to.kind.device() == Some(device));
+        let closing = plan.changes.iter().filter_map(|step| match step {
+            Step::PortReopen { name, .. } => Some(name),
+            Step::PortRemove { name } if self.device_of(name).is_some_and(wanted) => Some(name),
+            _ => None,
+        });
+        closing.cloned().collect()
+    }
+
+    /// The device of a port that runs, with its namespace.
+    fn device_of(&self, name: &str) -> Option<(&str, Option<&str>)> {
+        self.config.ports.get(name)?.kind.device()
+    }
+
+    /// Opens a port again as it was; one that cannot be is missing from now on, and looked for.
+    fn restore(&mut self, name: &str) {
+        // What was missing before still is.
+        let there = self.live.ports.get(name).filter(|port| !port.missing);
+        let Some(config) = there.and(self.config.ports.get(name)) else { return };
+        match self.open(name, config) {
+            Ok(opened) => self.reattach(name, opened),
+            Err(why) => {
+                tracing::error!("{why}");
+                self.mark_missing(name);
+                // No worker will tell the watcher. When it has not yet seen that it was woken, that is enough.
+                let _ = self.wake.try_send(());
+            }
+        }
+    }
+
+    pub(super) fn open(&self, name: &str, config: &PortConfig) -> Result<Opened, String> {
+        opening::open(&config.kind, self.workers.len()).map_err(|error| format!("port {name}: {error}"))
+    }
+
+    /// Makes the plan real: nothing can fail any more.
+    fn enact(&mut self, plan: &Plan, wanted: Config, fresh: Vec<Fresh>) {
+        let mut gone = Vec::new();
+        // Ports behind which other stations may be from now on.
+        let mut estranged = self.ports_of_turned_bridges(&wanted);
+        for step in &plan.changes {
+            match step {
+                Step::BridgeAdd { name, to } => {
+                    let bridge = LiveBridge::new(self.live.free_bridge(), name, to, &self.generations);
+                    self.live.bridges.insert(name.clone(), bridge);
+                }
+                Step::BridgeChange { name, to, .. } => {
+                    if let Some(live) = self.live.bridges.get_mut(name) {
+                        live.configure(name, to);
+                    }
+                }
+                Step::PortChange { name, from, to } => {
+                    if let Some(live) = self.live.ports.get_mut(name) {
+                        live.configure(to);
+                        estranged
+                            .extend((from.bridge != to.bridge || from.vlan != to.vlan).then_some(live.id));
+                    }
+                }
+                Step::PortRemove { name } => gone.extend(self.live.ports.get(name).map(|port| port.id)),
+                Step::PortReopen { name, .. } => {
+                    estranged.extend(self.live.ports.get(name).map(|port| port.id)); // and it is in `fresh`
+                }
+                Step::PortAdd { .. } => {}                       // it is in `fresh`
+                Step::StaticRemove(_) | Step::StaticAdd(_) => {} // pinned below, when the ports are there
+                Step::BridgeRemove { .. } => {}                  // goes below, when nobody uses it any more
+            }
+        }
+        let mut install = Vec::new();
+        for (name, opened) in fresh {
+            let id = self.live.ports.get(&name).map_or_else(|| self.live.free_port(), |port| port.id);
+            let (port, queues) =
+                LivePort::new(id, opened, wanted.ports.get(&name).map(|p| p.storm).unwrap_or_default());
+            self.live.ports.insert(name, port);
+            install.push((id, queues));
+        }
+        self.live.ports.retain(|name, _| wanted.ports.contains_key(name));
+        self.config = wanted;
+        let topology = self.next_topology();
+        let closed = self.exchange(topology, gone.clone(), install);
+        // The workers have forgotten these ports now, so nothing is learned behind them any more.
+        for id in gone.into_iter().chain(estranged) {
+            self.live.bridges.values().for_each(|bridge| bridge.fdb.purge(id));
+        }
+        self.live.bridges.retain(|name, _| self.config.bridges.contains_key(name));
+        self.pin_statics(plan);
+        drop(closed);
+    }
+
+    /// The ports of bridges that begin or cease to tell VLANs apart: what is known of their stations is no longer true.
+    fn ports_of_turned_bridges(&self, wanted: &Config) -> Vec<PortId> {
+        let turned =
+            |bridge: &str| shape::is_vlan_aware(&self.config, bridge) != shape::is_vlan_aware(wanted, bridge);
+        let ports = self.live.ports.iter().filter(|(name, _)| {
+            self.config.ports.get(*name).and_then(|port| port.bridge.as_deref()).is_some_and(turned)
+        });
+        ports.map(|(_, live)| live.id).collect()
+    }
+
+    /// Brings the static entries up to date. Those of ports that were purged are pinned again.
+    fn pin_statics(&self, plan: &Plan) {
+        for step in &plan.changes {
+            if let Step::StaticRemove(entry) = step
+                && let Some(bridge) = self.live.bridges.get(&entry.bridge)
+            {
+                bridge.fdb.remove(self.station(entry));
+            }
+        }
+        for entry in &self.config.statics {
+            if let (Some(bridge), Some(port)) =
+                (self.live.bridges.get(&entry.bridge), self.live.ports.get(&entry.port))
+            {
+                bridge.fdb.pin(self.station(entry), port.id);
+            }
+        }
+    }
+
+    fn station(&self, entry: &StaticEntry) -> Station {
+        let of_port =
+            || self.config.ports.get(&entry.port).map_or(0, |port| shape::untagged_vid(&self.config, port));
+        Station::new(entry.mac, entry.vlan.unwrap_or_else(of_port))
+    }
+
+    /// Takes a port out of use whose device is gone.
+    pub(super) fn mark_missing(&mut self, name: &str) {
+        let Some(port) = self.live.ports.get_mut(name) else { return };
+        if std::mem::replace(&mut port.missing, true) {
+            return;
+        }
+        let id = port.id;
+        tracing::warn!("port {name}: its device is gone; it is taken again when it comes back");
+        let topology = self.next_topology();
+        drop(self.exchange(topology, vec![id], Vec::new()));
+        self.live.bridges.values().for_each(|bridge| {
+            bridge.fdb.flush(|_, entry| entry.port == id);
+        });
+    }
+
+    /// Puts a port to work whose device is back.
+    pub(super) fn reattach(&mut self, name: &str, opened: Opened) {
+        let Some(old) = self.live.ports.get(name) else { return };
+        let (id, storm) = (old.id, old.limits);
+        let (port, queues) = LivePort::new(id, opened, storm);
+        self.live.ports.insert(name.to_owned(), port);
+        let topology = self.next_topology();
+        drop(self.exchange(topology, vec![id], vec![(id, queues)]));
+    }
+
+    /// What is to run now, under a new epoch.
+    pub(super) fn next_topology(&mut self) -> switch::Topology {
+        self.epoch += 1;
+        self.live.topology(&self.config, self.epoch)
+    }
+
+    /// Gives the workers a topology and waits until each has taken it. Gives back the queues that went.
+    pub(super) fn exchange(
+        &mut self,
+        topology: switch::Topology,
+        remove: Vec<PortId>,
+        install: Vec<(PortId, Vec<Box<dyn Port>>)>,
+    ) -> Vec<Box<dyn Port>> {
+        self.installed.retain(|id, _| !remove.contains(id));
+        self.installed.extend(install.iter().map(|(id, _)| (*id, topology.epoch)));
+        let topology = Arc::new(topology);
+        let mut install: Vec<_> = install.into_iter().map(|(id, queues)| (id, queues.into_iter())).collect();
+        let (done, taken) = crossbeam_channel::unbounded();
+        for worker in &self.workers {
+            let queues = install.iter_mut().filter_map(|(id, queues)| Some((*id, queues.next()?))).collect();
+            let change = Change {
+                topology: Arc::clone(&topology),
+                remove: remove.clone(),
+                install: queues,
+                done: done.clone(),
+            };
+            worker.send(Command::Change(change));
+        }
+        drop(done);
+        let answers = self.workers.iter().map_while(|_| taken.recv_timeout(WORKER_PATIENCE).ok());
+        let closed: Vec<_> = answers.collect();
+        if closed.len() < self.workers.len() {
+            tracing::error!(
+                "{} of {} workers do not answer",
+                self.workers.len() - closed.len(),
+                self.workers.len()
+            );
+        }
+        closed.into_iter().flatten().collect()
+    }
+}
