@@ -56,8 +56,8 @@
 //!    a checked [`Config`](control::config::Config) by [`Document::to_config`](control::config::Document::to_config), or
 //!    is refused with its lines and keys.
 //! 3. `State::apply` compares it with what runs ([`plan::diff`](control::plan::diff), a pure function), and opens what
-//!    is new ([`tap::open`](port::tap::open), [`netdev::open`](port::netdev::open)): here, and not on the workers. Until
-//!    now nothing has changed, and any error leaves it so.
+//!    is new ([`tap::open`](port::tap::open), [`netdev::open`](port::netdev::open)): here, and not on the workers. An
+//!    error up to now leaves everything as it was; ports that had to be closed for their devices are opened again.
 //! 4. `State::enact` makes the next [`Topology`](switch::Topology) and sends it with the new queues to every worker
 //!    ([`Command::Change`](worker::Command::Change)), which takes both between two batches (`Worker::change`,
 //!    [`Switch::set_topology`](switch::Switch::set_topology)). Ports that the plan does not name lose no frame.

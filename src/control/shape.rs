@@ -49,6 +49,8 @@ pub(super) struct LivePort {
     pub(super) queues: usize,
     /// Its device is gone.
     pub(super) missing: bool,
+    /// Why its device, which is there again, could not be taken the last time: said once.
+    pub(super) complaint: String,
     /// The limits that `storm` was made for.
     pub(super) limits: config::Storm,
     /// Its storm control, whose buckets outlive changes of everything else.
@@ -65,6 +67,7 @@ impl LivePort {
             look: opened.look,
             queues: opened.queues.iter().filter(|queue| queue.fd().is_some()).count(),
             missing: false,
+            complaint: String::new(),
             limits,
             storm: storm(&limits),
         };

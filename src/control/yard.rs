@@ -237,10 +237,20 @@ impl State {
                     self.reattach(&name, opened);
                     tracing::info!("port {name}: its device is back");
                 }
-                Err(why) => tracing::warn!("{why}"),
+                Err(why) => self.complain(&name, why),
             }
         }
         self.live.ports.values().any(|port| port.missing)
+    }
+
+    /// Logs why a missing port cannot be taken again, once: it is tried every second.
+    fn complain(&mut self, name: &str, why: String) {
+        if let Some(port) = self.live.ports.get_mut(name)
+            && port.complaint != why
+        {
+            tracing::warn!("{why}");
+            port.complaint = why;
+        }
     }
 
     /// Looks at the devices of ports, and publishes what MTUs have changed.

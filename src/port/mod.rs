@@ -1,6 +1,6 @@
 //! Ports: where frames come from and go to.
 //!
-//! Opening one (off the workers) gives an [`Opened`]: one [`Port`] per worker, each with its own descriptor and never
+//! Opening one (off the workers) gives an [`Opened`]: one [`Port`] per worker, each owned by its worker and never
 //! shared, and what the switch has to know about the device. Each type of port is one file.
 
 mod device;

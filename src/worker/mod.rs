@@ -32,8 +32,9 @@ const TURNS_PER_POLL: u32 = 4;
 const RECHECK: Duration = Duration::from_millis(10);
 /// How long after control looked at a port's MTU it is not told of long frames again.
 const TOO_LONG_PAUSE: Duration = Duration::from_secs(1);
-/// Events of the switch that may wait for control. Those of ports always may: there are as many as ports at most.
-const MAX_WAITING_EVENTS: usize = 64;
+/// With so many events waiting for control, flaps are not told any more. What concerns ports always is: there are as many
+/// as ports at most.
+const MAX_WAITING_FLAPS: usize = 64;
 const WAKER: Token = Token(usize::MAX);
 
 /// What a worker is told.
@@ -108,7 +109,8 @@ pub struct Handle {
 impl Handle {
     /// Gives the worker a command; it takes it between two batches, at once if it sleeps.
     pub fn send(&self, command: Command) {
-        // Neither can fail while the thread lives, and it lives until `Stop`.
+        // It fails only when the thread has ended; then nobody waits for an answer in vain, since the sender of it is
+        // dropped with the command.
         let _ = self.commands.send(command);
         let _ = self.waker.wake();
     }
@@ -317,7 +319,7 @@ impl Worker {
                 queue.too_long = Some(now);
             }
             // When control is that far behind, another flap would tell it nothing new.
-            if self.happened.len() < MAX_WAITING_EVENTS {
+            if matches!(event, switch::Event::TooLong(_)) || self.happened.len() < MAX_WAITING_FLAPS {
                 let _ = self.happened.send(Event::Switch(event));
             }
         }

@@ -8,6 +8,7 @@ use super::document::{Node, Table};
 use super::errors::{Findings, Path};
 use super::vlan::VlanMode;
 use super::{Config, PortConfig, PortKind, StaticEntry};
+use crate::sys::netns::Netns;
 
 /// Compares the tables of `config`, which was read from `root` with the findings `read`.
 pub(super) fn check(config: &Config, root: &Table, read: &Findings) -> Findings {
@@ -59,7 +60,9 @@ impl<'a> Check<'a> {
         let mut taken = BTreeMap::new();
         for (name, port, path) in self.sound_ports() {
             let Some(device) = port.kind.device() else { continue };
-            if let Some(first) = taken.insert(device, name) {
+            // A namespace may be named or given by its path.
+            let place = (device.0, device.1.map(|netns| Netns::new(netns).path()));
+            if let Some(first) = taken.insert(place, name) {
                 let message =
                     format!("device {} is that of port {first} too (expected one port a device)", device.0);
                 self.found.add(path.to("device"), message);

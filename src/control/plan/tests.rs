@@ -1,0 +1,286 @@
+//! What a change comes to, and what it leaves alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+use crate::control::config::{Document, Storm, VlanMode, parse_value};
+use crate::wire::ethernet::Mac;
+
+fn config(text: &str) -> Config {
+    Document::parse(text, "t").unwrap().to_config().unwrap()
+}
+
+const BEFORE: &str = r#"
+    [bridge.lan]
+    [bridge.old]
+    [port.vm1]
+    type = "tap"
+    bridge = "lan"
+    vlan = 10
+    [port.vm2]
+    type = "tap"
+    bridge = "old"
+    [port.gone]
+    type = "netdev"
+    bridge = "old"
+    [[fdb]]
+    mac = "02:00:00:00:00:01"
+    port = "vm1"
+"#;
+
+#[test]
+fn a_plan_reads_as_what_happens_in_order() {
+    let after = config(
+        r#"
+        [bridge.lan]
+        ageing = "10s"
+        [bridge.new]
+        [port.vm1]
+        type = "tap"
+        bridge = "lan"
+        vlan = 20
+        storm = { unknown = 5 }
+        [port.vm2]
+        type = "tap"
+        bridge = "new"
+        mtu = 9000
+        address = "10.9.0.1/24"
+        [port.vm3]
+        type = "tap"
+        bridge = "new"
+        [[fdb]]
+        mac = "02:00:00:00:00:01"
+        port = "vm1"
+        "#,
+    );
+    let plan = diff(&config(BEFORE), &after).unwrap();
+    assert_eq!(
+        plan.to_string(),
+        "- fdb 02:00:00:00:00:01 vlan 10 on lan at vm1\n\
+         - port gone\n\
+         ~ bridge lan: ageing 300s -> 10s\n\
+         + bridge new\n\
+         ~ port vm1: vlan 10 -> 20, storm.unknown - -> 5\n\
+         ~ port vm2 (reopened): mtu - -> 9000, address - -> 10.9.0.1/24, bridge old -> new\n\
+         + port vm3\n\
+         - bridge old\n\
+         + fdb 02:00:00:00:00:01 vlan 20 on lan at vm1\n"
+    );
+}
+
+#[test]
+fn a_change_of_type_names_what_either_has() {
+    let change = |kind: &str| {
+        let text = BEFORE.replacen("type = \"tap\"", &format!("type = \"{kind}\""), 1);
+        diff(&config(BEFORE), &config(&text)).unwrap().to_string()
+    };
+    let line = change("netdev");
+    assert!(line.starts_with("~ port vm1 (reopened): type tap -> netdev, "), "{line}");
+    assert_eq!(change("tap"), "");
+}
+
+#[test]
+fn every_key_is_named_and_only_those_of_the_device_reopen_it() {
+    let switch_side = ["bridge", "vlan", "isolated", "learning", "learn-limit"];
+    for (key, value) in [
+        ("bridge", "lan"),
+        ("vlan", "11"),
+        ("isolated", "true"),
+        ("learning", "false"),
+        ("learn-limit", "5"),
+        ("storm.broadcast", "5"),
+        ("storm.multicast", "5"),
+        ("storm.unknown", "5"),
+        ("device", "x"),
+        ("netns", "blue"),
+        ("mtu", "1400"),
+        ("mac", "02:00:00:00:00:09"),
+        ("address", "fe80::1/64"),
+        ("owner", "5"),
+        ("group", "5"),
+        ("persist", "true"),
+        ("queues", "3"),
+        ("offload", "false"),
+    ] {
+        let mut document = Document::parse(BEFORE, "t").unwrap();
+        document.port_set("vm2", &[(key.to_owned(), Some(parse_value(value)))].into()).unwrap();
+        let plan = diff(&config(BEFORE), &document.to_config().unwrap()).unwrap();
+        assert_eq!(plan.changes.len(), 1, "{plan}");
+        let reopened =
+            if switch_side.contains(&key) || key.starts_with("storm.") { "" } else { " (reopened)" };
+        let text = plan.to_string();
+        assert!(text.starts_with(&format!("~ port vm2{reopened}: {key} ")), "{text}");
+        assert_eq!(text.matches(" -> ").count(), 1, "{text}");
+    }
+}
+
+#[test]
+fn what_takes_a_restart_is_refused() {
+    let wanted = config(&format!("[switch]\nworkers = 2\nbusy-poll = \"0s\"\n{BEFORE}"));
+    assert_eq!(
+        diff(&config(BEFORE), &wanted).unwrap_err().to_string(),
+        "[switch] changes while it runs: workers - -> 2, busy-poll - -> 0s (restart tapyard for that)"
+    );
+}
+
+fn mac() -> impl Strategy<Value = Mac> {
+    (0..4u8).prop_map(|last| Mac::new([2, 0, 0, 0, 0, last]))
+}
+
+fn bridge() -> impl Strategy<Value = BridgeConfig> {
+    (1..3u64, 1..3u32, option::of(mac())).prop_map(|(ageing, fdb_limit, mac)| BridgeConfig {
+        ageing: Duration::from_secs(ageing),
+        fdb_limit,
+        mac,
+    })
+}
+
+fn device() -> impl Strategy<Value = DeviceConfig> {
+    let names = ("[xy]", option::of("[no]"));
+    let link = (option::of(1500..1502u32), option::of(mac()), vec(any::<std::net::IpAddr>(), 0..2));
+    let owner = (option::of(0..2u32), option::of(0..2u32), any::<bool>());
+    let queues = (option::of(1..3usize), any::<bool>());
+    (names, link, owner, queues).prop_map(
+        |((device, netns), (mtu, mac, address), (owner, group, persist), (queues, offload))| DeviceConfig {
+            device,
+            netns,
+            mtu,
+            mac,
+            address: address.into_iter().map(|ip| (ip, 24)).collect(),
+            owner,
+            group,
+            persist,
+            queues,
+            offload,
+        },
+    )
+}
+
+fn kind() -> impl Strategy<Value = PortKind> {
+    prop_oneof![
+        device().prop_map(PortKind::Tap),
+        device().prop_map(PortKind::Tun),
+        ("[xy]", option::of("[no]")).prop_map(|(device, netns)| PortKind::Netdev { device, netns }),
+        "[ab]".prop_map(|peer| PortKind::Patch { peer }),
+    ]
+}
+
+fn vlan() -> impl Strategy<Value = VlanMode> {
+    let trunk = (vec(1..4u16, 1..3), option::of(1..4u16)).prop_map(|(vlans, native)| VlanMode::Trunk {
+        vlans: Arc::new(vlans.into_iter().chain(native).collect()),
+        native,
+    });
+    prop_oneof![Just(VlanMode::None), (1..4u16).prop_map(VlanMode::Access), trunk]
+}
+
+fn port() -> impl Strategy<Value = PortConfig> {
+    let rate = || option::of(1..3u32);
+    let storm = (rate(), rate(), rate());
+    (any::<prop::sample::Index>(), vlan(), any::<[bool; 2]>(), rate(), storm, kind()).prop_map(
+        |(bridge, vlan, [isolated, learning], learn_limit, (broadcast, multicast, unknown), kind)| {
+            PortConfig {
+                // Which of the bridges is decided when they are known.
+                bridge: Some(bridge.index(usize::MAX).to_string()),
+                vlan,
+                isolated,
+                learning,
+                learn_limit,
+                storm: Storm { broadcast, multicast, unknown },
+                kind,
+            }
+        },
+    )
+}
+
+fn static_entry() -> impl Strategy<Value = StaticEntry> {
+    ("[ab]", mac(), "[pqr]", option::of(1..4u16)).prop_map(|(bridge, mac, port, vlan)| StaticEntry {
+        bridge,
+        mac,
+        port,
+        vlan,
+    })
+}
+
+/// Configurations whose ports are on bridges that exist; small, so that two of them overlap.
+fn configs() -> impl Strategy<Value = Config> {
+    let tables =
+        (btree_map("[abc]", bridge(), 0..3), btree_map("[pqrs]", port(), 0..4), vec(static_entry(), 0..4));
+    tables.prop_map(|(bridges, mut ports, mut statics)| {
+        for port in ports.values_mut() {
+            let drawn: usize = port.bridge.take().and_then(|drawn| drawn.parse().ok()).unwrap_or(0);
+            port.bridge = bridges.keys().nth(drawn.checked_rem(bridges.len()).unwrap_or(0)).cloned();
+        }
+        statics.sort();
+        statics.dedup();
+        Config { bridges, ports, statics, ..Config::default() }
+    })
+}
+
+/// Applies a change as a switch would, refusing one that its state does not allow.
+fn apply(config: &mut Config, change: &Change) {
+    let has_bridge = |config: &Config, port: &PortConfig| {
+        assert!(port.bridge.as_ref().is_none_or(|bridge| config.bridges.contains_key(bridge)), "{change}");
+    };
+    match change.clone() {
+        Change::StaticRemove(entry) => {
+            let at = config.statics.iter().position(|e| *e == entry).expect("an entry that is there");
+            config.statics.remove(at);
+        }
+        Change::StaticAdd(entry) => {
+            assert!(!config.statics.contains(&entry));
+            config.statics.push(entry);
+        }
+        Change::PortRemove { name } => assert!(config.ports.remove(&name).is_some()),
+        Change::PortAdd { name, to } => {
+            has_bridge(config, &to);
+            assert!(config.ports.insert(name, *to).is_none());
+        }
+        Change::PortReopen { name, from, to } => {
+            has_bridge(config, &to);
+            assert_ne!(from.kind, to.kind);
+            assert_eq!(config.ports.insert(name, *to), Some(*from));
+        }
+        Change::PortChange { name, from, to } => {
+            has_bridge(config, &to);
+            assert_eq!(from.kind, to.kind);
+            assert_eq!(config.ports.insert(name, *to), Some(*from));
+        }
+        Change::BridgeAdd { name, to } => assert!(config.bridges.insert(name, to).is_none()),
+        Change::BridgeChange { name, from, to } => {
+            assert_eq!(config.bridges.insert(name, to), Some(from));
+        }
+        Change::BridgeRemove { name } => {
+            assert!(
+                config.ports.values().all(|port| port.bridge.as_ref() != Some(&name)),
+                "{name} has ports"
+            );
+            assert!(config.bridges.remove(&name).is_some());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn nothing_changes_between_equals(config in configs()) {
+        prop_assert!(diff(&config, &config).unwrap().is_empty());
+    }
+
+    #[test]
+    fn applying_the_plan_gives_what_is_wanted(running in configs(), wanted in configs()) {
+        let plan = diff(&running, &wanted).unwrap();
+        let mut config = running;
+        for change in &plan.changes {
+            apply(&mut config, change);
+            // A change always says what changes: no key is forgotten in the text.
+            let text = change.to_string();
+            prop_assert!(!text.starts_with('~') || text.contains(" -> "), "{text}: {change:?}");
+        }
+        config.statics.sort();
+        prop_assert_eq!(config, wanted);
+    }
+}
