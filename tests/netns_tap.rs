@@ -5,7 +5,7 @@ mod common;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use common::frames::{BROADCAST, frame, station};
+use common::frames::{BROADCAST, frame, ipv4, station};
 use common::traffic::{ping, ping_in_vain, tcp};
 use common::{Host, Station, Yard, as_root, tap, wait_until};
 
@@ -218,5 +218,48 @@ fn a_burst_is_accounted_for() {
         yard.assert_conserved();
         let (rx, tx) = (yard.port_count("a", "rx_frames"), yard.port_count("b", "tx_frames"));
         assert!(rx > 0 && tx + yard.port_count("b", "drops") == rx, "{rx} came in, {tx} went out");
+    });
+}
+
+/// The frames that each of two workers has taken in when `send` has run.
+fn shares(yard: &Yard, send: impl FnOnce()) -> [u64; 2] {
+    let frames = |n: usize| yard.json("stats")["workers"][n]["frames"].as_u64().expect("a count");
+    let taken = || [0, 1].map(frames);
+    let before = taken();
+    send();
+    let after = taken();
+    [0, 1].map(|n| after[n] - before[n])
+}
+
+#[test]
+fn a_flow_stays_with_one_worker_both_ways_and_flows_are_shared_out() {
+    as_root(|| {
+        let [a, b] = ["a", "b"].map(Host::new);
+        let keys = "queues = 2\n";
+        let yard = Yard::start(&format!(
+            "[switch]\nworkers = 2\n[bridge.lan]\n{}{}",
+            tap("a", &a, keys),
+            tap("b", &b, keys)
+        ));
+        let (near, far) = (Station::open(&a, "a", "a"), Station::open(&b, "b", "b"));
+        let datagram = |from: u8, to: u8, source: u16, destination: u16| {
+            let mut frame = ipv4(station(to.into()), station(from.into()));
+            (frame[29], frame[33]) = (from, to);
+            frame[34..36].copy_from_slice(&source.to_be_bytes());
+            frame[36..38].copy_from_slice(&destination.to_be_bytes());
+            frame
+        };
+        for port in 1000..1008 {
+            let frames = shares(&yard, || {
+                for _ in 0..5 {
+                    near.send(&datagram(1, 2, port, 53));
+                    far.send(&datagram(2, 1, 53, port));
+                }
+                yard.assert_conserved();
+            });
+            assert!(frames == [10, 0] || frames == [0, 10], "port {port}: {frames:?}");
+        }
+        let frames = shares(&yard, || (2000..2064).for_each(|port| near.send(&datagram(1, 2, port, 53))));
+        assert!(frames.iter().all(|&n| n >= 16) && frames[0] + frames[1] == 64, "{frames:?}");
     });
 }

@@ -18,8 +18,8 @@ use super::link::{Link, LinkError, Links};
 use super::{Look, Opened, Port, PortError, Rx};
 use crate::packet::{Batch, Capabilities, Counters, DropReason, Frame, MAX_BATCH_BYTES, Offload};
 use crate::sys::netns::{self, Netns};
-use crate::sys::tun;
 pub use crate::sys::tun::Mode;
+use crate::sys::{steering, tun};
 use crate::wire::ethernet::{self, Mac};
 use crate::wire::{ipv4, virtio_net};
 
@@ -175,6 +175,12 @@ fn attach(
         Err(e) => return Err(PortError::system(device, "open it", e)),
     };
     let capabilities = negotiate(&first).map_err(|e| PortError::system(device, "set its offloads", e))?;
+    if count > 1
+        && options.mode == Mode::Tap
+        && let Err(error) = steering::set(&first)
+    {
+        tracing::info!("{device}: the kernel steers its queues itself, which is slower: {error}");
+    }
     let mut files = vec![first];
     while files.len() < count {
         let next = open_node(device)?;

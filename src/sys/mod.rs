@@ -9,6 +9,7 @@ pub mod mmsg;
 pub mod netns;
 pub mod packet;
 pub mod peer;
+pub mod steering;
 pub mod tun;
 
 use std::io;
