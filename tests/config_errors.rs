@@ -142,7 +142,7 @@ fn wrong_values_of_a_port() {
         ("netns = 1", "netns: 1 is no string (expected \"text\" in quotes)"),
         (
             "device = \"sixteen-bytes-xx\"",
-            "device: \"sixteen-bytes-xx\" is no device name (expected 1 to 15 bytes without space, '/', ':' and '%')",
+            "device: \"sixteen-bytes-xx\" is no device name (expected 1 to 15 bytes without space, '/', ':' and '%', not all or default)",
         ),
         ("learn-limit = 0", "learn-limit: 0 is no limit (expected 1 to 4000000)"),
         ("storm = 5", "storm: 5 is no table (expected KEY = VALUE pairs)"),

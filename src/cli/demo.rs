@@ -27,9 +27,10 @@ const PING_GAP: Duration = Duration::from_millis(200);
 /// Show traffic passing through a switch: nothing to configure, nothing left behind
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Makes two network namespaces with a TAP in each, switches between them, sends ping and TCP through, shows what the switch
-saw, and takes all of it away again, also on Ctrl-C. Root, or a user who may make user namespaces, can run it. While it
-runs, every other command can look at its switch by the control socket that it names.")]
+Makes two network namespaces with a TAP in each, switches between them, sends ping and TCP through,
+shows what the switch saw, and takes all of it away again, also on Ctrl-C. Root, or a user who may
+make user namespaces, can run it. While it runs, every other command can look at its switch by the
+control socket that it names.")]
 pub(super) struct Demo {
     /// How long TCP is sent in each direction
     #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]

@@ -103,18 +103,21 @@ pub(super) fn is_name(name: &str) -> bool {
     (1..=32).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
 }
 
-/// The name of a network interface. `%` would make the kernel number it.
+/// The name of a network interface. `%` would make the kernel number it; `all` and `default` are its sysctls' own.
 pub(super) fn device(item: &Item) -> Read<String> {
     let name = string(item)?;
     match is_device(&name) {
         true => Ok(name),
-        false => Err(no(item, "device name", "1 to 15 bytes without space, '/', ':' and '%'").into()),
+        false => {
+            Err(no(item, "device name", "1 to 15 bytes without space, '/', ':' and '%', not all or default")
+                .into())
+        }
     }
 }
 
 pub(super) fn is_device(name: &str) -> bool {
     let bad = |c: char| c.is_whitespace() || c.is_control() || "/:%".contains(c);
-    (1..=15).contains(&name.len()) && name != "." && name != ".." && !name.contains(bad)
+    (1..=15).contains(&name.len()) && ![".", "..", "all", "default"].contains(&name) && !name.contains(bad)
 }
 
 /// A network namespace: a file below /run/netns by its name, or any file by its absolute path.
@@ -264,7 +267,8 @@ mod tests {
         for good in ["vm1", "tap-1.2", "exactly15bytes!"] {
             assert!(is_device(good), "{good}");
         }
-        for bad in ["", ".", "..", "a b", "a/b", "a:1", "tap%d", "sixteen-bytes-xx", "a\0"] {
+        for bad in ["", ".", "..", "all", "default", "a b", "a/b", "a:1", "tap%d", "sixteen-bytes-xx", "a\0"]
+        {
             assert!(!is_device(bad), "{bad}");
         }
     }
