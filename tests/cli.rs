@@ -177,6 +177,11 @@ fn commands_ask_what_they_say() {
         assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "+ port vm3\n"), "{line}");
         assert_eq!(asked, [request], "{line}");
     }
+    for line in ["port del vm3 -j", "reload --json", "fdb flush -j", "fdb del 02:00:00:00:00:01 -j"] {
+        let (output, _) = against(applied(), line);
+        let printed: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+        assert_eq!(printed, applied().unwrap(), "{line}");
+    }
     let (output, asked) = against(Ok(json!({"entries": 3})), "fdb flush --port vm1 --vlan 7");
     assert_eq!(stdout(&output), "3 entries forgotten\n");
     assert_eq!(asked, [json!({"request": "fdb-flush", "port": "vm1", "vlan": 7})]);

@@ -46,12 +46,13 @@ fn more_bridges_or_ports_than_there_are_slots() {
         &bridges(70_000),
         &["t.toml:4097: bridge.b04096: one of 70000 tables [bridge.NAME] (expected at most 4096)"],
     );
-    let patch =
-        |n: usize| format!("[port.p{n:05}]\ntype = \"patch\"\nbridge = \"b\"\npeer = \"p{:05}\"\n", n ^ 1);
+    let patch = |n: usize| {
+        format!("[port.p{n:05}]\ntype = \"patch\"\nbridge = \"b{}\"\npeer = \"p{:05}\"\n", n % 2, n ^ 1)
+    };
     let ports = (0..4098).map(patch).collect::<String>();
     expect(
-        &format!("[bridge.b]\n{ports}"),
-        &["t.toml:16386: port.p04096: one of 4098 tables [port.NAME] (expected at most 4096)"],
+        &format!("[bridge.b0]\n[bridge.b1]\n{ports}"),
+        &["t.toml:16387: port.p04096: one of 4098 tables [port.NAME] (expected at most 4096)"],
     );
 }
 
@@ -224,12 +225,32 @@ fn patch_peers() {
         &["t.toml:4: port.a.peer: there is no port b (expected one of a)"],
     );
     expect(
-        &(patch("a", "b") + &patch("b", "c") + &patch("c", "b") + "[bridge.lan]\n"),
+        &(patch("a", "b")
+            + &patch("b", "c")
+            + &patch("c", "b").replace("lan", "wan")
+            + "[bridge.lan]\n[bridge.wan]\n"),
         &["t.toml:4: port.a.peer: port b names c as its peer (expected patch ports that name each other)"],
+    );
+    let loops =
+        |peer: &str| format!("port {peer} is on bridge lan too: a loop (expected a port of another bridge)");
+    expect(
+        &(patch("a", "b") + &patch("b", "a") + "[bridge.lan]\n"),
+        &[
+            &format!("t.toml:4: port.a.peer: {}", loops("b")),
+            &format!("t.toml:8: port.b.peer: {}", loops("a")),
+        ],
     );
     expect(
         &(patch("a", "vm1") + &tap("")),
         &["t.toml:4: port.a.peer: port vm1 is a tap (expected a patch port)"],
+    );
+}
+
+#[test]
+fn an_mtu_that_ipv6_does_not_take() {
+    expect(
+        &tap("mtu = 1279\naddress = [\"10.9.0.1/24\", \"fd00::1/64\"]"),
+        &["t.toml:5: port.vm1.mtu: 1279 is too little for IPv6 (expected 1280 or more)"],
     );
 }
 

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::table::{Table, or_dash};
-use super::{Format, Outcome, Switch, print};
+use super::{Format, Outcome, Switch};
 use crate::control::api::{FdbFilter, FdbInfo, Flushed, Request};
 use crate::wire::ethernet::Mac;
 
@@ -34,6 +34,8 @@ enum Verb {
         /// Its bridge [default: the port's]
         #[arg(long)]
         bridge: Option<String>,
+        #[command(flatten)]
+        format: Format,
     },
     /// Remove the entries of an address, static or learned
     Del {
@@ -45,10 +47,12 @@ enum Verb {
         /// On this bridge only
         #[arg(long)]
         bridge: Option<String>,
+        #[command(flatten)]
+        format: Format,
     },
     /// Forget the learned entries that fit all options
     #[command(after_help = "Example:\n  tapyard fdb flush --port vm1")]
-    Flush(Filter),
+    Flush(Show),
 }
 
 #[derive(Debug, Args)]
@@ -86,13 +90,17 @@ impl Fdb {
     pub(super) fn execute(self, switch: &Switch) -> Outcome {
         match self.verb.unwrap_or(Verb::Show(self.show)) {
             Verb::Show(show) => switch.show(&Request::FdbShow(show.filter.into()), show.format, table),
-            Verb::Add { mac, port, vlan, bridge } => {
-                switch.change(&Request::FdbAdd { bridge, mac, port, vlan })
+            Verb::Add { mac, port, vlan, bridge, format } => {
+                switch.change(&Request::FdbAdd { bridge, mac, port, vlan }, format)
             }
-            Verb::Del { mac, vlan, bridge } => switch.change(&Request::FdbDel { bridge, mac, vlan }),
-            Verb::Flush(filter) => {
-                let flushed: Flushed = switch.connect()?.call(&Request::FdbFlush(filter.into()))?;
-                print(&format!("{} entries forgotten\n", flushed.entries))
+            Verb::Del { mac, vlan, bridge, format } => {
+                switch.change(&Request::FdbDel { bridge, mac, vlan }, format)
+            }
+            Verb::Flush(flush) => {
+                switch.show(&Request::FdbFlush(flush.filter.into()), flush.format, |flushed: Flushed| {
+                    let what = if flushed.entries == 1 { "entry" } else { "entries" };
+                    format!("{} {what} forgotten\n", flushed.entries)
+                })
             }
         }
     }

@@ -84,7 +84,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let switch = Switch { control: cli.control };
     let outcome = match cli.command {
         Command::Demo(demo) => demo.execute(),
-        Command::Run(run) => run.execute(),
+        Command::Run(run) => run.execute(&switch),
         Command::Check(check) => check.execute(),
         Command::Reload(reload) => reload.execute(&switch),
         Command::Port(port) => port.execute(&switch),
@@ -133,7 +133,7 @@ impl From<String> for Failure {
     }
 }
 
-/// How a reading command prints.
+/// How a command prints what the switch answers.
 #[derive(Clone, Copy, Debug, Default, Args)]
 struct Format {
     /// Print the answer as JSON
@@ -180,8 +180,12 @@ impl Switch {
     }
 
     /// Asks for a change, and prints what has changed.
-    fn change(&self, request: &Request) -> Outcome {
-        let applied: Applied = self.connect()?.call(request)?;
+    fn change(&self, request: &Request, format: Format) -> Outcome {
+        let mut client = self.connect()?;
+        if format.json {
+            return print_json(&client.call_raw(request)?);
+        }
+        let applied: Applied = client.call(request)?;
         let mut lines: String = applied.changes.iter().map(|change| format!("{change}\n")).collect();
         if lines.is_empty() {
             lines = "nothing changed\n".into();

@@ -46,6 +46,8 @@ Examples:
         /// Its other keys
         #[arg(value_name = "KEY=VALUE", value_parser = key_value)]
         keys: Vec<(String, Option<toml::Value>)>,
+        #[command(flatten)]
+        format: Format,
     },
     /// Change keys of a port
     #[command(after_help = "\
@@ -61,11 +63,15 @@ Examples:
         /// The keys to change
         #[arg(value_name = "KEY=VALUE", value_parser = key_value, required = true)]
         keys: Vec<(String, Option<toml::Value>)>,
+        #[command(flatten)]
+        format: Format,
     },
     /// Remove a port, and the static FDB entries behind it
     Del {
         /// The port
         name: String,
+        #[command(flatten)]
+        format: Format,
     },
 }
 
@@ -77,18 +83,18 @@ impl Port {
                 switch.show(&Request::PortShow { name: None }, format, table)
             }
             Some(Verb::Show { name, format }) => switch.show(&Request::PortShow { name }, format, details),
-            Some(Verb::Add { name, kind, bridge, keys }) => {
+            Some(Verb::Add { name, kind, bridge, keys, format }) => {
                 let mut all: Edits = keys.into_iter().collect();
                 all.insert("type".into(), Some(kind.into()));
                 if let Some(bridge) = bridge {
                     all.insert("bridge".into(), Some(bridge.into()));
                 }
-                switch.change(&Request::PortAdd { name, keys: all })
+                switch.change(&Request::PortAdd { name, keys: all }, format)
             }
-            Some(Verb::Set { name, keys }) => {
-                switch.change(&Request::PortSet { name, keys: keys.into_iter().collect() })
+            Some(Verb::Set { name, keys, format }) => {
+                switch.change(&Request::PortSet { name, keys: keys.into_iter().collect() }, format)
             }
-            Some(Verb::Del { name }) => switch.change(&Request::PortDel { name }),
+            Some(Verb::Del { name, format }) => switch.change(&Request::PortDel { name }, format),
         }
     }
 }

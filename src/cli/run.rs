@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Outcome;
+use super::{Outcome, Switch};
+use crate::control::client::named_socket;
 
 /// Run the switch, in the foreground
 #[derive(Debug, Args)]
@@ -17,7 +18,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn execute(self) -> Outcome {
-        Ok(crate::control::daemon::run(&self.config)?)
+    pub(super) fn execute(self, switch: &Switch) -> Outcome {
+        Ok(crate::control::daemon::run(&self.config, named_socket(switch.control.as_deref()).as_deref())?)
     }
 }

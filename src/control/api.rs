@@ -178,7 +178,8 @@ pub struct PortInfo {
     pub device: Option<String>,
     /// The network namespace of its device, unless it is the switch's own.
     pub netns: Option<String>,
-    /// `up`, `down` when its device is not set up, or `missing` when it is gone.
+    /// `up`, `down` when its device is not set up, `no-carrier` when nobody is at the device's other end (a TAP that no
+    /// program holds: the kernel drops what is sent there), or `missing` when it is gone.
     pub state: String,
     /// MTU of its device in bytes.
     pub mtu: u32,

@@ -23,10 +23,15 @@ pub struct Client {
     stream: BufReader<UnixStream>,
 }
 
-/// The control socket that is meant: `given`, else what `TAPYARD_CONTROL` says, else the default.
-pub fn socket_path(given: Option<&Path>) -> PathBuf {
+/// The control socket that somebody has named: `given`, else what `TAPYARD_CONTROL` says.
+pub fn named_socket(given: Option<&Path>) -> Option<PathBuf> {
     let named = || env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-    given.map(Path::to_owned).or_else(named).unwrap_or_else(|| DEFAULT_SOCKET.into())
+    given.map(Path::to_owned).or_else(named)
+}
+
+/// The control socket that is meant: the one that is named, else the default.
+pub fn socket_path(given: Option<&Path>) -> PathBuf {
+    named_socket(given).unwrap_or_else(|| DEFAULT_SOCKET.into())
 }
 
 impl Client {

@@ -12,18 +12,20 @@ use super::server::Server;
 use super::socket::ControlSocket;
 use super::yard::Yard;
 
-/// Runs the switch that the file at `config` describes until SIGTERM or SIGINT; SIGHUP reloads the file. Says in one
+/// Runs the switch that the file at `config` describes until SIGTERM or SIGINT; SIGHUP reloads the file. `control` is where
+/// the control socket is to be, whatever the file says; else what the file says. Says in one
 /// line on stdout when it is ready; everything else is logged to stderr.
 ///
 /// # Errors
 /// In one line each, what keeps it from starting. What it has made until then is gone again.
-pub fn run(config: &Path) -> Result<(), String> {
+pub fn run(config: &Path, control: Option<&Path>) -> Result<(), String> {
     log_to_stderr();
     // Before anything is made, so that a signal never finds the default action, which would leave things behind.
     let mut signals =
         Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| format!("cannot take signals: {error}"))?;
     let document = Document::load(config).map_err(|errors| errors.to_string())?;
-    let path = document.to_config().map_err(|errors| errors.to_string())?.switch.control;
+    let configured = document.to_config().map_err(|errors| errors.to_string())?.switch.control;
+    let path = control.map_or(configured, Path::to_path_buf);
     // First, so that a second switch with this configuration takes no device of the first one's.
     let socket = ControlSocket::bind(&path)?;
     let yard = Yard::start(document, Some(config.to_owned()))?;

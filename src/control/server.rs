@@ -167,7 +167,7 @@ fn answer(request: &[u8], peer: Peer, shared: &Shared) -> Answer {
         Ok(request) => request,
         Err(error) => return Answer::Error(format!("not a request: {error}")),
     };
-    let noted = request.changes().then(|| format!("{request:?}"));
+    let noted = request.changes().then(|| serde_json::to_string(&request).unwrap_or_default());
     let result = shared.handler.handle(request, peer);
     if let Some(request) = noted {
         let result = result.as_ref().map_or_else(String::as_str, |_| "done");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::config::{self, BridgeConfig, Config, PortConfig, PortKind, VlanMode};
 use crate::packet::{BridgeId, Capabilities, MAX_FRAME, PortId, Vid};
@@ -19,7 +19,12 @@ pub(super) struct LiveBridge {
     pub(super) id: BridgeId,
     pub(super) mac: Mac,
     pub(super) fdb: Arc<Fdb>,
+    /// When a flap was last logged.
+    flap_told: Option<Instant>,
 }
+
+/// How long after a flap on a bridge no other is logged; all are counted.
+const FLAP_PAUSE: Duration = Duration::from_secs(10);
 
 impl LiveBridge {
     pub(super) fn new(
@@ -29,12 +34,22 @@ impl LiveBridge {
         generations: &Arc<Generations>,
     ) -> LiveBridge {
         let fdb = Fdb::new(id, config.fdb_limit, config.ageing, Arc::clone(generations));
-        LiveBridge { id, mac: config.mac.unwrap_or_else(|| own_mac(name)), fdb: Arc::new(fdb) }
+        let mac = config.mac.unwrap_or_else(|| own_mac(name));
+        LiveBridge { id, mac, fdb: Arc::new(fdb), flap_told: None }
     }
 
     pub(super) fn configure(&mut self, name: &str, config: &BridgeConfig) {
         self.fdb.configure(config.fdb_limit, config.ageing);
         self.mac = config.mac.unwrap_or_else(|| own_mac(name));
+    }
+
+    /// Whether a flap is to be logged now. A loop makes thousands a second.
+    pub(super) fn may_tell_of_flap(&mut self, now: Instant) -> bool {
+        let may = self.flap_told.is_none_or(|told| now.duration_since(told) >= FLAP_PAUSE);
+        if may {
+            self.flap_told = Some(now);
+        }
+        may
     }
 }
 
@@ -227,7 +242,9 @@ fn storm(limits: &config::Storm) -> switch::Storm {
 /// A bridge's own address where none is configured: the same after every start, another on every machine.
 fn own_mac(bridge: &str) -> Mac {
     let mut hasher = DefaultHasher::new();
-    std::fs::read("/etc/machine-id").unwrap_or_default().hash(&mut hasher);
+    let machine = std::fs::read("/etc/machine-id").ok().filter(|id| !id.is_empty());
+    // Without one, at least the same until the machine starts again.
+    machine.or_else(|| std::fs::read("/proc/sys/kernel/random/boot_id").ok()).hash(&mut hasher);
     bridge.hash(&mut hasher);
     // The two low bits of the first byte: locally administered, no group.
     Mac::from_bits(hasher.finish() & 0xfcff_ffff_ffff | 0x0200_0000_0000)

@@ -62,6 +62,7 @@ fn state_of(port: &LivePort) -> &'static str {
     match &port.link {
         _ if port.missing => "missing",
         Some(link) if !link.up => "down",
+        Some(link) if !link.carrier => "no-carrier",
         _ => "up",
     }
 }

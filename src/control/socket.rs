@@ -28,7 +28,9 @@ impl ControlSocket {
     /// In one line with the remedy: something else is there, or somebody answers on it, or it cannot be made.
     pub fn bind(path: &Path) -> Result<ControlSocket, String> {
         make_way(path)?;
-        let cannot = |error: io::Error| format!("control socket {}: cannot be made: {error}", path.display());
+        let cannot = |error: io::Error| {
+            format!("control socket {}: cannot be made: {error}{}", path.display(), remedy(&error))
+        };
         let listener = UnixListener::bind(path).map_err(cannot)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(cannot)?;
         let metadata = fs::metadata(path).map_err(cannot)?;
@@ -61,17 +63,27 @@ impl Drop for ControlSocket {
     }
 }
 
+/// What to do about a socket that cannot be made or looked at.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => " (run as root, or name a place of your own: --control PATH)",
+        _ => "",
+    }
+}
+
 /// Makes the directory of `path` and removes a socket that nobody listens on any more.
 fn make_way(path: &Path) -> Result<(), String> {
     let shown = path.display();
     if let Some(directory) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
-        let cannot = |e| format!("control socket {shown}: cannot make {}: {e}", directory.display());
+        let cannot = |e: io::Error| {
+            format!("control socket {shown}: cannot make {}: {e}{}", directory.display(), remedy(&e))
+        };
         fs::create_dir_all(directory).map_err(cannot)?;
     }
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(format!("control socket {shown}: {error}")),
+        Err(error) => return Err(format!("control socket {shown}: {error}{}", remedy(&error))),
     };
     if !found.file_type().is_socket() {
         return Err(format!(
@@ -85,6 +97,8 @@ fn make_way(path: &Path) -> Result<(), String> {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(|e| format!("control socket {shown}: cannot be replaced: {e}"))
         }
-        Err(error) => Err(format!("control socket {shown}: may be in use: {error} (set [switch] control)")),
+        Err(error) => {
+            Err(format!("control socket {shown}: another tapyard may be using it: {error}{}", remedy(&error)))
+        }
     }
 }

@@ -15,11 +15,11 @@ use crossbeam_channel::{Receiver, Sender, after, never, select};
 use serde_json::Value;
 
 use super::api::{Applied, ConfigInfo, FdbFilter, Flushed, Request, VersionInfo};
-use super::config::{Config, Document, SwitchConfig};
+use super::config::{Config, Document, PortConfig, PortKind, SwitchConfig};
 use super::server::{Handler, Peer};
-use super::shape::{Live, WORKER_PATIENCE};
+use super::shape::{Live, LiveBridge, WORKER_PATIENCE};
 use super::{opening, show};
-use crate::packet::PortId;
+use crate::packet::{BridgeId, PortId};
 use crate::switch;
 use crate::table::fdb::Generations;
 use crate::wire::ethernet::Mac;
@@ -168,7 +168,31 @@ impl State {
         };
         let document = Document::load(path).map_err(|errors| errors.to_string())?;
         let config = document.to_config().map_err(|errors| errors.to_string())?;
-        self.apply(document, config)
+        let mut applied = self.apply(document, config)?;
+        let remade = self.remake_missing();
+        applied.epoch = self.epoch;
+        applied.changes.extend(remade);
+        Ok(applied)
+    }
+
+    /// Makes the devices again that were made for ports and that somebody has deleted: that is what the file says. An
+    /// interface that was not made for its port can only be waited for.
+    fn remake_missing(&mut self) -> Vec<String> {
+        let is_missing = |name: &String| self.live.ports.get(name).is_some_and(|port| port.missing);
+        let made = |port: &PortConfig| matches!(port.kind, PortKind::Tap(_) | PortKind::Tun(_));
+        let ports = self.config.ports.iter().filter(|(name, port)| is_missing(name) && made(port));
+        let ports: Vec<_> = ports.map(|(name, port)| (name.clone(), self.open(name, port))).collect();
+        let mut changes = Vec::new();
+        for (name, opened) in ports {
+            match opened {
+                Ok(opened) => {
+                    self.reattach(&name, opened);
+                    changes.push(format!("~ port {name}: its device is made again"));
+                }
+                Err(why) => self.complain(&name, why),
+            }
+        }
+        changes
     }
 
     /// Applies an edit of the running configuration.
@@ -268,6 +292,19 @@ impl State {
         }
     }
 
+    fn note_flap(&mut self, bridge: BridgeId, mac: Mac, from: PortId, to: PortId) {
+        let told = |bridge: &mut LiveBridge| bridge.may_tell_of_flap(Instant::now());
+        let Some(name) = self.live.bridge_name(bridge).map(str::to_owned) else { return };
+        if self.live.bridges.get_mut(&name).is_some_and(told) {
+            let port = |id| self.live.port_name(id).unwrap_or("?");
+            let (from, to) = (port(from), port(to));
+            tracing::warn!(
+                "bridge {name}: {mac} moves to and fro between {from} and {to}: two hosts with one address, or a loop \
+                 (bridge show counts further flaps)"
+            );
+        }
+    }
+
     fn note(&mut self, event: Event) {
         match event {
             Event::Switch(switch::Event::TooLong(id)) => self.look_at_links(|port| port == id),
@@ -279,13 +316,7 @@ impl State {
             }
             Event::Gone { .. } => {}
             Event::Switch(switch::Event::Flap { bridge, mac, from, to }) => {
-                let name = |id| self.live.port_name(id).unwrap_or("?");
-                let bridge = self.live.bridge_name(bridge).unwrap_or("?");
-                tracing::warn!(
-                    "bridge {bridge}: {mac} moves to and fro between {} and {}: two hosts with one address, or a loop",
-                    name(from),
-                    name(to)
-                );
+                self.note_flap(bridge, mac, from, to);
             }
         }
     }
@@ -318,8 +349,9 @@ mod tests {
     #[test]
     fn the_end_of_a_device_that_was_replaced_meanwhile_is_no_news() {
         let text = "bridge.lan = {}
+            bridge.wan = {}
             port.a = { type = \"patch\", bridge = \"lan\", peer = \"b\" }
-            port.b = { type = \"patch\", bridge = \"lan\", peer = \"a\" }";
+            port.b = { type = \"patch\", bridge = \"wan\", peer = \"a\" }";
         let yard = Yard::start(Document::parse(text, "t").unwrap(), None).unwrap();
         let mut state = lock(&yard.state);
         let port = state.live.ports["a"].id;

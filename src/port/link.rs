@@ -40,6 +40,8 @@ pub struct Link {
     pub name: String,
     /// Whether it is set up.
     pub up: bool,
+    /// Whether somebody is at its other end: a TAP has a carrier while a program holds it, a veth while its peer is up.
+    pub carrier: bool,
     /// MTU in bytes, without the Ethernet header.
     pub mtu: u32,
     /// Its MAC address, when it is an Ethernet device.
@@ -271,6 +273,7 @@ impl From<LinkMessage> for Link {
             index: message.header.index,
             name: String::new(),
             up: message.header.flags.contains(LinkFlags::Up),
+            carrier: message.header.flags.contains(LinkFlags::LowerUp),
             mtu: 0,
             mac: None,
             kind: None,

@@ -47,13 +47,21 @@ impl<'a> Check<'a> {
             return Some("a patch port cannot be its own peer (expected another patch port)".into());
         }
         match self.config.ports.get(peer).map(|port| &port.kind) {
-            Some(PortKind::Patch { peer: back }) if back == name || back.is_empty() => None,
+            Some(PortKind::Patch { peer: back }) if back == name => self.loops(name, peer),
+            Some(PortKind::Patch { peer: back }) if back.is_empty() => None,
             Some(PortKind::Patch { peer: back }) => Some(format!(
                 "port {peer} names {back} as its peer (expected patch ports that name each other)"
             )),
             Some(other) => Some(format!("port {peer} is a {} (expected a patch port)", other.name())),
             None => self.absent("port", peer),
         }
+    }
+
+    /// What is wrong with a patch that joins a bridge with itself.
+    fn loops(&self, name: &str, peer: &str) -> Option<String> {
+        let bridge = |port: &str| self.config.ports.get(port).and_then(|port| port.bridge.as_ref());
+        let both = bridge(name).filter(|&own| bridge(peer) == Some(own))?;
+        Some(format!("port {peer} is on bridge {both} too: a loop (expected a port of another bridge)"))
     }
 
     fn devices(&mut self) {

@@ -139,8 +139,11 @@ fn tun(keys: &mut Keys<'_>, name: &str) -> PortKind {
     PortKind::Tun(tap_or_tun(keys, name))
 }
 
+/// The least MTU of a link that carries IPv6 (RFC 8200, 5).
+const LEAST_IPV6_MTU: u32 = 1280;
+
 fn tap_or_tun(keys: &mut Keys<'_>, name: &str) -> DeviceConfig {
-    DeviceConfig {
+    let config = DeviceConfig {
         device: device(keys, name),
         netns: keys.get("netns", value::netns),
         mtu: keys.get("mtu", number("MTU", 68..=65521)),
@@ -151,7 +154,13 @@ fn tap_or_tun(keys: &mut Keys<'_>, name: &str) -> DeviceConfig {
         persist: keys.get("persist", value::boolean).unwrap_or(false),
         queues: keys.get("queues", number("number of queues", 1..=64)),
         offload: keys.get("offload", value::boolean).unwrap_or(true),
+    };
+    if let Some(mtu) = config.mtu.filter(|&mtu| mtu < LEAST_IPV6_MTU)
+        && config.address.iter().any(|(address, _)| address.is_ipv6())
+    {
+        keys.complain("mtu", format!("{mtu} is too little for IPv6 (expected {LEAST_IPV6_MTU} or more)"));
     }
+    config
 }
 
 fn netdev(keys: &mut Keys<'_>, name: &str) -> PortKind {
