@@ -1,7 +1,7 @@
 //! The built binary, as a person or a script meets it: what it prints where, and how it ends.
 
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -231,4 +231,36 @@ fn a_reader_who_leaves_is_no_error() {
     let mut errors = String::new();
     child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert_eq!((child.wait().unwrap().code(), errors.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn two_switches_run_side_by_side_when_the_command_line_names_their_sockets() {
+    let scratch = Scratch::new("two");
+    let config =
+        scratch.file("lan.toml", "[switch]\nworkers = 1\ncontrol = \"/nowhere/at/all\"\n[bridge.lan]\n");
+    let mut switches = Vec::new();
+    for name in ["a", "b"] {
+        let socket = scratch.0.join(name);
+        let mut command = tapyard();
+        match name {
+            "a" => command.arg("--control").arg(&socket),
+            _ => command.env("TAPYARD_CONTROL", &socket),
+        };
+        let mut switch = command
+            .args(["run", "--config", &config])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        BufReader::new(switch.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        assert!(ready.ends_with(&format!("control {}\n", socket.display())), "{ready}");
+        switches.push((switch, socket));
+    }
+    for (mut switch, socket) in switches {
+        let bridges = tapyard().arg("--control").arg(&socket).args(["bridge", "-j"]).output().unwrap();
+        assert!(stdout(&bridges).contains("\"lan\""), "{}", stderr(&bridges));
+        switch.kill().unwrap();
+        switch.wait().unwrap();
+    }
 }
