@@ -8,7 +8,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use tapyard::packet::{Batch, BridgeId, Capabilities, Gso, Offload, PortId, Vid};
 use tapyard::port::Port as _;
 use tapyard::port::memory::Memory;
-use tapyard::switch::{Bridge, Port, Storm, Switch, Topology, VlanPolicy};
+use tapyard::switch::{Bridge, Outgoing, Port, Storm, Switch, Topology, VlanPolicy, Way};
 use tapyard::table::fdb::{Allowance, Fdb, Generations};
 use tapyard::table::vlan_set::VlanSet;
 use tapyard::time::Time;
@@ -73,7 +73,7 @@ impl Yard {
                     storm: Storm::default(),
                     mtu: 1500,
                     capabilities,
-                    patch: None,
+                    way: Way::Queue,
                 }));
             }
             let ageing = Duration::from_secs(300);
@@ -128,8 +128,10 @@ impl Yard {
     fn pass(&mut self, port: PortId) {
         self.switch.process(port, &mut self.batch, Time::from_secs(1));
         let sinks = &mut self.sinks;
-        self.switch.transmit(&mut self.batch, |out, batch, frames, counters| {
-            sinks[out.index()].tx(batch, frames, counters);
+        self.switch.transmit(&mut self.batch, |out, batch, outgoing| {
+            if let Outgoing::Frames(frames, counters) = outgoing {
+                sinks[out.index()].tx(batch, frames, counters);
+            }
         });
     }
 

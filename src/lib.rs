@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`wire`] | views over the bytes of frames |
 //! | [`packet`] | frames in memory: buffer, offload state, batch, drop reasons, counters, segmentation |
+//! | [`tunnel`] | encapsulation for remote peers: VXLAN, GENEVE, GRE |
 //! | [`table`] | bounded tables: the FDB and the workers' caches of it, token buckets |
 //! | [`switch`] | the core: (port, frames, now) in, (port, frames) and drops out; no I/O, no clock |
 //! | [`port`] | where frames come from and go to: TAP, TUN, AF_PACKET, memory |
@@ -71,5 +72,6 @@ pub mod switch;
 pub mod sys;
 pub mod table;
 pub mod time;
+pub mod tunnel;
 pub mod wire;
 pub mod worker;

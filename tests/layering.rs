@@ -12,21 +12,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which modules of this crate each may name.
-const MAY_NAME: [(&str, &[&str]); 10] = [
+const MAY_NAME: [(&str, &[&str]); 11] = [
     ("time", &[]),
     ("wire", &[]),
     ("packet", &["wire", "time"]),
+    ("tunnel", &["packet", "wire", "time"]),
     ("table", &["packet", "wire", "time"]),
-    ("switch", &["table", "packet", "wire", "time"]),
+    ("switch", &["tunnel", "table", "packet", "wire", "time"]),
     ("sys", &["wire"]),
     ("port", &["sys", "packet", "wire", "time"]),
-    ("worker", &["port", "switch", "table", "packet", "wire", "time", "sys"]),
-    ("control", &["worker", "port", "switch", "table", "packet", "wire", "time", "sys"]),
-    ("cli", &["control", "worker", "port", "switch", "table", "packet", "wire", "time", "sys"]),
+    ("worker", &["tunnel", "port", "switch", "table", "packet", "wire", "time", "sys"]),
+    ("control", &["tunnel", "worker", "port", "switch", "table", "packet", "wire", "time", "sys"]),
+    ("cli", &["tunnel", "control", "worker", "port", "switch", "table", "packet", "wire", "time", "sys"]),
 ];
 
 /// The modules that do no I/O, and what of the standard library and of other crates would be that.
-const CORE: [&str; 5] = ["time", "wire", "packet", "table", "switch"];
+const CORE: [&str; 6] = ["time", "wire", "packet", "tunnel", "table", "switch"];
 const NOT_IN_CORE: [&str; 10] = [
     "std::net",
     "std::io",

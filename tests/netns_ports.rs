@@ -17,7 +17,7 @@ use tapyard::port::tap::{self, Mode, TapOptions};
 use tapyard::port::{Opened, Port, PortError, Rx};
 use tapyard::sys::netns::Netns;
 
-use port_harness::{Space, Wire, need_root, pings, transfer, wait_for};
+use port_harness::{Space, Wire, frames_of, need_root, pings, transfer, wait_for};
 
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 1);
 const SECOND: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 2);
@@ -72,7 +72,7 @@ fn a_netdev_shared_by_two_workers_gives_each_frame_to_one_of_them() {
     let mut seen = Vec::new();
     wait_for("64 frames", || {
         for queue in &mut shared.queues {
-            seen.extend(receive(&mut **queue));
+            seen.extend(receive(frames_of(queue)));
         }
         (seen.len() >= 64).then_some(())
     });
@@ -82,7 +82,7 @@ fn a_netdev_shared_by_two_workers_gives_each_frame_to_one_of_them() {
     assert_eq!(send_one(&mut switch.open_netdev("shared"), &udp_frame(64)).tx_frames, 1);
     for queue in &mut shared.queues {
         assert_eq!(
-            receive(&mut **queue),
+            receive(frames_of(queue)),
             Vec::<Vec<u8>>::new(),
             "a frame came twice, or what the host sends was read"
         );
@@ -198,7 +198,7 @@ fn a_deleted_netdev_is_gone_and_one_that_is_down_is_not() {
     switch.ip("link set x down");
     let mut counters = Counters::default();
     for _ in 0..3 {
-        assert_ne!(port.queues[0].rx(&mut Batch::default(), &mut counters), Rx::Gone);
+        assert_ne!(frames_of(&mut port.queues[0]).rx(&mut Batch::default(), &mut counters), Rx::Gone);
     }
     switch.ip("link set x up");
     switch.ip("link del x");
@@ -212,7 +212,7 @@ fn a_netdev_deleted_while_it_is_down_is_gone_once_a_frame_was_to_leave_by_it() {
     let mut port = switch.netdev("x", &a, FIRST, 1);
     switch.ip("link set x down");
     let mut counters = Counters::default();
-    while port.queues[0].rx(&mut Batch::default(), &mut counters) != Rx::Drained {}
+    while frames_of(&mut port.queues[0]).rx(&mut Batch::default(), &mut counters) != Rx::Drained {}
     switch.ip("link del x");
     assert_eq!(send_one(&mut port, &udp_frame(1)).dropped(DropReason::PortMissing), 1);
     until_gone(&mut port);
@@ -272,7 +272,7 @@ fn tags_come_through_a_netdev_where_they_were() {
     assert_eq!(send_all(&mut sender, &mut batch).tx_frames, 4);
     let mut seen = Vec::new();
     wait_for("4 frames", || {
-        seen.extend(receive(&mut *port.queues[0]));
+        seen.extend(receive(frames_of(&mut port.queues[0])));
         (seen.len() >= 4).then_some(())
     });
     assert_eq!(seen, sent);
@@ -428,7 +428,7 @@ fn add(batch: &mut Batch, frame: &[u8]) {
 fn send_all(port: &mut Opened, batch: &mut Batch) -> Counters {
     let mut counters = Counters::default();
     let all: Vec<u32> = (0..batch.len() as u32).collect();
-    port.queues[0].tx(batch, &all, &mut counters);
+    frames_of(&mut port.queues[0]).tx(batch, &all, &mut counters);
     assert_eq!(
         counters.tx_frames + counters.dropped_total(),
         all.len() as u64,
@@ -453,7 +453,7 @@ fn receive(port: &mut dyn Port) -> Vec<Vec<u8>> {
 
 fn until_gone(port: &mut Opened) {
     wait_for("the end of the device", || {
-        let end = port.queues[0].rx(&mut Batch::default(), &mut Counters::default());
+        let end = frames_of(&mut port.queues[0]).rx(&mut Batch::default(), &mut Counters::default());
         (end == Rx::Gone).then_some(())
     });
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::config::{self, BridgeConfig, Config, PortConfig, PortKind, VlanMode};
 use crate::packet::{BridgeId, Capabilities, MAX_FRAME, PortId, Vid};
 use crate::port::link::Link;
-use crate::port::{Look, Opened, Port};
-use crate::switch::{self, Topology, VlanPolicy};
+use crate::port::{Look, Opened, Queue};
+use crate::switch::{self, Topology, VlanPolicy, Way};
 use crate::table::fdb::{Allowance, Fdb, Generations};
 use crate::table::token_bucket::TokenBucket;
 use crate::wire::ethernet::Mac;
@@ -74,7 +74,7 @@ pub(super) struct LivePort {
 
 impl LivePort {
     /// A port that was opened, and its queues.
-    pub(super) fn new(id: PortId, opened: Opened, limits: config::Storm) -> (LivePort, Vec<Box<dyn Port>>) {
+    pub(super) fn new(id: PortId, opened: Opened, limits: config::Storm) -> (LivePort, Vec<Queue>) {
         let port = LivePort {
             id,
             capabilities: opened.capabilities,
@@ -175,8 +175,8 @@ impl Live {
         let limit = bridge.and_then(|b| config.bridges.get(b)).map_or(0, |b| b.fdb_limit);
         // A trunk rightly holds the stations of a whole other switch.
         let quota = if matches!(port.vlan, VlanMode::Trunk { .. }) { limit / 2 } else { 0 };
-        let patch = match &port.kind {
-            PortKind::Patch { peer } => self.ports.get(peer).map(|peer| peer.id),
+        let peer = match &port.kind {
+            PortKind::Patch { peer } => self.ports.get(peer),
             _ => None,
         };
         switch::Port {
@@ -189,7 +189,7 @@ impl Live {
             storm: live.storm.clone(),
             mtu: live.mtu(),
             capabilities: live.capabilities,
-            patch,
+            way: peer.map_or(Way::Queue, |peer| Way::Patch(peer.id)),
         }
     }
 }

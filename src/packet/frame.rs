@@ -1,7 +1,7 @@
 //! A frame in its buffer, with room before it to grow into.
 
 use super::{DropReason, Offload};
-use crate::wire::ethernet;
+use crate::wire::{ethernet, ipv4, ipv6};
 
 /// Bytes free before a frame as it is received: a virtio_net_hdr, a VLAN tag, and the outer headers of any tunnel fit.
 pub const HEADROOM: usize = 192;
@@ -13,11 +13,37 @@ pub const MAX_FRAME: usize = 65_535 + 40 + 14 + 8;
 /// buffers start in different cache sets; at a multiple of 4 KiB all their headers would fight for the same one.
 const BUFFER: usize = HEADROOM + MAX_FRAME + 1 + 19;
 
-/// An Ethernet frame (or, from a `tun` port, an IP packet) in a buffer of its own.
+/// What a frame's bytes begin with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layer {
+    /// An Ethernet header.
+    #[default]
+    Ethernet,
+    /// An IPv4 or IPv6 header: what travels on a `tun` port and in a tunnel that carries IP.
+    Ip,
+}
+
+impl Layer {
+    /// The EtherType of the network layer and where its header begins; `None` when `bytes` end before, or are IP of no
+    /// version.
+    #[inline]
+    pub fn network(self, bytes: &[u8]) -> Option<(u16, usize)> {
+        match (self, bytes.first()) {
+            (Layer::Ethernet, _) => ethernet::payload(bytes),
+            (Layer::Ip, Some(first)) if first >> 4 == 4 => Some((ipv4::ETHER_TYPE, 0)),
+            (Layer::Ip, Some(first)) if first >> 4 == 6 => Some((ipv6::ETHER_TYPE, 0)),
+            (Layer::Ip, _) => None,
+        }
+    }
+}
+
+/// An Ethernet frame, or an IP packet, in a buffer of its own.
 pub struct Frame {
     buffer: Box<[u8]>,
     start: u32,
     end: u32,
+    /// What its bytes begin with: Ethernet, unless who filled the buffer says otherwise.
+    pub layer: Layer,
     /// What the sender left undone.
     pub offload: Offload,
     /// The outer 802.1Q tag is in the bytes and is the bridge's to edit; set where a VLAN-aware bridge took it as the
@@ -31,6 +57,7 @@ impl Default for Frame {
             buffer: vec![0; BUFFER].into_boxed_slice(),
             start: HEADROOM as u32,
             end: HEADROOM as u32,
+            layer: Layer::Ethernet,
             offload: Offload::NONE,
             vlan_tag: false,
         }
@@ -103,6 +130,7 @@ impl Frame {
         debug_assert!(len <= MAX_FRAME);
         self.start = HEADROOM as u32;
         self.end = self.start + len as u32;
+        self.layer = Layer::Ethernet;
         self.offload = offload;
         self.vlan_tag = false;
     }
@@ -178,6 +206,7 @@ impl Frame {
     #[inline]
     pub(super) fn reshape(&mut self, like: &Frame, len: usize) -> &mut [u8] {
         assert!(len <= like.len());
+        self.layer = like.layer;
         self.start = like.start;
         self.end = like.start + len as u32;
         self.offload = Offload::NONE;

@@ -26,3 +26,18 @@ impl BridgeId {
 
 /// A VLAN: 1 to 4094, or 0 for all frames of a bridge that is not VLAN-aware.
 pub type Vid = u16;
+
+/// A peer of a tunnel: its slot in the tunnel's list. A port without peers has everything behind [`PeerId::NONE`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(pub u16);
+
+impl PeerId {
+    /// The peer of a port that has none.
+    pub const NONE: PeerId = PeerId(0);
+
+    /// The slot.
+    #[inline]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}

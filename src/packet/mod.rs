@@ -3,6 +3,7 @@
 
 mod batch;
 mod counters;
+mod datagram;
 mod drop;
 mod frame;
 mod ids;
@@ -11,7 +12,8 @@ pub mod segment;
 
 pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_FRAMES};
 pub use counters::Counters;
+pub use datagram::{Datagram, Received};
 pub use drop::DropReason;
-pub use frame::{Frame, HEADROOM, MAX_FRAME};
-pub use ids::{BridgeId, PortId, Vid};
+pub use frame::{Frame, HEADROOM, Layer, MAX_FRAME};
+pub use ids::{BridgeId, PeerId, PortId, Vid};
 pub use offload::{Capabilities, Gso, Offload};

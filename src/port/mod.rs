@@ -9,13 +9,15 @@ pub mod link;
 pub mod memory;
 pub mod netdev;
 pub mod tap;
+pub mod underlay;
 
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 
 pub use error::PortError;
 use link::Link;
 
-use crate::packet::{Batch, Capabilities, Counters};
+use crate::packet::{Batch, Capabilities, Counters, Datagram, Received};
 
 /// How a read of a port ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +49,64 @@ pub trait Port: Send {
     fn fd(&self) -> Option<RawFd>;
 }
 
+/// One queue of an underlay: a socket that tunnels share, owned by one worker. Like a [`Port`], but what it carries are
+/// datagrams, with the peers they come from and go to.
+pub trait Underlay: Send {
+    /// Reads datagrams into the spare buffers of `batch`, from their tunnel headers on, and says of each buffer what it
+    /// holds; `received` is empty before. What cannot be taken in is counted by [`Counters::discard`].
+    fn rx(&mut self, batch: &mut Batch, received: &mut Vec<Received>, counters: &mut Counters) -> Rx;
+
+    /// Sends datagrams, those of each flow in order, and writes what became of each to its outcome.
+    fn tx(&mut self, batch: &Batch, datagrams: &mut [Datagram]);
+
+    /// What the network has said of peers since the last call. Never a reason to stop: a peer may come back.
+    fn take_troubles(&mut self) -> Vec<Trouble>;
+
+    /// The descriptor to wait for, if the socket receives.
+    fn fd(&self) -> Option<RawFd>;
+}
+
+/// Something that the network, or the kernel, says of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The peer's address.
+    pub to: IpAddr,
+    /// What is wrong.
+    pub what: What,
+}
+
+/// See [`Trouble`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Nobody listens there, or no way leads there; with the errno.
+    Unreachable(i32),
+    /// Packets longer than so many bytes, IP header included, do not get there (RFC 1191, RFC 8201).
+    PathMtu(u32),
+}
+
+/// A queue as a worker takes it.
+pub enum Queue {
+    /// Of a port.
+    Port(Box<dyn Port>),
+    /// Of an underlay.
+    Underlay(Box<dyn Underlay>),
+}
+
+impl Queue {
+    /// The descriptor to wait for, if there is one.
+    pub fn fd(&self) -> Option<RawFd> {
+        match self {
+            Queue::Port(port) => port.fd(),
+            Queue::Underlay(underlay) => underlay.fd(),
+        }
+    }
+}
+
 /// A port as opening it gives it: a queue per worker and what the switch must know.
 pub struct Opened {
     /// One for each worker that was asked for. Where the device has fewer queues, the last ones only send, and have no
     /// descriptor to wait for.
-    pub queues: Vec<Box<dyn Port>>,
+    pub queues: Vec<Queue>,
     /// What it can send without our doing it; the same for all queues.
     pub capabilities: Capabilities,
     /// What its device was when it was opened; `None` where it has none.

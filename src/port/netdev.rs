@@ -52,9 +52,9 @@ fn open_here(device: &str, workers: usize) -> Result<Opened, PortError> {
     let sockets = open_sockets(link.index, workers.max(1));
     let (sockets, header) =
         sockets.map_err(|e| PortError::system(device, "open a packet socket on it", e))?;
-    let queue = |socket| -> Result<Box<dyn Port>, LinkError> {
+    let queue = |socket| -> Result<super::Queue, LinkError> {
         let (index, links) = (link.index, Links::open()?);
-        Ok(Box::new(Queue {
+        Ok(super::Queue::Port(Box::new(Queue {
             socket,
             header,
             index,
@@ -62,7 +62,7 @@ fn open_here(device: &str, workers: usize) -> Result<Opened, PortError> {
             messages: Messages::new(),
             gone: false,
             ask: MAX_MESSAGES,
-        }))
+        })))
     };
     let queues: Result<_, _> = sockets.into_iter().map(queue).collect();
     Ok(Opened {

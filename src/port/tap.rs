@@ -122,8 +122,8 @@ fn open_here(options: &TapOptions, workers: usize) -> Result<Opened, PortError> 
     let link = configure(options, existing.is_some(), &mut links).map_err(refused)?;
     grant(options, &files[0])
         .map_err(|e| PortError::system(&options.device, "set owner, group or persist", e))?;
-    let queue = |file, receives| -> Box<dyn Port> {
-        Box::new(Queue {
+    let queue = |file, receives| {
+        super::Queue::Port(Box::new(Queue {
             file,
             receives,
             header: if options.offload { virtio_net::LEN_MRG } else { 0 },
@@ -131,7 +131,7 @@ fn open_here(options: &TapOptions, workers: usize) -> Result<Opened, PortError> 
                 Mode::Tap => ethernet::HEADER_LEN,
                 Mode::Tun => ipv4::MIN_HEADER_LEN,
             },
-        })
+        }))
     };
     let files: Vec<_> = files.into_iter().map(Arc::new).collect();
     // A worker without a queue to read from still has frames to send: it writes to one that another reads from, which

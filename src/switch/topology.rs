@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::overlay::{Overlay, Underlay};
 use crate::packet::{BridgeId, Capabilities, PortId, Vid};
 use crate::table::fdb::{Allowance, Fdb};
 use crate::table::token_bucket::TokenBucket;
@@ -56,8 +57,21 @@ pub struct Port {
     pub mtu: u32,
     /// What it sends without our finishing it.
     pub capabilities: Capabilities,
-    /// The port that its frames come in by again: set on the two ends of a patch.
-    pub patch: Option<PortId>,
+    /// Where its frames go from here.
+    pub way: Way,
+}
+
+/// Where the frames that leave by a port go.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// To the port's own queue.
+    Queue,
+    /// In by another port again, the other end of a patch.
+    Patch(PortId),
+    /// To a peer, wrapped.
+    Tunnel(Arc<Overlay>),
+    /// Nowhere: it is an underlay, which carries what tunnel ports send, and is on no bridge.
+    Underlay(Arc<Underlay>),
 }
 
 /// How a port of a bridge handles VLANs.

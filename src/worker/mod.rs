@@ -1,4 +1,4 @@
-//! The poll loop: one thread per worker, which owns one queue of every port and a [`Switch`] of its own.
+//! The poll loop: one thread per worker, which owns one queue of every port and underlay and a [`Switch`] of its own.
 //!
 //! A worker runs to completion: it reads a batch, switches it and sends it before it looks at anything else, and never
 //! hands a frame to another thread. Channels carry commands in and events out.
@@ -17,9 +17,9 @@ use crossbeam_channel::{Receiver, Sender};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::packet::{Batch, Counters, DropReason, PortId};
-use crate::port::{Port, Rx};
-use crate::switch::{self, Switch, Topology};
+use crate::packet::{Batch, Counters, DropReason, PortId, Received};
+use crate::port::{Queue, Rx};
+use crate::switch::{self, Outgoing, Switch, Topology};
 use crate::table::fdb::Generations;
 use crate::time::Time;
 use busy_poll::BusyPoll;
@@ -54,9 +54,9 @@ pub struct Change {
     /// Ports whose queue goes; before the others come.
     pub remove: Vec<PortId>,
     /// Queues that come.
-    pub install: Vec<(PortId, Box<dyn Port>)>,
+    pub install: Vec<(PortId, Queue)>,
     /// Told when it is done, with the queues that went: closing a device takes long, and is not the worker's job.
-    pub done: Sender<Vec<Box<dyn Port>>>,
+    pub done: Sender<Vec<Queue>>,
 }
 
 /// What a worker tells without being asked.
@@ -144,9 +144,10 @@ pub fn start(
         inbox,
         happened,
         switch: Switch::new(generations),
-        queues: Vec::new(),
+        slots: Vec::new(),
         ready: Vec::new(),
         batch: Batch::default(),
+        received: Vec::new(),
         busy_poll: BusyPoll::new(busy_poll),
         origin,
         timers: None,
@@ -158,8 +159,8 @@ pub fn start(
     Ok(Handle { commands, waker, thread: Some(thread) })
 }
 
-struct Queue {
-    port: Box<dyn Port>,
+struct Slot {
+    queue: Queue,
     /// The epoch of the topology it came with.
     installed: u64,
     /// It is on the ready list.
@@ -180,10 +181,12 @@ struct Worker {
     inbox: Receiver<Command>,
     happened: Sender<Event>,
     switch: Switch,
-    queues: Vec<Option<Queue>>,
+    slots: Vec<Option<Slot>>,
     /// Ports that may have frames, in the order of their turns.
     ready: Vec<PortId>,
     batch: Batch,
+    /// What an underlay said of the batch.
+    received: Vec<Received>,
     busy_poll: BusyPoll,
     origin: Instant,
     /// When the switch's timers are due; `None`: never.
@@ -245,31 +248,31 @@ impl Worker {
         let _ = change.done.send(gone);
     }
 
-    fn install(&mut self, id: PortId, port: Box<dyn Port>) {
-        if let Some(fd) = port.fd() {
+    fn install(&mut self, id: PortId, queue: Queue) {
+        if let Some(fd) = queue.fd() {
             let watched =
                 self.poll.registry().register(&mut SourceFd(&fd), Token(id.index()), Interest::READABLE);
             if let Err(error) = watched {
                 tracing::error!("port {}: cannot watch its descriptor: {error}", id.0);
             }
         }
-        if self.queues.len() <= id.index() {
-            self.queues.resize_with(id.index() + 1, || None);
+        if self.slots.len() <= id.index() {
+            self.slots.resize_with(id.index() + 1, || None);
         }
         let installed = self.switch.topology().epoch;
-        self.queues[id.index()] =
-            Some(Queue { port, installed, ready: false, doubtful: false, too_long: None, gone: false });
-        make_ready(&mut self.queues, &mut self.ready, id);
+        self.slots[id.index()] =
+            Some(Slot { queue, installed, ready: false, doubtful: false, too_long: None, gone: false });
+        make_ready(&mut self.slots, &mut self.ready, id);
     }
 
     /// Takes a port's queue out of the loop.
-    fn withdraw(&mut self, id: PortId) -> Option<Box<dyn Port>> {
-        let queue = self.queues.get_mut(id.index())?.take()?;
+    fn withdraw(&mut self, id: PortId) -> Option<Queue> {
+        let slot = self.slots.get_mut(id.index())?.take()?;
         self.ready.retain(|&ready| ready != id);
-        if !queue.gone {
-            unwatch(&self.poll, &*queue.port);
+        if !slot.gone {
+            unwatch(&self.poll, &slot.queue);
         }
-        Some(queue.port)
+        Some(slot.queue)
     }
 
     /// Gives every ready port a turn, and keeps those that are not drained.
@@ -291,13 +294,21 @@ impl Worker {
         let now = self.now();
         let mut state = Rx::More;
         for _ in 0..BUDGET {
-            let Some(queue) = &mut self.queues[id.index()] else { return Rx::Drained };
+            let Some(slot) = &mut self.slots[id.index()] else { return Rx::Drained };
             self.batch.clear();
-            state = queue.port.rx(&mut self.batch, self.switch.counters(id));
+            self.received.clear();
+            let counters = self.switch.counters(id);
+            state = match &mut slot.queue {
+                Queue::Port(port) => port.rx(&mut self.batch, counters),
+                Queue::Underlay(underlay) => underlay.rx(&mut self.batch, &mut self.received, counters),
+            };
             if !self.batch.is_empty() {
                 self.activity.batches += 1;
                 self.activity.frames += self.batch.len() as u64;
-                self.switch.process(id, &mut self.batch, now);
+                match self.received.is_empty() {
+                    true => self.switch.process(id, &mut self.batch, now),
+                    false => self.switch.receive(id, &mut self.batch, &self.received, now),
+                }
                 self.transmit();
             }
             if state != Rx::More {
@@ -312,11 +323,11 @@ impl Worker {
     fn tell(&mut self, now: Time) {
         for event in self.switch.take_events() {
             if let switch::Event::TooLong(port) = event {
-                let Some(Some(queue)) = self.queues.get_mut(port.index()) else { continue };
-                if queue.too_long.is_some_and(|told| now.since(told) < TOO_LONG_PAUSE) {
+                let Some(Some(slot)) = self.slots.get_mut(port.index()) else { continue };
+                if slot.too_long.is_some_and(|told| now.since(told) < TOO_LONG_PAUSE) {
                     continue;
                 }
-                queue.too_long = Some(now);
+                slot.too_long = Some(now);
             }
             // When control is that far behind, another flap would tell it nothing new.
             if matches!(event, switch::Event::TooLong(_)) || self.happened.len() < MAX_WAITING_FLAPS {
@@ -326,27 +337,38 @@ impl Worker {
     }
 
     fn transmit(&mut self) {
-        let (queues, ready) = (&mut self.queues, &mut self.ready);
-        self.switch.transmit(&mut self.batch, |out, batch, frames, counters| {
-            let Some(Some(queue @ Queue { gone: false, .. })) = queues.get_mut(out.index()) else {
-                return frames.iter().for_each(|_| counters.drop(DropReason::PortMissing));
-            };
-            let missing = counters.dropped(DropReason::PortMissing);
-            queue.port.tx(batch, frames, counters);
-            // Of some devices only a write learns that they are gone; reading then says so.
-            if counters.dropped(DropReason::PortMissing) != missing {
-                make_ready(queues, ready, out);
+        let (slots, ready) = (&mut self.slots, &mut self.ready);
+        self.switch.transmit(&mut self.batch, |out, batch, outgoing| {
+            let there = slots.get_mut(out.index()).and_then(Option::as_mut).filter(|slot| !slot.gone);
+            match (outgoing, there.map(|slot| &mut slot.queue)) {
+                (Outgoing::Frames(frames, counters), Some(Queue::Port(port))) => {
+                    let missing = counters.dropped(DropReason::PortMissing);
+                    port.tx(batch, frames, counters);
+                    // Of some devices only a write learns that they are gone; reading then says so.
+                    if counters.dropped(DropReason::PortMissing) != missing {
+                        make_ready(slots, ready, out);
+                    }
+                }
+                (Outgoing::Datagrams(datagrams), Some(Queue::Underlay(underlay))) => {
+                    underlay.tx(batch, datagrams);
+                }
+                (Outgoing::Frames(frames, counters), _) => {
+                    frames.iter().for_each(|_| counters.drop(DropReason::PortMissing));
+                }
+                (Outgoing::Datagrams(datagrams), _) => {
+                    datagrams.iter_mut().for_each(|datagram| datagram.outcome = Err(DropReason::PortMissing));
+                }
             }
         });
     }
 
     fn leave(&mut self, id: PortId, ended: Rx) {
-        let Some(Some(queue)) = self.queues.get_mut(id.index()) else { return };
-        queue.ready = false;
+        let Some(Some(slot)) = self.slots.get_mut(id.index()) else { return };
+        slot.ready = false;
         if ended == Rx::Gone {
-            queue.gone = true;
-            let _ = self.happened.send(Event::Gone { port: id, installed: queue.installed });
-            unwatch(&self.poll, &*queue.port);
+            slot.gone = true;
+            let _ = self.happened.send(Event::Gone { port: id, installed: slot.installed });
+            unwatch(&self.poll, &slot.queue);
         }
     }
 
@@ -383,11 +405,11 @@ impl Worker {
                 continue;
             }
             let id = PortId(event.token().0 as u16);
-            make_ready(&mut self.queues, &mut self.ready, id);
+            make_ready(&mut self.slots, &mut self.ready, id);
             if event.is_error()
-                && let Some(Some(queue)) = self.queues.get_mut(id.index())
+                && let Some(Some(slot)) = self.slots.get_mut(id.index())
             {
-                queue.doubtful = true;
+                slot.doubtful = true;
                 self.recheck = Some(Time::ZERO + self.origin.elapsed() + RECHECK);
             }
         }
@@ -396,11 +418,11 @@ impl Worker {
 
     fn recheck_doubtful(&mut self) {
         self.recheck = None;
-        for slot in 0..self.queues.len() {
-            if let Some(queue) = &mut self.queues[slot]
-                && std::mem::take(&mut queue.doubtful)
+        for index in 0..self.slots.len() {
+            if let Some(slot) = &mut self.slots[index]
+                && std::mem::take(&mut slot.doubtful)
             {
-                make_ready(&mut self.queues, &mut self.ready, PortId(slot as u16));
+                make_ready(&mut self.slots, &mut self.ready, PortId(index as u16));
             }
         }
     }
@@ -422,20 +444,20 @@ impl Worker {
     }
 }
 
-fn unwatch(poll: &Poll, port: &dyn Port) {
-    if let Some(fd) = port.fd() {
+fn unwatch(poll: &Poll, queue: &Queue) {
+    if let Some(fd) = queue.fd() {
         // It fails when it could not be watched in the first place: nothing is left to do.
         let _ = poll.registry().deregister(&mut SourceFd(&fd));
     }
 }
 
 /// Puts a port on the ready list, unless it is there or its device is gone.
-fn make_ready(queues: &mut [Option<Queue>], ready: &mut Vec<PortId>, id: PortId) {
-    if let Some(Some(queue)) = queues.get_mut(id.index())
-        && !queue.ready
-        && !queue.gone
+fn make_ready(slots: &mut [Option<Slot>], ready: &mut Vec<PortId>, id: PortId) {
+    if let Some(Some(slot)) = slots.get_mut(id.index())
+        && !slot.ready
+        && !slot.gone
     {
-        queue.ready = true;
+        slot.ready = true;
         ready.push(id);
     }
 }

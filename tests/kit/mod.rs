@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tapyard::packet::{Batch, BridgeId, Capabilities, Counters, DropReason, Offload, PortId, Vid};
-use tapyard::switch::{Bridge, Event, Port, Storm, Switch, Topology, VlanPolicy};
+use tapyard::switch::{Bridge, Event, Outgoing, Port, Storm, Switch, Topology, VlanPolicy, Way};
 use tapyard::table::fdb::{Allowance, Fdb, Generations, Kind, Station};
 use tapyard::table::token_bucket::TokenBucket;
 use tapyard::time::Time;
@@ -40,7 +40,7 @@ pub(crate) fn port() -> Port {
         storm: Storm::default(),
         mtu: 1500,
         capabilities: Capabilities::ALL,
-        patch: None,
+        way: Way::Queue,
     }
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn on(bridge: u16, port: Port) -> Port {
 
 /// The same port as the end of a patch whose other end is `peer`.
 pub(crate) fn patch(peer: u16, port: Port) -> Port {
-    Port { patch: Some(PortId(peer)), ..port }
+    Port { way: Way::Patch(PortId(peer)), ..port }
 }
 
 pub(crate) fn bucket(rate: u32) -> Option<Arc<TokenBucket>> {
@@ -165,7 +165,8 @@ impl Yard {
         self.batch.commit(frames.len());
         switch.process(PortId(port), &mut self.batch, self.now);
         let mut left = Vec::new();
-        switch.transmit(&mut self.batch, |PortId(port), batch, frames, counters| {
+        switch.transmit(&mut self.batch, |PortId(port), batch, outgoing| {
+            let Outgoing::Frames(frames, counters) = outgoing else { unreachable!("no underlay here") };
             for &index in frames {
                 let frame = &batch.frames()[index as usize];
                 counters.sent(frame.len());
@@ -174,7 +175,7 @@ impl Yard {
         });
         left.sort_by_key(|sent| sent.port);
         // Bridges that patches join in a loop do send a frame back, until it is dropped.
-        let patched = self.ports.iter().flatten().any(|port| port.patch.is_some());
+        let patched = self.ports.iter().flatten().any(|port| matches!(port.way, Way::Patch(_)));
         for sent in left.iter().filter(|_| !patched) {
             assert_ne!(sent.port, port, "nothing leaves where it came in");
         }

@@ -12,11 +12,19 @@ use tapyard::packet::{Batch, Counters, Gso};
 use tapyard::port::link::{Link, Links};
 use tapyard::port::netdev::{self, NetdevOptions};
 use tapyard::port::tap::TapOptions;
-use tapyard::port::{Opened, Port, Rx};
+use tapyard::port::{Opened, Port, Queue, Rx};
 use tapyard::sys::netns::Netns;
 
 /// Most time that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The queue of a port, which no underlay is.
+pub(crate) fn frames_of(queue: &mut Queue) -> &mut dyn Port {
+    match queue {
+        Queue::Port(port) => &mut **port,
+        Queue::Underlay(_) => panic!("an underlay is no port"),
+    }
+}
 
 /// Carries frames between two ports, whatever they are: queue by queue, each pair on a thread of its own.
 pub(crate) struct Wire {
@@ -36,7 +44,7 @@ pub(crate) struct Ended {
 impl Wire {
     pub(crate) fn between(a: Opened, b: Opened) -> Wire {
         let stop = Arc::new(AtomicBool::new(false));
-        let carry = |(a, b)| {
+        let carry = |(a, b): (Queue, Queue)| {
             let stop = stop.clone();
             thread::spawn(move || Wire::carry([a, b], &stop))
         };
@@ -44,20 +52,20 @@ impl Wire {
         Wire { stop, threads }
     }
 
-    fn carry(mut ports: [Box<dyn Port>; 2], stop: &AtomicBool) -> Ended {
+    fn carry(mut ports: [Queue; 2], stop: &AtomicBool) -> Ended {
         let (mut ended, mut batch) = (Ended::default(), Batch::default());
         while !stop.load(Ordering::Relaxed) {
             let mut idle = true;
             for from in 0..2 {
                 batch.clear();
-                ended.gone |= ports[from].rx(&mut batch, &mut ended.counters) == Rx::Gone;
+                ended.gone |= frames_of(&mut ports[from]).rx(&mut batch, &mut ended.counters) == Rx::Gone;
                 for frame in batch.frames_mut() {
                     ended.longest = ended.longest.max(frame.len());
                     ended.superframes += usize::from(frame.offload.gso != Gso::None);
                 }
                 let all: Vec<u32> = (0..batch.len() as u32).collect();
                 idle &= all.is_empty();
-                ports[1 - from].tx(&mut batch, &all, &mut ended.counters);
+                frames_of(&mut ports[1 - from]).tx(&mut batch, &all, &mut ended.counters);
             }
             if idle {
                 thread::sleep(Duration::from_micros(50));

@@ -13,7 +13,7 @@ use crate::control::opening;
 use crate::control::plan::{self, Change as Step, Plan};
 use crate::control::shape::{self, LiveBridge, LivePort, WORKER_PATIENCE};
 use crate::packet::PortId;
-use crate::port::{Opened, Port};
+use crate::port::{Opened, Queue};
 use crate::switch;
 use crate::table::fdb::Station;
 use crate::worker::{Change, Command};
@@ -232,8 +232,8 @@ impl State {
         &mut self,
         topology: switch::Topology,
         remove: Vec<PortId>,
-        install: Vec<(PortId, Vec<Box<dyn Port>>)>,
-    ) -> Vec<Box<dyn Port>> {
+        install: Vec<(PortId, Vec<Queue>)>,
+    ) -> Vec<Queue> {
         self.installed.retain(|id, _| !remove.contains(id));
         self.installed.extend(install.iter().map(|(id, _)| (*id, topology.epoch)));
         let topology = Arc::new(topology);

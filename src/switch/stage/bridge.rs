@@ -7,7 +7,7 @@
 use crate::packet::{BridgeId, Counters, DropReason, PortId};
 use crate::switch::outbox::{Crossing, Departure, Outbox};
 use crate::switch::stage::ingress::Arrival;
-use crate::switch::{Bridge, Event, MAX_EVENTS, Port, Topology};
+use crate::switch::{Bridge, Event, MAX_EVENTS, Port, Topology, Way};
 use crate::table::fdb::{Kind, Learned, Station};
 use crate::table::fdb_cache::{FdbCache, Hit};
 use crate::table::token_bucket::TokenBucket;
@@ -166,9 +166,9 @@ impl Forwarding<'_> {
     fn depart(&mut self, arrival: &Arrival, to: PortId, port: &Port, shared: bool) {
         let departure =
             Departure { frame: arrival.frame, form: port.vlan.form(arrival.vid, arrival.priority) };
-        match port.patch {
-            None => self.outbox.push(to, departure),
-            Some(peer) => self.outbox.patched.push(Crossing { out: to, peer, departure, shared }),
+        match port.way {
+            Way::Queue | Way::Tunnel(_) | Way::Underlay(_) => self.outbox.push(to, departure),
+            Way::Patch(peer) => self.outbox.patched.push(Crossing { out: to, peer, departure, shared }),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::packet::{Batch, Counters, DropReason, Frame, Gso, PortId, segment};
 use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Crossing, Outbox};
 use crate::switch::topology::Form;
-use crate::switch::{Port, Topology};
+use crate::switch::{Port, Topology, Way};
 use crate::wire::ethernet;
 
 /// Makes the frames queued for a port fit it and gives the indices of those to send; the others are counted.
@@ -52,7 +52,11 @@ pub(in crate::switch) fn cross(
     batch: &mut Batch,
     counters: &mut PortCounters,
 ) -> Option<u32> {
-    debug_assert!(topology.port(crossing.out).is_some_and(|port| port.patch == Some(crossing.peer)));
+    debug_assert!(
+        topology
+            .port(crossing.out)
+            .is_some_and(|port| matches!(port.way, Way::Patch(peer) if peer == crossing.peer))
+    );
     let mut index = crossing.departure.frame;
     if crossing.shared {
         let copy = batch.add()?;

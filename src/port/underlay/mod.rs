@@ -1,0 +1,1 @@
+//! Underlays: the sockets that carry tunnels' datagrams to peers and from them.

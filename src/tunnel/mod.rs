@@ -1,0 +1,110 @@
+//! Tunnels: how a frame is wrapped for a peer and unwrapped again. Encapsulation only: no socket, no peer, no clock.
+//!
+//! Each type of tunnel is one file with a [`Protocol`], which tells a datagram's header, and a [`Tunnel`], which writes
+//! one. A new type is such a file, beside a line in [`PROTOCOLS`]; the conformance suite takes it from there.
+
+use std::fmt;
+
+use crate::packet::{DropReason, Frame, Layer};
+use crate::wire::{ipv4, ipv6};
+
+/// Every type of tunnel there is.
+pub const PROTOCOLS: [&Protocol; 0] = [];
+
+/// EtherType of the first local experiment (IEEE 802, table 9-1): in a tunnel, an echo between two switches.
+pub const ECHO: u16 = 0x88b5;
+/// EtherType of bridged Ethernet (IANA; RFC 1701).
+pub const ETHERNET: u16 = 0x6558;
+
+/// Which of several tunnels over one socket: a VNI, a GRE key, or that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TunnelId(u64);
+
+impl TunnelId {
+    /// A tunnel whose packets carry no number.
+    pub const NONE: TunnelId = TunnelId(1 << 32);
+
+    /// The tunnel with this VNI or key.
+    pub const fn new(number: u32) -> TunnelId {
+        TunnelId(number as u64)
+    }
+}
+
+/// What a tunnel carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// A frame or packet of this layer.
+    Frame(Layer),
+    /// An echo between two switches, without an Ethernet header; see [`ECHO`].
+    Echo,
+}
+
+impl Payload {
+    /// What an EtherType in a tunnel header announces, when it is something that a switch takes.
+    pub fn of_ether_type(ether_type: u16) -> Option<Payload> {
+        match ether_type {
+            ETHERNET => Some(Payload::Frame(Layer::Ethernet)),
+            ipv4::ETHER_TYPE | ipv6::ETHER_TYPE => Some(Payload::Frame(Layer::Ip)),
+            ECHO => Some(Payload::Echo),
+            _ => None,
+        }
+    }
+}
+
+/// What the tunnel header of a datagram says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// Which tunnel.
+    pub id: TunnelId,
+    /// Bytes of the header; what it carries is behind.
+    pub len: usize,
+    /// What it carries.
+    pub payload: Payload,
+    /// Reserved bits were set, which a strict receiver minds.
+    pub reserved: bool,
+    /// Its options, as they came (GENEVE, RFC 8926 section 3.5).
+    pub options: &'a [u8],
+}
+
+/// A type of tunnel: how its datagrams are told and read.
+pub struct Protocol {
+    /// Its name in the configuration.
+    pub name: &'static str,
+    /// Its UDP port, unless it is configured otherwise (IANA).
+    pub port: u16,
+    /// Reads the header of a datagram, whatever its bytes are.
+    pub parse: fn(&[u8]) -> Result<Header<'_>, DropReason>,
+    /// Tunnels of this type in every form that makes a difference on the wire, for the conformance suite.
+    pub samples: fn() -> Vec<Box<dyn Tunnel>>,
+}
+
+impl fmt::Debug for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// One tunnel: what stands in the header of its packets. The same for all its peers.
+pub trait Tunnel: Send + Sync + fmt::Debug {
+    /// Its type.
+    fn protocol(&self) -> &'static Protocol;
+
+    /// Its number.
+    fn id(&self) -> TunnelId;
+
+    /// Bytes that its header takes, at most: [`HEADER_MAX`].
+    fn header_len(&self) -> usize;
+
+    /// What it carries; the conformance suite asks, and configuration.
+    fn carries(&self) -> Layer;
+
+    /// Writes the header of a frame that carries `payload` into the frame's headroom: its bytes are a datagram then.
+    /// The frame has no unfinished checksum and is no superframe.
+    fn encap(&self, frame: &mut Frame, payload: Payload);
+
+    /// Whether a packet with this header, which has our number, is one of ours in every other respect too.
+    fn accept(&self, header: &Header<'_>) -> Result<(), DropReason>;
+}
+
+/// Longest header a tunnel may write: what of the headroom is left under a virtio_net_hdr and two VLAN tags.
+pub const HEADER_MAX: usize = 160;
