@@ -48,6 +48,16 @@ drop_reasons! {
     StormUnknown "storm-unknown" "over its port's rate of unknown unicast";
     Local "local" "addressed to the bridge itself, and nothing there takes it";
     PatchLoop "patch-loop" "crossed too many patch ports: bridges joined in a loop";
+    TunnelHeader "tunnel-header" "in a tunnel packet whose header is cut off, malformed or of another version";
+    TunnelReserved "tunnel-reserved" "in a tunnel packet with reserved bits set, where its tunnel is strict";
+    TunnelOption "tunnel-option" "in a tunnel packet with a critical option that is not known (RFC 8926 3.5)";
+    TunnelChecksum "tunnel-checksum" "in a tunnel packet whose own checksum is wrong (RFC 2784)";
+    TunnelControl "tunnel-control" "a control message between tunnel endpoints (RFC 8926 3.4)";
+    TunnelPayload "tunnel-payload" "in a tunnel packet that carries something else than its tunnel does";
+    TunnelUnknown "tunnel-unknown" "in a tunnel packet with a VNI or key that no tunnel has";
+    Stranger "stranger" "in a tunnel packet that comes from none of the tunnel's peers";
+    SplitHorizon "split-horizon" "came from a tunnel's peer and would leave to another peer";
+    Ecn "ecn" "met congestion on its way through a tunnel, and its sender does not speak ECN (RFC 6040)";
     ExceedsMtu "exceeds-mtu" "longer than the MTU of the port it should leave by";
     Unsegmentable "unsegmentable" "a superframe for a port without offloads, with headers that cannot be segmented";
     NoBuffer "no-buffer" "no buffer was left for a copy or a segment";

@@ -1,6 +1,6 @@
 //! A frame in its buffer, with room before it to grow into.
 
-use super::{DropReason, Offload};
+use super::{DropReason, Gso, Offload};
 use crate::wire::{ethernet, ipv4, ipv6};
 
 /// Bytes free before a frame as it is received: a virtio_net_hdr, a VLAN tag, and the outer headers of any tunnel fit.
@@ -191,6 +191,33 @@ impl Frame {
         self.offload.shift(-4);
     }
 
+    /// Puts a header of `len` bytes before the frame, a tunnel's, which is for the caller to write: they hold anything.
+    /// What is known of the frame's layer and VLAN tag stays true of what is behind the header, and holds again when
+    /// [`Frame::pop_header`] has taken it off; nothing is to retag the frame before.
+    ///
+    /// # Panics
+    /// When less headroom is left. In debug builds also when the frame is unfinished: its offload state would have to
+    /// point behind the header.
+    #[inline]
+    pub fn push_header(&mut self, len: usize) -> &mut [u8] {
+        let start = self.start as usize;
+        assert!(len <= start, "{len} bytes of header in {start} of headroom");
+        debug_assert!(!self.offload.needs_csum && self.offload.gso == Gso::None);
+        self.start = (start - len) as u32;
+        &mut self.buffer[start - len..start]
+    }
+
+    /// Takes the first `len` bytes off the frame: a tunnel's header, that was put there or came with it. What is said of
+    /// its layer and VLAN tag is then of what is left.
+    ///
+    /// # Panics
+    /// When the frame is shorter.
+    #[inline]
+    pub fn pop_header(&mut self, len: usize) {
+        assert!(len <= self.len(), "{len} bytes of header in a frame of {}", self.len());
+        self.start += len as u32;
+    }
+
     /// Makes this frame a copy of `other`.
     pub fn copy_from(&mut self, other: &Frame) {
         self.reshape(other, other.len()).copy_from_slice(other.bytes());
@@ -267,6 +294,37 @@ mod tests {
         assert_eq!(copy.bytes(), frame.bytes());
         copy.retag(None);
         assert_eq!(copy.bytes(), [0x5a; MAX_FRAME]);
+    }
+
+    #[test]
+    fn a_header_goes_on_and_off_and_the_tag_is_still_known() {
+        let mut frame = Frame::from_bytes(&PLAIN);
+        frame.retag(Some(7));
+        frame.push_header(8).copy_from_slice(&[9; 8]);
+        assert_eq!(frame.bytes()[..10], [9, 9, 9, 9, 9, 9, 9, 9, 2, 0]);
+        let mut copy = Frame::default();
+        copy.copy_from(&frame);
+        for mut frame in [frame, copy] {
+            frame.pop_header(8);
+            frame.retag(None);
+            assert_eq!(frame.bytes(), PLAIN);
+            frame.push_header(HEADROOM);
+            assert_eq!(frame.len(), HEADROOM + PLAIN.len());
+            frame.pop_header(HEADROOM + PLAIN.len());
+            assert_eq!(frame.len(), 0);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "193 bytes of header in 192 of headroom")]
+    fn a_header_longer_than_the_headroom_is_a_fault() {
+        Frame::from_bytes(&PLAIN).push_header(HEADROOM + 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "17 bytes of header in a frame of 16")]
+    fn so_is_one_longer_than_the_frame() {
+        Frame::from_bytes(&PLAIN).pop_header(17);
     }
 
     #[test]
