@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tapyard::packet::segment::{finish_checksum, segment};
-use tapyard::packet::{Batch, Frame, Gso, Offload};
+use tapyard::packet::{Batch, Frame, Gso, Layer, Offload};
 use tapyard::wire::{checksum, ethernet};
 
 const MSS: u16 = 1448;
@@ -21,7 +21,7 @@ fn tcp_frame(payload: usize, gso: Gso) -> Frame {
     let gso_size = if gso == Gso::None { 0 } else { MSS };
     let mut offload =
         Offload { needs_csum: true, gso, gso_size, csum_start: 34, csum_offset: 16, ..Offload::NONE };
-    offload.check(&bytes).expect("the frame is as the claim says");
+    offload.check(Layer::Ethernet, &bytes).expect("the frame is as the claim says");
     let mut frame = Frame::default();
     frame.fill(&bytes, offload);
     frame
@@ -39,7 +39,7 @@ fn parse(c: &mut Criterion) {
     group.bench_function("check a superframe's claim", |b| {
         b.iter(|| {
             let mut offload = black_box(frame.offload);
-            offload.check(black_box(frame.bytes())).map(|()| offload)
+            offload.check(Layer::Ethernet, black_box(frame.bytes())).map(|()| offload)
         });
     });
 }

@@ -113,7 +113,9 @@ fn a_tun_carries_bare_packets() {
     let wire = Wire::between(first, second);
     pings(&a, SECOND);
     transfer(&a, &b, SECOND, 5 << 20);
-    assert_eq!(wire.end().counters.dropped_total(), 0);
+    let ended = wire.end();
+    assert!(ended.superframes > 0, "no packet said that it is a superframe");
+    assert_eq!(ended.counters.dropped_total(), 0);
 }
 
 #[test]

@@ -9,11 +9,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tapyard::packet::segment::{finish_checksum, segment};
-use tapyard::packet::{Batch, DropReason, Frame, Gso, Offload};
+use tapyard::packet::{Batch, DropReason, Frame, Gso, Layer, Offload};
 
 /// A packet as its headers say it, which etherparse turns into bytes.
 #[derive(Clone, Debug)]
 struct Packet {
+    layer: Layer,
+    /// None on an IP packet.
     vlans: Vec<u16>,
     ip: IpHeaders,
     l4: TransportHeader,
@@ -38,7 +40,10 @@ impl Packet {
             other => unreachable!("no strategy makes {other:?}"),
         }
         .unwrap();
-        bytes
+        match self.layer {
+            Layer::Ethernet => bytes,
+            Layer::Ip => bytes.split_off(14),
+        }
     }
 
     /// The packet as a sender leaves it to the device: the checksum undone and, with a `gso_size`, not yet cut.
@@ -73,9 +78,10 @@ impl Packet {
             csum_offset: offset as u16,
             ..Offload::NONE
         };
-        offload.check(&bytes).unwrap();
+        offload.check(self.layer, &bytes).unwrap();
         let mut frame = Frame::default();
         frame.fill(&bytes, offload);
+        frame.layer = self.layer;
         frame
     }
 
@@ -102,6 +108,9 @@ impl Packet {
 
     /// Has the bridge put its tag on an untagged frame or take it off a tagged one; both as frame and as packet.
     fn retag(&mut self, frame: &mut Frame) {
+        if self.layer == Layer::Ip {
+            return;
+        }
         match self.vlans.len() {
             0 => {
                 frame.retag(Some(7));
@@ -184,12 +193,14 @@ fn packet() -> impl Strategy<Value = Packet> {
         prop_oneof![tcp(), udp()],
         payload_len,
         any::<u32>(),
+        select(vec![Layer::Ethernet, Layer::Ethernet, Layer::Ip]),
     )
-        .prop_map(|(vlans, ip, l4, payload_len, seed)| {
+        .prop_map(|(vlans, ip, l4, payload_len, seed, layer)| {
+            let vlans = if layer == Layer::Ip { Vec::new() } else { vlans };
             let fixed = if matches!(ip, IpHeaders::Ipv4(..)) { 0 } else { 40 };
             let longest = 65_535 + fixed - ip.header_len() - l4.header_len();
             let byte = |i: u32| ((i ^ seed).wrapping_mul(2_654_435_761) >> 13) as u8;
-            Packet { vlans, ip, l4, payload: (0..payload_len.min(longest) as u32).map(byte).collect() }
+            Packet { layer, vlans, ip, l4, payload: (0..payload_len.min(longest) as u32).map(byte).collect() }
         })
 }
 
@@ -272,16 +283,17 @@ proptest! {
             }
         }
         let good = packet.unfinished(Some(1000)).offload;
-        take_through(&bytes, claim.apply(good), &retags)?;
+        take_through(packet.layer, &bytes, claim.apply(good), &retags)?;
     }
 
     #[test]
     fn nor_do_bytes_that_are_no_packet(
+        layer in select(vec![Layer::Ethernet, Layer::Ip]),
         bytes in vec(any::<u8>(), 0..200),
         claim in claim(),
         retags in vec(prop::option::of(any::<u16>()), 0..3),
     ) {
-        take_through(&bytes, claim.apply(Offload::NONE), &retags)?;
+        take_through(layer, &bytes, claim.apply(Offload::NONE), &retags)?;
     }
 }
 
@@ -337,15 +349,21 @@ fn claim() -> impl Strategy<Value = Claim> {
 }
 
 /// Does with a frame what a switch does with one for a port without offloads, and sees that its payload stays.
-fn take_through(bytes: &[u8], mut offload: Offload, retags: &[Option<u16>]) -> Result<(), TestCaseError> {
-    if offload.check(bytes).is_err() || bytes.len() < 14 {
+fn take_through(
+    layer: Layer,
+    bytes: &[u8],
+    mut offload: Offload,
+    retags: &[Option<u16>],
+) -> Result<(), TestCaseError> {
+    if offload.check(layer, bytes).is_err() || bytes.len() < layer.header_len() {
         return Ok(());
     }
     let mut frame = Frame::default();
     frame.fill(bytes, offload);
-    frame.set_vlan_tag(bytes.len() >= 18 && bytes[12..14] == [0x81, 0x00]);
-    for tci in retags {
-        frame.retag(*tci);
+    frame.layer = layer;
+    if layer == Layer::Ethernet {
+        frame.set_vlan_tag(bytes.len() >= 18 && bytes[12..14] == [0x81, 0x00]);
+        retags.iter().for_each(|tci| frame.retag(*tci));
     }
     let mut batch = batch_of(&frame);
     if frame.offload.gso == Gso::None {

@@ -24,6 +24,15 @@ pub enum Layer {
 }
 
 impl Layer {
+    /// Bytes before the network layer, but for tags.
+    #[inline]
+    pub const fn header_len(self) -> usize {
+        match self {
+            Layer::Ethernet => ethernet::HEADER_LEN,
+            Layer::Ip => 0,
+        }
+    }
+
     /// The EtherType of the network layer and where its header begins; `None` when `bytes` end before, or are IP of no
     /// version.
     #[inline]

@@ -1,8 +1,8 @@
 //! What a sender left undone on a frame: an unfinished checksum, a superframe still to be cut. Carried beside the frame
 //! as plain data, so that TAP to TAP nothing is computed and a 64 KiB superframe passes whole.
 
-use super::{DropReason, HEADROOM};
-use crate::wire::{ethernet, ipv4, ipv6, tcp, udp, virtio_net};
+use super::{DropReason, HEADROOM, Layer};
+use crate::wire::{ipv4, ipv6, tcp, udp, virtio_net};
 
 /// The farthest from the frame's start that a checksum may begin: however far the frame grows into its headroom, this
 /// and the end of the longest L4 header stay 16-bit numbers.
@@ -103,23 +103,23 @@ impl Offload {
         }
     }
 
-    /// Checks the claim against the frame it came with and makes `header_len` exact. The kernel's own `hdr_len` is not
-    /// trusted: it may cover the whole frame.
+    /// Checks the claim against the bytes it came with, which begin with `layer`, and makes `header_len` exact. The
+    /// kernel's own `hdr_len` is not trusted: it may cover the whole frame.
     #[inline]
-    pub fn check(&mut self, frame: &[u8]) -> Result<(), DropReason> {
+    pub fn check(&mut self, layer: Layer, frame: &[u8]) -> Result<(), DropReason> {
         if *self != Offload::NONE {
-            self.header_len = self.exact_header_len(frame).ok_or(DropReason::BadOffload)?;
+            self.header_len = self.exact_header_len(layer, frame).ok_or(DropReason::BadOffload)?;
         }
         Ok(())
     }
 
     /// What `header_len` has to be; `None` when the claim contradicts the frame or itself.
-    fn exact_header_len(&self, frame: &[u8]) -> Option<u16> {
+    fn exact_header_len(&self, layer: Layer, frame: &[u8]) -> Option<u16> {
         // A superframe without NEEDS_CSUM would need every segment's checksum invented.
         if !self.needs_csum {
             return (self.gso == Gso::None).then_some(0);
         }
-        let (ether_type, l3) = ethernet::payload(frame)?;
+        let (ether_type, l3) = layer.network(frame)?;
         let (start, field) = (usize::from(self.csum_start), usize::from(self.csum_offset));
         // Before L3 a checksum would be written over the addresses, or be left outside when a tag is taken out.
         if !(l3..=MAX_CSUM_START).contains(&start) || start + field + 2 > frame.len() {
@@ -207,14 +207,14 @@ mod tests {
     #[track_caller]
     fn accepted(mut offload: Offload, frame: &[u8], header_len: u16) {
         let expected = Offload { header_len, ..offload };
-        assert_eq!(offload.check(frame), Ok(()));
+        assert_eq!(offload.check(Layer::Ethernet, frame), Ok(()));
         assert_eq!(offload, expected);
     }
 
     #[track_caller]
     fn refused(mut offload: Offload, frame: &[u8]) {
         let before = offload;
-        assert_eq!(offload.check(frame), Err(DropReason::BadOffload), "{before:?}");
+        assert_eq!(offload.check(Layer::Ethernet, frame), Err(DropReason::BadOffload), "{before:?}");
     }
 
     const IPV4: [u8; 2] = [0x08, 0x00];
@@ -239,6 +239,31 @@ mod tests {
         accepted(lying(claim(Gso::Udp, 34, 6)), &frame(&IPV4, 20, &[0; 100]), 42);
         accepted(lying(claim(Gso::Udp, 54, 6)), &frame(&IPV6, 40, &[0; 100]), 62);
         accepted(lying(claim(Gso::None, 34, 16)), &frame(&IPV4, 20, &tcp(5, 100)), 0);
+    }
+
+    #[test]
+    fn an_ip_packet_has_its_headers_at_once() {
+        let v4 = [&[0x45], &[0; 19][..], &tcp(8, 100)].concat();
+        let v6 = [&[0x60], &[0; 39][..], &[0; 100]].concat();
+        for (offload, packet, header_len) in [
+            (claim(Gso::TcpV4, 20, 16), &v4, 52),
+            (claim(Gso::Udp, 20, 6), &v4, 28),
+            (claim(Gso::Udp, 40, 6), &v6, 48),
+            (claim(Gso::None, 0, 10), &v6, 0),
+        ] {
+            let mut checked = Offload { header_len: 0xffff, ..offload };
+            assert_eq!(checked.check(Layer::Ip, packet), Ok(()));
+            assert_eq!(checked, Offload { header_len, ..offload });
+            refused(offload, packet);
+        }
+        for (mut offload, packet) in [
+            (claim(Gso::TcpV4, 19, 16), &v4),
+            (claim(Gso::TcpV6, 40, 16), &v4),
+            (claim(Gso::Udp, 39, 6), &v6),
+            (claim(Gso::None, 0, 10), &frame(&IPV4, 20, &[0; 100])),
+        ] {
+            assert_eq!(offload.check(Layer::Ip, packet), Err(DropReason::BadOffload), "{offload:?}");
+        }
     }
 
     #[test]

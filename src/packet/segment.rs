@@ -10,7 +10,7 @@
 //! home address option makes the pseudo-header's addresses others (RFC 8200 section 8.1, RFC 6275 section 11.3.1).
 
 use super::{Batch, DropReason, Frame, Gso, Offload};
-use crate::wire::{be16, checksum, ethernet, ipv4, ipv6, set_be16, tcp, udp};
+use crate::wire::{be16, checksum, ipv4, ipv6, set_be16, tcp, udp};
 
 /// Finishes the checksum of a frame whose checked offload state leaves it undone and is no superframe; the state is
 /// [`Offload::NONE`] afterwards. Any other frame stays as it is.
@@ -65,7 +65,7 @@ impl Cut {
     fn plan(frame: &Frame) -> Option<Cut> {
         let Offload { gso, gso_size, header_len, csum_start, csum_offset, .. } = frame.offload;
         let (l4, bytes) = (usize::from(csum_start), frame.bytes());
-        let (ether_type, l3) = ethernet::payload(bytes)?;
+        let (ether_type, l3) = frame.layer.network(bytes)?;
         let protocol = if gso == Gso::Udp { udp::PROTOCOL } else { tcp::PROTOCOL };
         let packet = &bytes[l3..];
         let leads_to_l4 = match ether_type {
@@ -140,6 +140,7 @@ fn set_checksum(l4: &mut [u8], at: usize, sum: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::Layer;
 
     const FLAGS_AT: usize = 18 + 20 + 13;
 
@@ -162,7 +163,7 @@ mod tests {
             csum_offset: 16,
             ..Offload::NONE
         };
-        frame.offload.check(&bytes).unwrap();
+        frame.offload.check(Layer::Ethernet, &bytes).unwrap();
         frame.retag(Some(7));
         frame
     }
@@ -258,7 +259,7 @@ mod tests {
         };
         let mut v6 = Frame::default();
         v6.fill(&bytes, offload);
-        v6.offload.check(&bytes).unwrap();
+        v6.offload.check(Layer::Ethernet, &bytes).unwrap();
         assert_eq!(cut(&v6), Err(DropReason::Unsegmentable), "UDP at once, the claim has it later");
         let v6 = spoilt(&v6, 20, 60);
         assert_eq!(cut(&v6).map(|segments| segments.len()), Ok(2));

@@ -16,7 +16,7 @@ use std::sync::{Arc, LazyLock};
 use super::device::{check_name, inside};
 use super::link::{Link, LinkError, Links};
 use super::{Look, Opened, Port, PortError, Rx};
-use crate::packet::{Batch, Capabilities, Counters, DropReason, Frame, MAX_BATCH_BYTES, Offload};
+use crate::packet::{Batch, Capabilities, Counters, DropReason, Frame, Layer, MAX_BATCH_BYTES, Offload};
 use crate::sys::netns::{self, Netns};
 pub use crate::sys::tun::Mode;
 use crate::sys::{steering, tun};
@@ -127,6 +127,10 @@ fn open_here(options: &TapOptions, workers: usize) -> Result<Opened, PortError> 
             file,
             receives,
             header: if options.offload { virtio_net::LEN_MRG } else { 0 },
+            layer: match options.mode {
+                Mode::Tap => Layer::Ethernet,
+                Mode::Tun => Layer::Ip,
+            },
             shortest: match options.mode {
                 Mode::Tap => ethernet::HEADER_LEN,
                 Mode::Tun => ipv4::MIN_HEADER_LEN,
@@ -301,6 +305,8 @@ struct Queue {
     receives: bool,
     /// Bytes of virtio_net_hdr before each frame; 0 on a plain device.
     header: usize,
+    /// What its frames begin with.
+    layer: Layer,
     /// Bytes that a frame must have to be written: a shorter one would be read past its end in the kernel.
     shortest: usize,
 }
@@ -314,7 +320,9 @@ impl Queue {
             0 => Offload::NONE,
             header => Offload::from_header(&virtio_net::Header::parse(frame.receive_area(header))),
         };
-        frame.received(len, offload)
+        frame.received(len, offload)?;
+        frame.layer = self.layer;
+        Ok(())
     }
 
     /// Writes one frame, in one system call.

@@ -62,6 +62,8 @@ impl Wire {
                 for frame in batch.frames_mut() {
                     ended.longest = ended.longest.max(frame.len());
                     ended.superframes += usize::from(frame.offload.gso != Gso::None);
+                    let mut offload = frame.offload;
+                    assert_eq!(offload.check(frame.layer, frame.bytes()), Ok(()), "{frame:?}");
                 }
                 let all: Vec<u32> = (0..batch.len() as u32).collect();
                 idle &= all.is_empty();

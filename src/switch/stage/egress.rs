@@ -9,7 +9,6 @@ use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Crossing, Outbox};
 use crate::switch::topology::Form;
 use crate::switch::{Port, Topology, Way};
-use crate::wire::ethernet;
 
 /// Makes the frames queued for a port fit it and gives the indices of those to send; the others are counted.
 pub(in crate::switch) fn prepare<'a>(
@@ -26,7 +25,7 @@ pub(in crate::switch) fn prepare<'a>(
         dress(frame, departure.form);
         let fits = match port {
             None => Err(DropReason::PortMissing),
-            Some(port) if frame.len() <= ethernet::HEADER_LEN + port.mtu as usize => Ok(port),
+            Some(port) if frame.len() <= frame.layer.header_len() + port.mtu as usize => Ok(port),
             Some(port) => within_mtu(frame, port.mtu as usize).then_some(port).ok_or(DropReason::ExceedsMtu),
         };
         let finished = match fits {
@@ -87,7 +86,7 @@ fn within_mtu(frame: &Frame, mtu: usize) -> bool {
         Gso::None => frame.len(),
         _ => usize::from(frame.offload.header_len) + usize::from(frame.offload.gso_size),
     };
-    let l3 = ethernet::payload(frame.bytes()).map_or(ethernet::HEADER_LEN, |(_, at)| at);
+    let l3 = frame.layer.network(frame.bytes()).map_or(frame.layer.header_len(), |(_, at)| at);
     on_wire - l3.min(on_wire) <= mtu
 }
 
@@ -109,4 +108,42 @@ fn finish(
     segment::segment(batch, index as usize, ready)?;
     counters.copies += (ready.len() - before) as u64 - 1;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Layer, Offload};
+
+    #[test]
+    fn what_counts_towards_the_mtu_begins_behind_what_the_layer_has_before_it() {
+        let ip = [&[0x45][..], &[0; 99]].concat();
+        let ethernet = [&[2; 12][..], &[0x08, 0x00], &ip].concat();
+        let tagged = [&[2; 12][..], &[0x81, 0, 0, 7, 0x08, 0x00], &ip].concat();
+        let no_ip = [0xff; 100];
+        for (layer, bytes, on_wire) in [
+            (Layer::Ip, &ip[..], 100),
+            (Layer::Ethernet, &ethernet, 100),
+            (Layer::Ethernet, &tagged, 100),
+            (Layer::Ip, &no_ip, 100),
+            (Layer::Ethernet, &no_ip, 86),
+        ] {
+            let mut frame = Frame::from_bytes(bytes);
+            frame.layer = layer;
+            assert!(within_mtu(&frame, on_wire) && !within_mtu(&frame, on_wire - 1), "{layer:?} {frame:?}");
+        }
+    }
+
+    #[test]
+    fn a_superframe_counts_as_one_of_its_segments() {
+        for (layer, before) in
+            [(Layer::Ethernet, &[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0][..]), (Layer::Ip, &[])]
+        {
+            let mut frame = Frame::from_bytes(&[before, &[0x45], &[0; 9999]].concat());
+            frame.layer = layer;
+            let header_len = before.len() as u16 + 40;
+            frame.offload = Offload { gso: Gso::TcpV4, gso_size: 1460, header_len, ..Offload::NONE };
+            assert!(within_mtu(&frame, 1500) && !within_mtu(&frame, 1499));
+        }
+    }
 }

@@ -76,7 +76,7 @@ fn look(port: &Port, frame: &mut Frame) -> Result<Headers, DropReason> {
     let tagged = u16::from_be_bytes([type_high, type_low]) == ethernet::VLAN;
 
     let mut offload = frame.offload;
-    offload.check(frame.bytes())?;
+    offload.check(frame.layer, frame.bytes())?;
     frame.offload = offload;
     if source.is_group() || source.is_zero() {
         return Err(DropReason::BadSource);
