@@ -1,12 +1,15 @@
 //! Frames in memory: the buffer a frame lives in, what the far end left undone on it ([`Offload`]), the [`Batch`] that
-//! frames are read into and sent from, why one was dropped ([`DropReason`]) and the [`Counters`] of a port.
+//! frames are read into and sent from, why one was dropped ([`DropReason`]) and the [`Counters`] of a port; and what is
+//! done to them whatever port they are for: cutting, ECN marks, MSS clamping, the answer to one that does not fit.
 
 mod batch;
 mod counters;
 mod datagram;
 mod drop;
+pub mod ecn;
 mod frame;
 mod ids;
+mod inner;
 mod offload;
 pub mod segment;
 
@@ -16,4 +19,5 @@ pub use datagram::{Datagram, Received};
 pub use drop::DropReason;
 pub use frame::{Frame, HEADROOM, Layer, MAX_FRAME};
 pub use ids::{BridgeId, PeerId, PortId, Vid};
+pub use inner::Inner;
 pub use offload::{Capabilities, Gso, Offload};
