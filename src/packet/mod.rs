@@ -12,6 +12,7 @@ mod ids;
 mod inner;
 mod offload;
 pub mod segment;
+pub mod too_big;
 
 pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_FRAMES};
 pub use counters::Counters;
