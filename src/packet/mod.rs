@@ -10,6 +10,7 @@ pub mod ecn;
 mod frame;
 mod ids;
 mod inner;
+pub mod mss;
 mod offload;
 pub mod segment;
 pub mod too_big;
