@@ -64,6 +64,7 @@ drop_reasons! {
     QueueFull "queue-full" "the port it should leave by does not take frames as fast as they come";
     PortDown "port-down" "the device of the port it should leave by is down";
     PortMissing "port-missing" "the device of the port it should leave by is gone";
+    Ecn "ecn" "congestion was experienced on the way of a packet whose sender cannot be told (RFC 6040)";
     Refused "refused" "the kernel refused to send it";
 }
 

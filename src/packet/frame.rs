@@ -134,6 +134,17 @@ impl Frame {
         Ok(())
     }
 
+    /// Replaces the contents by a copy of `bytes`, which begin with what `like` begins with, VLAN tags included, and on
+    /// which nothing is left undone.
+    ///
+    /// # Panics
+    /// When `bytes` are more than [`MAX_FRAME`].
+    pub(super) fn fill_like(&mut self, like: &Frame, bytes: &[u8]) {
+        self.fill(bytes, Offload::NONE);
+        self.layer = like.layer;
+        self.vlan_tag = like.vlan_tag;
+    }
+
     #[inline]
     fn set(&mut self, len: usize, offload: Offload) {
         debug_assert!(len <= MAX_FRAME);

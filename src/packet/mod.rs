@@ -1,14 +1,19 @@
 //! Frames in memory: the buffer a frame lives in, what the far end left undone on it ([`Offload`]), the [`Batch`] that
-//! frames are read into and sent from, why one was dropped ([`DropReason`]) and the [`Counters`] of a port.
+//! frames are read into and sent from, why one was dropped ([`DropReason`]) and the [`Counters`] of a port; and what is
+//! done to them whatever port they are for: cutting, ECN marks, MSS clamping, the answer to one that does not fit.
 
 mod batch;
 mod counters;
 mod datagram;
 mod drop;
+pub mod ecn;
 mod frame;
 mod ids;
+mod inner;
+pub mod mss;
 mod offload;
 pub mod segment;
+pub mod too_big;
 
 pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_FRAMES};
 pub use counters::Counters;
@@ -16,4 +21,5 @@ pub use datagram::{Datagram, Received};
 pub use drop::DropReason;
 pub use frame::{Frame, HEADROOM, Layer, MAX_FRAME};
 pub use ids::{BridgeId, PeerId, PortId, Vid};
+pub use inner::Inner;
 pub use offload::{Capabilities, Gso, Offload};

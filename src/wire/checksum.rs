@@ -35,6 +35,12 @@ pub fn finish(sum: u32) -> u16 {
     !fold(sum)
 }
 
+/// The checksum in a header when one of the 16-bit numbers below it changes from `old` to `new` (RFC 1624, equation 3).
+#[inline]
+pub fn update(checksum: u16, old: u16, new: u16) -> u16 {
+    finish(u32::from(!checksum) + u32::from(!old) + u32::from(new))
+}
+
 #[derive(Default)]
 struct Lanes {
     whole: [u64; LANES],
@@ -121,6 +127,18 @@ mod tests {
         assert_eq!(fold(sum(&bytes, 0)), 0xffff);
         bytes.extend([0x12, 0x34]);
         assert_eq!(fold(sum(&bytes, 0)), 0x1234);
+    }
+
+    #[test]
+    fn an_update_is_as_good_as_a_new_sum() {
+        // RFC 1624 section 4, whose point is that the result is 0x0000 and not 0xffff.
+        assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
+        let mut bytes = *b"\x45\x00\xff\xff\x00\x00\x12\x34";
+        for new in [0x0000, 0x0001, 0x4500, 0xfffe, 0xffff] {
+            let (before, old) = (finish(sum(&bytes, 0)), u16::from_be_bytes([bytes[0], bytes[1]]));
+            bytes[..2].copy_from_slice(&u16::to_be_bytes(new));
+            assert_eq!(update(before, old, new), finish(sum(&bytes, 0)), "{old:#x} to {new:#x}");
+        }
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! IPv4 headers (RFC 791): where one ends, and the fields that cutting a superframe changes.
+//! IPv4 headers (RFC 791): where one ends, and the fields that a switch reads or edits in place.
+
+use core::net::Ipv4Addr;
 
 use super::{be16, checksum, set_be16};
 
@@ -25,16 +27,61 @@ pub fn total_len(header: &[u8]) -> u16 {
     be16(header, 2)
 }
 
+/// The TOS: DSCP and ECN.
+#[inline]
+pub fn tos(header: &[u8]) -> u8 {
+    header[1]
+}
+
+/// Sets the TOS, and brings the checksum up to date.
+#[inline]
+pub fn set_tos(header: &mut [u8], tos: u8) {
+    let old = be16(header, 0);
+    let new = old & 0xff00 | u16::from(tos);
+    set_be16(header, 0, new);
+    set_be16(header, 10, checksum::update(be16(header, 10), old, new));
+}
+
+/// Whether routers may not fragment the packet.
+#[inline]
+pub fn dont_fragment(header: &[u8]) -> bool {
+    header[6] & 0x40 != 0
+}
+
 /// Whether this is a part of a fragmented packet, the first included.
 #[inline]
 pub fn is_fragment(header: &[u8]) -> bool {
     be16(header, 6) & 0x3fff != 0
 }
 
+/// Whether this is a part of a fragmented packet but not the first, so that no L4 header is behind.
+#[inline]
+pub fn is_later_fragment(header: &[u8]) -> bool {
+    be16(header, 6) & 0x1fff != 0
+}
+
+/// How many hops are left to the packet.
+#[inline]
+pub fn ttl(header: &[u8]) -> u8 {
+    header[8]
+}
+
 /// The number of the protocol behind the header.
 #[inline]
 pub fn protocol(header: &[u8]) -> u8 {
     header[9]
+}
+
+/// Who sent it.
+#[inline]
+pub fn source(header: &[u8]) -> Ipv4Addr {
+    Ipv4Addr::new(header[12], header[13], header[14], header[15])
+}
+
+/// Whom it is for.
+#[inline]
+pub fn destination(header: &[u8]) -> Ipv4Addr {
+    Ipv4Addr::new(header[16], header[17], header[18], header[19])
 }
 
 /// Makes `header` (options included, nothing behind them) that of segment `index` of its packet, `total_len` bytes
@@ -71,13 +118,35 @@ mod tests {
 
     #[test]
     fn fields_are_read_where_they_stand() {
-        assert_eq!((total_len(&HEADER), protocol(&HEADER)), (24, 6));
-        for (high, low, fragment) in
-            [(0x40, 0, false), (0x80, 0, false), (0x20, 0, true), (0, 1, true), (0x1f, 0, true)]
-        {
+        assert_eq!((total_len(&HEADER), protocol(&HEADER), ttl(&HEADER)), (24, 6, 64));
+        assert_eq!(
+            (source(&HEADER), destination(&HEADER)),
+            (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2))
+        );
+        for (high, low, fragment, later, whole) in [
+            (0x40, 0, false, false, true),
+            (0x80, 0, false, false, false),
+            (0x20, 0, true, false, false),
+            (0x60, 0, true, false, true),
+            (0, 1, true, true, false),
+            (0x1f, 0, true, true, false),
+        ] {
             let mut header = HEADER;
             header[6..8].copy_from_slice(&[high, low]);
             assert_eq!(is_fragment(&header), fragment, "{high:#x} {low:#x}");
+            assert_eq!(is_later_fragment(&header), later, "{high:#x} {low:#x}");
+            assert_eq!(dont_fragment(&header), whole, "{high:#x} {low:#x}");
+        }
+    }
+
+    #[test]
+    fn the_checksum_follows_the_tos() {
+        let mut header = HEADER;
+        make_segment(&mut header, 0, 24);
+        for tos_now in [0x01, 0xff, 0xb8, 0x00] {
+            set_tos(&mut header, tos_now);
+            assert_eq!((tos(&header), header[0]), (tos_now, 0x46));
+            assert_eq!(checksum::fold(checksum::sum(&header, 0)), 0xffff);
         }
     }
 

@@ -1,4 +1,6 @@
-//! IPv6 headers (RFC 8200): where the extension headers end, and the field that cutting a superframe changes.
+//! IPv6 headers (RFC 8200): where the extension headers end, and the fields that a switch reads or edits in place.
+
+use core::net::Ipv6Addr;
 
 use super::{be16, set_be16};
 
@@ -6,6 +8,12 @@ use super::{be16, set_be16};
 pub const ETHER_TYPE: u16 = 0x86dd;
 /// Bytes of the fixed header.
 pub const HEADER_LEN: usize = 40;
+
+/// The least MTU that every link has (section 5).
+pub const MIN_MTU: usize = 1280;
+
+/// The number of the fragment header, see [`upper_layer`].
+pub const FRAGMENT: u8 = 44;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
@@ -38,7 +46,7 @@ pub fn upper_layer(packet: &[u8]) -> Option<(u8, usize)> {
 /// The payload length: bytes behind the fixed header, extension headers included.
 ///
 /// # Panics
-/// When `header` is shorter than [`HEADER_LEN`]; so does [`set_payload_len`].
+/// When `header` is shorter than [`HEADER_LEN`]; so does everything below.
 #[inline]
 pub fn payload_len(header: &[u8]) -> u16 {
     be16(header, 4)
@@ -48,6 +56,43 @@ pub fn payload_len(header: &[u8]) -> u16 {
 #[inline]
 pub fn set_payload_len(header: &mut [u8], len: u16) {
     set_be16(header, 4, len);
+}
+
+/// The traffic class: DSCP and ECN.
+#[inline]
+pub fn traffic_class(header: &[u8]) -> u8 {
+    (be16(header, 0) >> 4) as u8
+}
+
+/// Sets the traffic class.
+#[inline]
+pub fn set_traffic_class(header: &mut [u8], class: u8) {
+    set_be16(header, 0, be16(header, 0) & 0xf00f | u16::from(class) << 4);
+}
+
+/// How many hops are left to the packet.
+#[inline]
+pub fn hop_limit(header: &[u8]) -> u8 {
+    header[7]
+}
+
+/// Who sent it.
+#[inline]
+pub fn source(header: &[u8]) -> Ipv6Addr {
+    address(header, 8)
+}
+
+/// Whom it is for.
+#[inline]
+pub fn destination(header: &[u8]) -> Ipv6Addr {
+    address(header, 24)
+}
+
+#[inline]
+fn address(header: &[u8], at: usize) -> Ipv6Addr {
+    let mut octets = [0; 16];
+    octets.copy_from_slice(&header[at..at + 16]);
+    Ipv6Addr::from(octets)
 }
 
 #[cfg(test)]
@@ -92,6 +137,26 @@ mod tests {
         assert_eq!(upper_layer(&packet), Some((17, packet.len())));
         let version_4 = [&[0x40], &packet[1..]].concat();
         assert_eq!(upper_layer(&version_4), None);
+    }
+
+    #[test]
+    fn the_traffic_class_stands_between_version_and_flow_label() {
+        let mut header = [0xa5; HEADER_LEN];
+        header[..2].copy_from_slice(&[0x6b, 0x8f]);
+        assert_eq!((traffic_class(&header), hop_limit(&header)), (0xb8, 0xa5));
+        set_traffic_class(&mut header, 0x01);
+        assert_eq!(header[..3], [0x60, 0x1f, 0xa5]);
+        assert_eq!(traffic_class(&header), 0x01);
+    }
+
+    #[test]
+    fn the_addresses_are_the_rest_of_the_fixed_header() {
+        let mut header = [0; HEADER_LEN];
+        (header[8], header[23], header[24], header[39]) = (0xfd, 1, 0xfe, 2);
+        assert_eq!(
+            (source(&header).to_string(), destination(&header).to_string()),
+            ("fd00::1".into(), "fe00::2".into())
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! TCP headers (RFC 9293): where one ends, and the fields that cutting a superframe changes.
+//! TCP headers (RFC 9293): where one ends, and the fields that a switch reads or edits in place.
 
 /// The protocol's number in an IP header.
 pub const PROTOCOL: u8 = 6;
@@ -6,6 +6,8 @@ pub const PROTOCOL: u8 = 6;
 pub const CHECKSUM_AT: usize = 16;
 /// Flag: no more data from the sender.
 pub const FIN: u8 = 0x01;
+/// Flag: the first segment from a side, which carries the options that are agreed on.
+pub const SYN: u8 = 0x02;
 /// Flag: push what has arrived to the application.
 pub const PSH: u8 = 0x08;
 /// Flag: the congestion window was reduced (RFC 3168).
@@ -34,6 +36,30 @@ pub fn advance_sequence(header: &mut [u8], bytes: u32) {
     header[4..8].copy_from_slice(&old.wrapping_add(bytes).to_be_bytes());
 }
 
+/// Whether `l4` begins with a header that has the SYN flag; not if it ends before the flags.
+#[inline]
+pub fn is_syn(l4: &[u8]) -> bool {
+    l4.get(13).is_some_and(|flags| flags & SYN != 0)
+}
+
+/// Where in `header`, which ends with its options, the number of the first MSS option stands (section 3.7.1). `None`
+/// when there is none, and when the options before it are malformed.
+pub fn mss_at(header: &[u8]) -> Option<usize> {
+    const END: u8 = 0;
+    const NO_OPERATION: u8 = 1;
+    const MSS: u8 = 2;
+    let mut at = MIN_HEADER_LEN;
+    loop {
+        match *header.get(at..)? {
+            [END, ..] => return None,
+            [NO_OPERATION, ..] => at += 1,
+            [MSS, 4, _, _, ..] => return Some(at + 2),
+            [_, len, ..] if len >= 2 => at += usize::from(len),
+            _ => return None,
+        }
+    }
+}
+
 /// Clears the flags that are set in `flags`.
 #[inline]
 pub fn clear_flags(header: &mut [u8], flags: u8) {
@@ -53,6 +79,36 @@ mod tests {
             assert_eq!(header_len(&l4[..12]), None);
         }
         assert_eq!(header_len(&[]), None);
+    }
+
+    #[test]
+    fn the_mss_is_found_among_whatever_options_there_are() {
+        let mss_in = |options: &[u8]| mss_at(&[&[0xa5; MIN_HEADER_LEN], options].concat());
+        assert_eq!(mss_in(&[2, 4, 0x05, 0xb4]), Some(22));
+        assert_eq!(mss_in(&[1, 1, 8, 10, 2, 4, 2, 4, 2, 4, 2, 4, 1, 2, 4, 0x05, 0xb4, 0]), Some(35));
+        assert_eq!(mss_in(&[4, 2, 2, 4, 0x05, 0xb4, 2, 4, 0, 1]), Some(24), "the first of two");
+        for none in [
+            &[][..],
+            &[0, 2, 4, 0x05, 0xb4],
+            &[2, 4, 0x05],
+            &[2, 3, 0x05, 0xb4],
+            &[2, 5, 0x05, 0xb4],
+            &[3, 0, 2, 4, 0x05, 0xb4],
+            &[3, 1, 2, 4, 0x05, 0xb4],
+            &[3, 255, 2, 4, 0x05, 0xb4],
+            &[1, 1, 1, 3],
+        ] {
+            assert_eq!(mss_in(none), None, "{none:?}");
+        }
+        assert_eq!(mss_at(&[0; MIN_HEADER_LEN - 1]), None);
+    }
+
+    #[test]
+    fn a_syn_is_told_by_its_flag() {
+        let mut l4 = [0xff; 14];
+        assert!(is_syn(&l4) && !is_syn(&l4[..13]) && !is_syn(&[]));
+        clear_flags(&mut l4, SYN);
+        assert!(!is_syn(&l4));
     }
 
     #[test]

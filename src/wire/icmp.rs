@@ -1,0 +1,51 @@
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443): which messages are errors, and the two that say "too big".
+
+/// The number of ICMP in an IPv4 header.
+pub const PROTOCOL: u8 = 1;
+/// The number of ICMPv6 in an IPv6 header.
+pub const V6_PROTOCOL: u8 = 58;
+
+/// Bytes of the header of a message that quotes a packet, ICMP and ICMPv6 alike; the quotation is behind.
+pub const HEADER_LEN: usize = 8;
+
+/// Most bytes of an IPv4 packet with an ICMP error (RFC 1812 section 4.3.2.3).
+pub const MAX_ERROR_LEN: usize = 576;
+/// Most bytes of an IPv6 packet with an ICMPv6 error: the least MTU of a link (RFC 4443 section 2.4 c).
+pub const V6_MAX_ERROR_LEN: usize = super::ipv6::MIN_MTU;
+
+const DESTINATION_UNREACHABLE: u8 = 3;
+const SOURCE_QUENCH: u8 = 4;
+const REDIRECT: u8 = 5;
+const TIME_EXCEEDED: u8 = 11;
+const PARAMETER_PROBLEM: u8 = 12;
+const V6_FIRST_INFORMATIONAL: u8 = 128;
+const V6_REDIRECT: u8 = 137;
+
+/// Whether an ICMP message of this type is an error, which no error may answer (RFC 1122 section 3.2.2).
+#[inline]
+pub fn is_error(message_type: u8) -> bool {
+    matches!(
+        message_type,
+        DESTINATION_UNREACHABLE | SOURCE_QUENCH | REDIRECT | TIME_EXCEEDED | PARAMETER_PROBLEM
+    )
+}
+
+/// Whether an ICMPv6 message of this type is one that no error may answer: an error, or a redirect (RFC 4443 section
+/// 2.4 e).
+#[inline]
+pub fn is_v6_error(message_type: u8) -> bool {
+    message_type < V6_FIRST_INFORMATIONAL || message_type == V6_REDIRECT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_from_questions_and_answers() {
+        let errors: Vec<u8> = (0..=255).filter(|&message_type| is_error(message_type)).collect();
+        assert_eq!(errors, [3, 4, 5, 11, 12]);
+        let informational: Vec<u8> = (0..=255).filter(|&message_type| !is_v6_error(message_type)).collect();
+        assert_eq!(informational, (128..=255).filter(|&t| t != 137).collect::<Vec<_>>());
+    }
+}
