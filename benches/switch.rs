@@ -68,12 +68,14 @@ impl Yard {
                     bridge: Some(id),
                     vlan: vlan.clone(),
                     isolated: false,
+                    split_horizon: false,
                     learning: true,
                     allowance: Allowance::default(),
                     storm: Storm::default(),
                     mtu: 1500,
                     capabilities,
                     way: Way::Queue,
+                    wire: None,
                 }));
             }
             let ageing = Duration::from_secs(300);

@@ -43,7 +43,7 @@ fn cache(c: &mut Criterion) {
                 let place = cache.place(BRIDGE, station(n));
                 cache.fill(
                     &place,
-                    Hit { port: PortId(1), learned: true, fresh: 0 },
+                    Hit { at: PortId(1).into(), learned: true, fresh: 0 },
                     cache.generation(&place),
                 );
             }

@@ -42,6 +42,14 @@
 //!    ([`finish_checksum`](packet::segment::finish_checksum)) or cut it ([`segment`](packet::segment::segment)).
 //! 6. [`Port::tx`](port::Port::tx) writes them. What the device does not take is dropped there, with its reason.
 //!
+//! To a peer of a tunnel, step 4 finds the peer beside the port, and step 5 is another: `Wrapping::wrap` (in
+//! `switch/stage/tunnel/wrap.rs`) cuts a superframe, has the [`Tunnel`](tunnel::Tunnel) write its header into the headroom
+//! of each part, and makes [`Datagram`](packet::Datagram)s of them, one for each peer, which
+//! [`Underlay::tx`](port::Underlay::tx) sends by the socket that tunnels share, as many in one system call as can be.
+//! From there, [`Underlay::rx`](port::Underlay::rx) reads what the kernel has glued together, and
+//! [`Switch::receive`](switch::Switch::receive) has `Unwrapping::unwrap` tell whose it is and put superframes together
+//! ([`Coalescer`](packet::coalesce::Coalescer)); then the frames walk from step 3 on.
+//!
 //! After every batch, `rx_frames + copies = tx_frames + replied + Σ drops`
 //! ([`Counters::conserved`](packet::Counters::conserved)).
 //!

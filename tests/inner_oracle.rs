@@ -157,7 +157,7 @@ proptest! {
             (2, 1) => Some(1),
             (inner, _) => Some(inner),
         };
-        prop_assert_eq!(ecn::decapsulate(&mut frame, outer), marked.map(drop).ok_or(DropReason::Ecn));
+        prop_assert_eq!({ let layer = frame.layer; ecn::decapsulate(frame.bytes_mut(), layer, outer) }, marked.map(drop).ok_or(DropReason::Ecn));
         let mut expected = packet;
         match &mut expected.ip {
             IpHeaders::Ipv4(ip, _) => ip.ecn = IpEcn::try_new(marked.unwrap_or(0)).unwrap(),
@@ -260,7 +260,7 @@ proptest! {
             too_big::answer(&frame, mtu, &mut to);
             mss::clamp(&mut frame, mtu);
             prop_assert_eq!(frame.len(), bytes.len());
-            let _ = ecn::decapsulate(&mut frame, outer);
+            let _ = { let layer = frame.layer; ecn::decapsulate(frame.bytes_mut(), layer, outer) };
             prop_assert_eq!(frame.len(), bytes.len());
         }
     }

@@ -184,12 +184,14 @@ impl Live {
             bridge: bridge.and_then(|b| self.bridges.get(b)).map(|b| b.id),
             vlan: policy(&port.vlan, bridge.is_some_and(|b| is_vlan_aware(config, b))),
             isolated: port.isolated,
+            split_horizon: false,
             learning: port.learning,
             allowance: Allowance { limit: port.learn_limit, quota },
             storm: live.storm.clone(),
             mtu: live.mtu(),
             capabilities: live.capabilities,
             way: peer.map_or(Way::Queue, |peer| Way::Patch(peer.id)),
+            wire: None,
         }
     }
 }

@@ -314,7 +314,7 @@ impl State {
                     self.mark_missing(&name);
                 }
             }
-            Event::Gone { .. } => {}
+            Event::Gone { .. } | Event::Trouble { .. } | Event::Switch(switch::Event::Echo { .. }) => {}
             Event::Switch(switch::Event::Flap { bridge, mac, from, to }) => {
                 self.note_flap(bridge, mac, from, to);
             }

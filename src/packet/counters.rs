@@ -17,10 +17,10 @@ pub struct Counters {
     pub tx_frames: u64,
     /// Their bytes, without any virtio_net_hdr.
     pub tx_bytes: u64,
-    /// Frames the switch made itself of frames that came in here: the second and later copies of a flooded frame, and
-    /// the second and later segments of a superframe (counted at the port that needed them).
+    /// Frames the switch made itself: the second and later copies of a flooded frame, the second and later segments of a
+    /// superframe (counted at the port that needed them), answers, and echoes to other switches.
     pub copies: u64,
-    /// Frames from here that the switch answered itself.
+    /// Frames from here that were for the switch itself: answered, or taken as an answer.
     pub replied: u64,
     drops: [u64; DropReason::COUNT],
 }

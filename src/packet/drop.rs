@@ -38,6 +38,7 @@ drop_reasons! {
     VlanReserved "vlan-reserved" "tagged with VLAN 4095, which is reserved";
     VlanNotAllowed "vlan-not-allowed" "tagged with a VLAN that its port is not a member of";
     VlanUntagged "vlan-untagged" "untagged on a trunk that names no native VLAN";
+    NotIp "not-ip" "no IP packet, on a port that carries nothing else";
     NoBridge "no-bridge" "its port belongs to no bridge, and no router is there to take it";
     SamePort "same-port" "its destination is behind the port it came from";
     Isolated "isolated" "it and its destination are behind isolated ports";
@@ -64,7 +65,6 @@ drop_reasons! {
     QueueFull "queue-full" "the port it should leave by does not take frames as fast as they come";
     PortDown "port-down" "the device of the port it should leave by is down";
     PortMissing "port-missing" "the device of the port it should leave by is gone";
-    Ecn "ecn" "congestion was experienced on the way of a packet whose sender cannot be told (RFC 6040)";
     Refused "refused" "the kernel refused to send it";
 }
 

@@ -1,7 +1,7 @@
 //! Congestion marks across a tunnel (RFC 6040, normal mode): what the outer header says at its beginning, and what its
 //! end makes of a mark that a router in between has put there.
 
-use super::{DropReason, Frame};
+use super::{DropReason, Layer};
 use crate::wire::{ipv4, ipv6};
 
 /// The ECN field within a TOS or traffic class (RFC 3168 section 5).
@@ -22,17 +22,17 @@ pub fn encapsulate(tos: u8, inner: Option<u8>) -> u8 {
 /// (section 4.2). [`DropReason::Ecn`]: congestion was experienced, and the sender would not understand a mark but
 /// understands a loss. What is not IP passes as it is.
 #[inline]
-pub fn decapsulate(frame: &mut Frame, outer: u8) -> Result<(), DropReason> {
+pub fn decapsulate(frame: &mut [u8], layer: Layer, outer: u8) -> Result<(), DropReason> {
     // Any other outer field leaves every inner one as it is.
-    if matches!(outer & MASK, ECT_1 | CE) { mark(frame, outer & MASK) } else { Ok(()) }
+    if matches!(outer & MASK, ECT_1 | CE) { mark(frame, layer, outer & MASK) } else { Ok(()) }
 }
 
 #[cold]
-fn mark(frame: &mut Frame, outer: u8) -> Result<(), DropReason> {
-    let Some((ether_type, l3)) = frame.layer.network(frame.bytes()) else {
+fn mark(frame: &mut [u8], layer: Layer, outer: u8) -> Result<(), DropReason> {
+    let Some((ether_type, l3)) = layer.network(frame) else {
         return Ok(());
     };
-    let packet = &mut frame.bytes_mut()[l3..];
+    let packet = &mut frame[l3..];
     match ether_type {
         ipv4::ETHER_TYPE if ipv4::header_len(packet).is_some() => {
             let tos = combine(ipv4::tos(packet), outer)?;
@@ -60,7 +60,7 @@ fn combine(inner: u8, outer: u8) -> Result<u8, DropReason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::Layer;
+    use crate::packet::Frame;
     use crate::wire::checksum;
 
     /// Figure 4: inner, outer, result.
@@ -113,6 +113,11 @@ mod tests {
         frame
     }
 
+    fn decapsulate_frame(frame: &mut Frame, outer: u8) -> Result<(), DropReason> {
+        let layer = frame.layer;
+        decapsulate(frame.bytes_mut(), layer, outer)
+    }
+
     #[test]
     fn the_table_of_the_rfc_holds_for_both_versions_and_layers() {
         for (inner, outer, result) in FIGURE_4 {
@@ -122,7 +127,7 @@ mod tests {
                         let mut got = frame(layer, ether_type, &make(dscp | inner));
                         let expected = frame(layer, ether_type, &make(dscp | result.unwrap_or(inner)));
                         assert_eq!(
-                            decapsulate(&mut got, outer_dscp | outer),
+                            decapsulate_frame(&mut got, outer_dscp | outer),
                             result.map(drop).ok_or(DropReason::Ecn)
                         );
                         assert_eq!(
@@ -141,7 +146,7 @@ mod tests {
         let mut packet = ipv4(ECT_0);
         packet[10] ^= 0x55;
         let mut frame = frame(Layer::Ip, 0, &packet);
-        decapsulate(&mut frame, CE).unwrap();
+        decapsulate_frame(&mut frame, CE).unwrap();
         assert_ne!(checksum::fold(checksum::sum(&frame.bytes()[..20], 0)), 0xffff);
     }
 
@@ -165,7 +170,7 @@ mod tests {
                 }
                 let mut got = frame(layer, ether_type, &packet);
                 let before = got.bytes().to_vec();
-                assert_eq!(decapsulate(&mut got, CE), Ok(()), "{ether_type:#x}, {packet:02x?}");
+                assert_eq!(decapsulate_frame(&mut got, CE), Ok(()), "{ether_type:#x}, {packet:02x?}");
                 assert_eq!(got.bytes(), before);
             }
         }

@@ -24,7 +24,7 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// Bytes before the network layer, but for tags.
+    /// Bytes of its header before the network layer, VLAN tags apart.
     #[inline]
     pub const fn header_len(self) -> usize {
         match self {

@@ -41,3 +41,19 @@ impl PeerId {
         self.0 as usize
     }
 }
+
+/// Where a station is: behind a port and, where that is a tunnel, behind one of its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Location {
+    /// The port.
+    pub port: PortId,
+    /// The peer; [`PeerId::NONE`] on a port that has none.
+    pub peer: PeerId,
+}
+
+impl From<PortId> for Location {
+    #[inline]
+    fn from(port: PortId) -> Location {
+        Location { port, peer: PeerId::NONE }
+    }
+}

@@ -3,6 +3,7 @@
 //! done to them whatever port they are for: cutting, ECN marks, MSS clamping, the answer to one that does not fit.
 
 mod batch;
+pub mod coalesce;
 mod counters;
 mod datagram;
 mod drop;
@@ -20,6 +21,6 @@ pub use counters::Counters;
 pub use datagram::{Datagram, Received};
 pub use drop::DropReason;
 pub use frame::{Frame, HEADROOM, Layer, MAX_FRAME};
-pub use ids::{BridgeId, PeerId, PortId, Vid};
+pub use ids::{BridgeId, Location, PeerId, PortId, Vid};
 pub use inner::Inner;
 pub use offload::{Capabilities, Gso, Offload};

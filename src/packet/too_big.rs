@@ -320,7 +320,7 @@ mod tests {
                 let gso = if gso == Gso::TcpV4 && !v4 { Gso::TcpV6 } else { gso };
                 let mut frame = tagged(&packet);
                 let mut offload = claim(gso, l4, csum_offset);
-                offload.check(frame.bytes()).unwrap();
+                offload.check(frame.layer, frame.bytes()).unwrap();
                 frame.offload = offload;
                 let segment = usize::from(l4 + l4_header + 1400);
                 assert!(answered(&frame, segment as u32).is_none(), "its segments fit");

@@ -1,7 +1,9 @@
 //! The counters of all ports of one worker.
 
-use super::Topology;
-use crate::packet::{Batch, Counters, DropReason, PortId};
+use foldhash::HashMap;
+
+use super::{PeerCounters, Port, Topology, Way};
+use crate::packet::{Batch, Counters, Datagram, DropReason, Location, PeerId, PortId};
 
 /// Counters by port slot, and the sum of those whose port is gone, so that no frame is ever unaccounted for.
 #[derive(Default)]
@@ -9,6 +11,7 @@ pub(super) struct PortCounters {
     /// `None` where no port is.
     ports: Vec<Option<Counters>>,
     pub(super) retired: Counters,
+    peers: HashMap<Location, PeerCounters>,
 }
 
 impl PortCounters {
@@ -22,6 +25,7 @@ impl PortCounters {
                 self.retired += &counters;
             }
         }
+        self.peers.retain(|&at, _| matches!(topology.port(at.port), Some(Port { way: Way::Tunnel(overlay), .. }) if overlay.address(at.peer).is_some()));
     }
 
     /// The counters of a port; of those retired when there is no such port any more.
@@ -34,14 +38,36 @@ impl PortCounters {
         self.of(port).drop(reason);
     }
 
+    /// The counters of a peer.
+    #[inline]
+    pub(super) fn peer(&mut self, at: Location) -> &mut PeerCounters {
+        self.peers.entry(at).or_default()
+    }
+
+    /// Counts what became of a datagram of `len` bytes, of which `header` are the tunnel's.
+    #[inline]
+    pub(super) fn dispatched(&mut self, datagram: &Datagram, len: usize, header: usize) {
+        let port = self.of(datagram.tunnel);
+        match datagram.outcome {
+            Ok(()) => port.sent(len - header),
+            Err(reason) => port.drop(reason),
+        }
+        self.peer(Location { port: datagram.tunnel, peer: datagram.peer })
+            .sent(len, datagram.outcome.is_ok());
+    }
+
+    pub(super) fn peers(&self) -> impl Iterator<Item = (Location, &PeerCounters)> {
+        self.peers.iter().map(|(&at, counters)| (at, counters))
+    }
+
     /// Counts frames that came in by a port that is gone.
     pub(super) fn discard_all(
         &mut self,
         reason: DropReason,
-        frames: impl Iterator<Item = u32>,
+        frames: impl Iterator<Item = (u32, PeerId)>,
         batch: &Batch,
     ) {
-        for frame in frames {
+        for (frame, _) in frames {
             self.retired.discard(reason, batch.frames()[frame as usize].len());
         }
     }

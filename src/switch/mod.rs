@@ -12,6 +12,7 @@
 //! 3. Now and then [`Switch::handle_timeout`], due at the time it returned last.
 
 mod counting;
+mod echo;
 mod outbox;
 mod overlay;
 mod stage;
@@ -19,20 +20,24 @@ mod topology;
 
 use std::sync::Arc;
 
-pub use overlay::{Outer, Overlay, Peer, Underlay};
+pub use overlay::{Outer, Overlay, Peer, PeerCounters, Underlay};
 pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
 
-use crate::packet::{Batch, BridgeId, Counters, Datagram, DropReason, PortId, Received};
+use crate::packet::{Batch, BridgeId, Counters, Datagram, DropReason, Location, PeerId, PortId, Received};
 use crate::table::fdb::Generations;
 use crate::table::fdb_cache::FdbCache;
+use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
 use counting::PortCounters;
-use outbox::Outbox;
+use outbox::{Outbox, Oversize};
 use stage::ingress::Arrival;
+use stage::tunnel::{Effects, Outlet, Unwrapping, Wrapping};
 
 /// So many patch ports a frame may cross: bridges joined in a loop end there.
 const MAX_PATCHES: usize = 8;
+/// ICMP errors a second that a worker makes (RFC 1812 section 4.3.2.8).
+const MAX_TOO_BIG: u32 = 1000;
 /// Events kept until the worker fetches them; more in one go are a storm, and tell nothing new.
 const MAX_EVENTS: usize = 16;
 
@@ -49,6 +54,13 @@ pub enum Event {
         from: PortId,
         /// The port it is behind now.
         to: PortId,
+    },
+    /// A peer has answered an echo, see [`Switch::probe`].
+    Echo {
+        /// The token that the echo carried.
+        token: u64,
+        /// When the answer came.
+        at: Time,
     },
     /// Frames were longer than the MTU of this port. It may be another by now than the topology says.
     TooLong(PortId),
@@ -71,18 +83,35 @@ pub struct Switch {
     outbox: Outbox,
     /// Frames of the run at hand that passed ingress; kept for its memory.
     arrivals: Vec<Arrival>,
+    unwrapping: Unwrapping,
+    wrapping: Wrapping,
+    /// Limits what senders of packets that are too long are told.
+    too_big: TokenBucket,
     events: Vec<Event>,
+}
+
+/// Who made a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Somebody behind the port it comes in by.
+    Outside,
+    /// The switch, in the name of such a one: nothing is to be learned from it.
+    Ourselves,
 }
 
 impl Switch {
     /// A switch without ports, whose FDBs will be made with `generations`.
     pub fn new(generations: Arc<Generations>) -> Switch {
+        let seed = generations.flow_seed();
         Switch {
             topology: Arc::default(),
             cache: FdbCache::new(generations),
             counters: PortCounters::default(),
             outbox: Outbox::default(),
             arrivals: Vec::new(),
+            unwrapping: Unwrapping::default(),
+            wrapping: Wrapping::new(seed),
+            too_big: TokenBucket::new(MAX_TOO_BIG),
             events: Vec::new(),
         }
     }
@@ -106,23 +135,79 @@ impl Switch {
     /// Decides about all frames of `batch`, which came in by `port`. Follow with [`Switch::transmit`].
     pub fn process(&mut self, port: PortId, batch: &mut Batch, now: Time) {
         let topology = Arc::clone(&self.topology);
-        let frames = 0..batch.len() as u32;
-        self.run(&topology, port, frames, batch, now);
-        for _ in 0..MAX_PATCHES {
-            if self.outbox.patched.is_empty() {
-                return;
-            }
-            self.cross_patches(&topology, batch, now);
-        }
-        for crossing in std::mem::take(&mut self.outbox.patched) {
-            self.counters.drop(crossing.out, DropReason::PatchLoop);
-        }
+        let frames = (0..batch.len() as u32).map(|frame| (frame, PeerId::NONE));
+        self.run(&topology, port, Origin::Outside, frames, batch, now);
+        self.settle(&topology, batch, now);
     }
 
     /// Unwraps what the underlay `underlay` has read into `batch`, and decides about the frames in it as
     /// [`Switch::process`] does.
     pub fn receive(&mut self, underlay: PortId, batch: &mut Batch, received: &[Received], now: Time) {
-        let _ = (underlay, batch, received, now);
+        let topology = Arc::clone(&self.topology);
+        let mut unwrapping = std::mem::take(&mut self.unwrapping);
+        let mut effects =
+            Effects { counters: &mut self.counters, outbox: &mut self.outbox, events: &mut self.events };
+        let frames = unwrapping.unwrap(&topology, underlay, received, batch, now, &mut effects);
+        for run in frames.chunk_by(|a, b| a.at.port == b.at.port) {
+            let frames = run.iter().map(|unwrapped| (unwrapped.frame, unwrapped.at.peer));
+            self.run(&topology, run[0].at.port, Origin::Outside, frames, batch, now);
+        }
+        self.unwrapping = unwrapping;
+        self.settle(&topology, batch, now);
+    }
+
+    /// Sends an echo to a peer of a tunnel, whose answer will be an [`Event::Echo`]: `size` is the length of the packet
+    /// that it is to the tunnel, in bytes behind the Ethernet header. The batch is to be cleared before. False when there
+    /// is no such peer.
+    pub fn probe(&mut self, at: Location, token: u64, size: usize, batch: &mut Batch) -> bool {
+        let topology = Arc::clone(&self.topology);
+        let Some(Port { way: Way::Tunnel(overlay), bridge, .. }) = topology.port(at.port) else {
+            return false;
+        };
+        let Some(index) = overlay.address(at.peer).and_then(|_| batch.add()) else { return false };
+        let source = bridge.and_then(|id| topology.bridge(id)).map_or(Mac::default(), |bridge| bridge.mac);
+        let frame = &mut batch.frames_mut()[index];
+        echo::request(frame, overlay.tunnel.carries(), source, token, size);
+        self.counters.of(at.port).copies += 1;
+        self.outbox.push(overlay.underlay, echo::departure(index as u32, at));
+        true
+    }
+
+    /// Has everything that is not yet in a port's queue end there, or nowhere.
+    fn settle(&mut self, topology: &Topology, batch: &mut Batch, now: Time) {
+        for _ in 0..MAX_PATCHES {
+            if self.outbox.patched.is_empty() && self.outbox.oversize.is_empty() {
+                return;
+            }
+            self.cross_patches(topology, batch, now);
+            self.answer_oversize(topology, batch, now);
+        }
+        for crossing in std::mem::take(&mut self.outbox.patched) {
+            self.counters.drop(crossing.departure.out, DropReason::PatchLoop);
+        }
+        for oversize in std::mem::take(&mut self.outbox.oversize) {
+            self.counters.drop(oversize.departure.out, DropReason::ExceedsMtu);
+        }
+    }
+
+    /// Tells senders that their packets do not fit a tunnel. What they are told comes in by that tunnel's port, as if a
+    /// router behind it had said it, and so finds its way to them through VLANs and patches.
+    fn answer_oversize(&mut self, topology: &Topology, batch: &mut Batch, now: Time) {
+        let mut oversize = std::mem::take(&mut self.outbox.oversize);
+        for Oversize { departure, mtu, from } in oversize.drain(..) {
+            let answer =
+                self.too_big.take(now).then(|| stage::tunnel::too_big(departure, mtu, batch)).flatten();
+            let Some(answer) = answer else {
+                self.counters.drop(departure.out, DropReason::ExceedsMtu);
+                continue;
+            };
+            self.counters.of(from).replied += 1;
+            let answer = std::iter::once((answer, PeerId::NONE));
+            self.run(topology, departure.out, Origin::Ourselves, answer, batch, now);
+        }
+        if self.outbox.oversize.is_empty() {
+            self.outbox.oversize = oversize;
+        }
     }
 
     /// One walk through the stages, of frames that came in by one port.
@@ -130,7 +215,8 @@ impl Switch {
         &mut self,
         topology: &Topology,
         port_id: PortId,
-        frames: impl Iterator<Item = u32>,
+        origin: Origin,
+        frames: impl Iterator<Item = (u32, PeerId)>,
         batch: &mut Batch,
         now: Time,
     ) {
@@ -139,8 +225,9 @@ impl Switch {
         };
         let mut arrivals = std::mem::take(&mut self.arrivals);
         let counters = self.counters.of(port_id);
+        let before = (counters.rx_frames, counters.rx_bytes);
         match port.bridge.and_then(|id| Some((id, topology.bridge(id)?))) {
-            None => stage::ingress::unbridged(frames, batch, counters),
+            None => stage::wire::pass(topology, port_id, port, frames, batch, counters, &mut self.outbox),
             Some((bridge_id, bridge)) => {
                 stage::ingress::arrive(port, bridge_id, frames, batch, &self.cache, counters, &mut arrivals);
                 let mut forwarding = stage::bridge::Forwarding {
@@ -149,6 +236,8 @@ impl Switch {
                     bridge,
                     port_id,
                     port,
+                    learning: port.learning && origin == Origin::Outside,
+                    frames: batch.frames(),
                     now,
                     cache: &mut self.cache,
                     counters: self.counters.of(port_id),
@@ -157,6 +246,11 @@ impl Switch {
                 };
                 forwarding.forward(&arrivals);
             }
+        }
+        if origin == Origin::Ourselves {
+            let counters = self.counters.of(port_id);
+            counters.copies += counters.rx_frames - before.0;
+            (counters.rx_frames, counters.rx_bytes) = before;
         }
         arrivals.clear();
         self.arrivals = arrivals;
@@ -167,8 +261,11 @@ impl Switch {
         let mut crossings = std::mem::take(&mut self.outbox.patched);
         for crossing in crossings.drain(..) {
             match stage::egress::cross(topology, crossing, batch, &mut self.counters) {
-                Some(frame) => self.run(topology, crossing.peer, std::iter::once(frame), batch, now),
-                None => self.counters.drop(crossing.out, DropReason::NoBuffer),
+                Some(frame) => {
+                    let frame = std::iter::once((frame, PeerId::NONE));
+                    self.run(topology, crossing.peer, Origin::Outside, frame, batch, now);
+                }
+                None => self.counters.drop(crossing.departure.out, DropReason::NoBuffer),
             }
         }
         // Keep the memory: unless something crossed a second patch, the list is empty.
@@ -181,6 +278,19 @@ impl Switch {
     pub fn transmit(&mut self, batch: &mut Batch, mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>)) {
         let topology = Arc::clone(&self.topology);
         while let Some(port_id) = self.outbox.next() {
+            if let Some(Port { way: Way::Underlay(_), .. }) = topology.port(port_id) {
+                let mut outlet = Outlet {
+                    underlay: port_id,
+                    topology: &topology,
+                    counters: &mut self.counters,
+                    events: &mut self.events,
+                    send: |underlay, batch: &mut Batch, datagrams: &mut [Datagram]| {
+                        send(underlay, batch, Outgoing::Datagrams(datagrams));
+                    },
+                };
+                self.wrapping.wrap(self.outbox.take(port_id).0, batch, &mut outlet);
+                continue;
+            }
             let counters = self.counters.of(port_id);
             let (live, too_long) = (batch.len(), counters.dropped(DropReason::ExceedsMtu));
             let ready =
@@ -209,6 +319,11 @@ impl Switch {
     /// The counters of all ports there are.
     pub fn all_counters(&self) -> impl Iterator<Item = (PortId, &Counters)> {
         self.counters.iter()
+    }
+
+    /// The counters of all peers of tunnels that something was heard of or sent to.
+    pub fn all_peers(&self) -> impl Iterator<Item = (Location, &PeerCounters)> {
+        self.counters.peers()
     }
 
     /// The sum of the counters of ports that were removed.

@@ -1,23 +1,49 @@
 //! What is to leave: a queue for each port, of frames named by their index, so that flooding copies no payload.
 
 use super::topology::Form;
-use crate::packet::PortId;
+use crate::packet::{PeerId, PortId};
 
 /// A frame to leave by a port.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Departure {
     pub(super) frame: u32,
     pub(super) form: Form,
+    /// The port it leaves by. It stands in the queue of that port or, if that is a tunnel, of the underlay.
+    pub(super) out: PortId,
+    /// To whom.
+    pub(super) to: Recipients,
+    /// Others send the same frame.
+    pub(super) shared: bool,
+    /// It is an echo between two switches, for which no limit holds but the network's.
+    pub(super) echo: bool,
+}
+
+/// Who gets a frame that leaves by a tunnel; on other ports it means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Recipients {
+    /// One peer.
+    Peer(PeerId),
+    /// All peers that get what is flooded.
+    All,
+    /// The same but for the one it came from.
+    AllBut(PeerId),
 }
 
 /// A frame to leave by a patch port and to come in at its peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Crossing {
-    pub(super) out: PortId,
     pub(super) peer: PortId,
     pub(super) departure: Departure,
-    /// Others send the same frame: what crosses must be a copy, since it may be changed on the other side.
-    pub(super) shared: bool,
+}
+
+/// A frame that is too long for where it should go, which its sender is to be told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Oversize {
+    pub(super) departure: Departure,
+    /// The longest packet that would fit.
+    pub(super) mtu: u32,
+    /// The port it came in by.
+    pub(super) from: PortId,
 }
 
 /// The queues of one batch.
@@ -27,6 +53,7 @@ pub(super) struct Outbox {
     /// Ports whose queue is not empty, in the order in which they got their first frame.
     waiting: Vec<PortId>,
     pub(super) patched: Vec<Crossing>,
+    pub(super) oversize: Vec<Oversize>,
     /// Frames of the port at hand, as the egress stage made them fit; kept for its memory.
     pub(super) ready: Vec<u32>,
 }
@@ -36,13 +63,14 @@ impl Outbox {
         self.queues.resize_with(self.queues.len().max(ports), Vec::new);
     }
 
+    /// Queues a frame for the port `queue`.
     #[inline]
-    pub(super) fn push(&mut self, port: PortId, departure: Departure) {
-        let queue = &mut self.queues[port.index()];
-        if queue.is_empty() {
-            self.waiting.push(port);
+    pub(super) fn push(&mut self, queue: PortId, departure: Departure) {
+        let departures = &mut self.queues[queue.index()];
+        if departures.is_empty() {
+            self.waiting.push(queue);
         }
-        queue.push(departure);
+        departures.push(departure);
     }
 
     /// The next port with something to send.

@@ -1,11 +1,14 @@
 //! Tunnel ports and the underlays below them, as the topology has them: peers, and how what goes to them is sent.
 
 use core::net::IpAddr;
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use foldhash::HashMap;
 
 use crate::packet::{PeerId, PortId};
+use crate::table::strangers::Strangers;
+use crate::time::Time;
 use crate::tunnel::{Protocol, Tunnel, TunnelId};
 
 /// A tunnel port's own half: what stands in its packets, and who gets them.
@@ -23,6 +26,27 @@ pub struct Overlay {
     pub flood: Vec<PeerId>,
     /// What stands in the outer headers.
     pub outer: Outer,
+    /// The MSS option of TCP is lowered to what fits, both ways.
+    pub mss_clamp: bool,
+    /// Peers that nobody configured, if those are accepted.
+    pub strangers: Option<Arc<Strangers>>,
+}
+
+impl Overlay {
+    /// The address of a peer, configured or not.
+    #[inline]
+    pub(super) fn address(&self, peer: PeerId) -> Option<IpAddr> {
+        match self.peers.get(peer.index()) {
+            Some(known) => known.map(|peer| peer.address),
+            None => self.strangers.as_ref()?.address(peer),
+        }
+    }
+
+    /// The longest packet that gets to a peer; `None` where only the port's MTU is known.
+    #[inline]
+    pub(super) fn mtu(&self, peer: PeerId) -> Option<u32> {
+        Some(self.peers.get(peer.index())?.as_ref()?.mtu)
+    }
 }
 
 /// A peer of a tunnel.
@@ -62,4 +86,51 @@ pub struct Underlay {
     pub peers: HashMap<(TunnelId, IpAddr), (PortId, PeerId)>,
     /// A tunnel port with this number, for what comes from nobody's peer.
     pub tunnels: HashMap<TunnelId, PortId>,
+}
+
+/// What one worker has seen of a peer: packets on the wire, with their tunnel headers but not those outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerCounters {
+    /// Packets that came from it.
+    pub rx_packets: u64,
+    /// Their bytes.
+    pub rx_bytes: u64,
+    /// Packets that the kernel took for it.
+    pub tx_packets: u64,
+    /// Their bytes.
+    pub tx_bytes: u64,
+    /// Packets for it that were dropped at the underlay.
+    pub drops: u64,
+    /// When it was last heard of.
+    pub heard: Option<Time>,
+}
+
+impl PeerCounters {
+    #[inline]
+    pub(super) fn received(&mut self, bytes: usize, now: Time) {
+        self.rx_packets += 1;
+        self.rx_bytes += bytes as u64;
+        self.heard = Some(now);
+    }
+
+    #[inline]
+    pub(super) fn sent(&mut self, bytes: usize, taken: bool) {
+        if taken {
+            self.tx_packets += 1;
+            self.tx_bytes += bytes as u64;
+        } else {
+            self.drops += 1;
+        }
+    }
+}
+
+impl AddAssign<&PeerCounters> for PeerCounters {
+    fn add_assign(&mut self, other: &PeerCounters) {
+        self.rx_packets += other.rx_packets;
+        self.rx_bytes += other.rx_bytes;
+        self.tx_packets += other.tx_packets;
+        self.tx_bytes += other.tx_bytes;
+        self.drops += other.drops;
+        self.heard = self.heard.max(other.heard);
+    }
 }

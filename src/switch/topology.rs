@@ -47,6 +47,9 @@ pub struct Port {
     pub vlan: VlanPolicy,
     /// It talks to no other isolated port.
     pub isolated: bool,
+    /// It passes nothing on to other ports of the same mind, and nothing from one of its peers to another: on for
+    /// tunnels, since a full mesh of them is a loop (RFC 4762 section 4.4).
+    pub split_horizon: bool,
     /// Sources of its frames are learned.
     pub learning: bool,
     /// What it may hold in the FDB.
@@ -59,6 +62,8 @@ pub struct Port {
     pub capabilities: Capabilities,
     /// Where its frames go from here.
     pub way: Way,
+    /// The port that everything which comes in here leaves by; set on both ends, which carry IP and are on no bridge.
+    pub wire: Option<PortId>,
 }
 
 /// Where the frames that leave by a port go.

@@ -1,4 +1,4 @@
-//! The forwarding database of one bridge: (VLAN, MAC) → port.
+//! The forwarding database of one bridge: (VLAN, MAC) → port and, behind a tunnel, the peer.
 //!
 //! **Two levels.** The truth is the shared map here, which control lists and every worker may write. Workers do not
 //! read it per frame: each keeps an [`FdbCache`](super::fdb_cache::FdbCache) in front and comes here when that misses.
@@ -25,7 +25,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 
 use super::ledger::Ledger;
-use crate::packet::{BridgeId, PortId, Vid};
+use crate::packet::{BridgeId, Location, PeerId, PortId, Vid};
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
 
@@ -72,6 +72,8 @@ pub struct Entry {
     pub seen: Time,
     /// The port it is behind.
     pub port: PortId,
+    /// The peer it is behind, where the port is a tunnel.
+    pub peer: PeerId,
     /// How the entry came to be.
     pub kind: Kind,
     /// Names the place in the ledger's queue that stands for this entry; older places are void.
@@ -80,14 +82,21 @@ pub struct Entry {
     moves: u8,
 }
 
+impl Entry {
+    /// The port and the peer it is behind.
+    pub fn at(&self) -> Location {
+        Location { port: self.port, peer: self.peer }
+    }
+}
+
 /// What a frame's source changed in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Learned {
-    /// Nothing but perhaps the age: known on this port.
+    /// Nothing but perhaps the age: known there.
     Known,
     /// A new station.
     New,
-    /// It was behind `from` until now.
+    /// It was behind `from` until now, or behind another peer of the same port.
     Moved {
         /// The port it left.
         from: PortId,
@@ -98,8 +107,8 @@ pub enum Learned {
         /// The port it left.
         from: PortId,
     },
-    /// A static entry holds the address, and stays at its port.
-    Pinned(PortId),
+    /// A static entry holds the address, and stays where it is.
+    Pinned(Location),
     /// The port or the bridge may hold no entry at all, so there was none to give up for this one; nothing changed.
     NoRoom,
 }
@@ -159,6 +168,11 @@ impl Generations {
     fn bump(&self, bridge: BridgeId, station: Station) {
         let hash = share_hash(self.seed, bridge, station);
         self.counters[Generations::share(hash)].fetch_add(1, Ordering::Release);
+    }
+
+    /// A seed for hashes of flows: the same for all workers of the process, and nobody else's.
+    pub fn flow_seed(&self) -> u64 {
+        self.seed.0.rotate_left(32) ^ self.seed.1
     }
 
     /// Entries in all tables together.
@@ -223,14 +237,21 @@ impl Fdb {
         self.map.get(&station).map(|entry| *entry)
     }
 
-    /// Notes that a frame from `station` came in by `port`.
-    pub fn learn(&self, station: Station, port: PortId, allowance: Allowance, now: Time) -> Learned {
+    /// Notes that a frame from `station` came from `at`.
+    pub fn learn(
+        &self,
+        station: Station,
+        at: impl Into<Location>,
+        allowance: Allowance,
+        now: Time,
+    ) -> Learned {
+        let at = at.into();
         // The usual case, a refresh, needs no ledger.
         if let Some(mut entry) = self.map.get_mut(&station) {
             if entry.kind != Kind::Learned {
-                return Learned::Pinned(entry.port);
+                return Learned::Pinned(entry.at());
             }
-            if entry.port == port {
+            if entry.at() == at {
                 entry.seen = now;
                 return Learned::Known;
             }
@@ -238,15 +259,16 @@ impl Fdb {
         let mut ledger = self.ledger();
         let known = self.lookup(station);
         match known {
-            Some(entry) if entry.kind != Kind::Learned => Learned::Pinned(entry.port),
-            Some(entry) if entry.port == port => Learned::Known,
-            Some(entry) => self.move_to(&mut ledger, station, entry, port, allowance, now),
+            Some(entry) if entry.kind != Kind::Learned => Learned::Pinned(entry.at()),
+            Some(entry) if entry.at() == at => Learned::Known,
+            Some(entry) => self.move_to(&mut ledger, station, entry, at, allowance, now),
             None => {
-                if !self.make_room(&mut ledger, port, allowance, true) {
+                if !self.make_room(&mut ledger, at.port, allowance, true) {
                     return Learned::NoRoom;
                 }
-                let ticket = self.enter(&mut ledger, station, port, now);
-                let entry = Entry { seen: now, port, kind: Kind::Learned, ticket, moved: 0, moves: 0 };
+                let ticket = self.enter(&mut ledger, station, at.port, now);
+                let Location { port, peer } = at;
+                let entry = Entry { seen: now, port, peer, kind: Kind::Learned, ticket, moved: 0, moves: 0 };
                 self.map.insert(station, entry);
                 self.generations.entries.fetch_add(1, Ordering::Relaxed);
                 Learned::New
@@ -259,11 +281,13 @@ impl Fdb {
         ledger: &mut Ledger,
         station: Station,
         old: Entry,
-        port: PortId,
+        at: Location,
         allowance: Allowance,
         now: Time,
     ) -> Learned {
-        if !self.make_room(ledger, port, allowance, false) {
+        let Location { port, peer } = at;
+        // From one peer of a port to another, the port holds as many as before.
+        if port != old.port && !self.make_room(ledger, port, allowance, false) {
             return Learned::NoRoom;
         }
         let from = old.port;
@@ -273,7 +297,7 @@ impl Fdb {
         let moves = if again { old.moves + 1 } else { 1 };
         let flapping = moves >= FLAP_MOVES;
         let moves = if flapping { 0 } else { moves };
-        let entry = Entry { seen: now, port, kind: Kind::Learned, ticket, moved: now.secs(), moves };
+        let entry = Entry { seen: now, port, peer, kind: Kind::Learned, ticket, moved: now.secs(), moves };
         self.map.insert(station, entry);
         self.generations.bump(self.bridge, station);
         ledger.stats.moves += 1;
@@ -324,14 +348,15 @@ impl Fdb {
         self.generations.bump(self.bridge, station);
     }
 
-    /// Pins a station to a port by a static entry, whatever was known of it.
-    pub fn pin(&self, station: Station, port: PortId) {
+    /// Pins a station to where it is by a static entry, whatever was known of it.
+    pub fn pin(&self, station: Station, at: impl Into<Location>) {
+        let at @ Location { port, peer } = at.into();
         let mut ledger = self.ledger();
-        if self.lookup(station).is_some_and(|known| known.kind == Kind::Static && known.port == port) {
+        if self.lookup(station).is_some_and(|known| known.kind == Kind::Static && known.at() == at) {
             return;
         }
         // It replaces what is there: were that removed first, frames to the station would be flooded in between.
-        let entry = Entry { seen: Time::ZERO, port, kind: Kind::Static, ticket: 0, moved: 0, moves: 0 };
+        let entry = Entry { seen: Time::ZERO, port, peer, kind: Kind::Static, ticket: 0, moved: 0, moves: 0 };
         match self.map.insert(station, entry) {
             None => _ = self.generations.entries.fetch_add(1, Ordering::Relaxed),
             Some(old) if old.kind == Kind::Learned => ledger.leave(old.port),
@@ -372,6 +397,11 @@ impl Fdb {
         let mut ledger = self.ledger();
         self.remove_all(&mut ledger, |_, entry| entry.port == port);
         ledger.close(port);
+    }
+
+    /// The same for one peer of a tunnel that stays.
+    pub fn purge_peer(&self, at: Location) {
+        self.remove_all(&mut self.ledger(), |_, entry| entry.at() == at);
     }
 
     fn remove_all(&self, ledger: &mut Ledger, which: impl Fn(Station, &Entry) -> bool) -> usize {

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use super::fdb::{Generations, Station, share_hash};
-use crate::packet::{BridgeId, PortId};
+use crate::packet::{BridgeId, Location, PeerId, PortId};
 
 /// Entries of a bucket.
 const WAYS: usize = 3;
@@ -39,6 +39,8 @@ struct Slot {
 #[repr(align(64))]
 struct Bucket {
     slots: [Slot; WAYS],
+    /// The peers of the entries: they stand apart since a line has room for them here only.
+    peers: [u16; WAYS],
     generation: u32,
 }
 
@@ -60,8 +62,8 @@ pub struct Place {
 /// What the cache knows of a station.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// The port the station is behind.
-    pub port: PortId,
+    /// Where the station is.
+    pub at: Location,
     /// The entry ages and may move.
     pub learned: bool,
     /// The refresh period in which the shared entry's age was last brought up to date.
@@ -109,7 +111,7 @@ impl FdbCache {
             {
                 let slot = &bucket.slots[at];
                 return Some(Hit {
-                    port: PortId(slot.port),
+                    at: Location { port: PortId(slot.port), peer: PeerId(bucket.peers[at]) },
                     learned: slot.key & LEARNED != 0,
                     fresh: slot.fresh,
                 });
@@ -151,7 +153,8 @@ impl FdbCache {
         };
         let learned = if hit.learned { LEARNED } else { 0 };
         self.buckets[index].slots[at] =
-            Slot { key: place.key | learned, bridge: place.bridge, port: hit.port.0, fresh: hit.fresh };
+            Slot { key: place.key | learned, bridge: place.bridge, port: hit.at.port.0, fresh: hit.fresh };
+        self.buckets[index].peers[at] = hit.at.peer.0;
     }
 
     /// Forgets everything.
@@ -181,6 +184,10 @@ mod tests {
     use super::*;
     use crate::wire::ethernet::Mac;
 
+    fn at(n: u64) -> Location {
+        Location { port: PortId(n as u16), peer: PeerId(n as u16 ^ 0x5aa5) }
+    }
+
     fn station(n: u64) -> Station {
         Station::new(Mac::from_bits(0x0200_0000_0000 | n), 7)
     }
@@ -191,16 +198,12 @@ mod tests {
         for n in 0..6_000 {
             let place = cache.place(BridgeId(0), station(n));
             let generation = cache.generation(&place);
-            cache.fill(
-                &place,
-                Hit { port: PortId(n as u16), learned: n % 2 == 0, fresh: n as u32 },
-                generation,
-            );
+            cache.fill(&place, Hit { at: at(n), learned: n % 2 == 0, fresh: n as u32 }, generation);
         }
         let mut found = 0;
         for n in 0..6_000 {
             if let Some(hit) = cache.get(&cache.place(BridgeId(0), station(n))) {
-                assert_eq!(hit, Hit { port: PortId(n as u16), learned: n % 2 == 0, fresh: n as u32 });
+                assert_eq!(hit, Hit { at: at(n), learned: n % 2 == 0, fresh: n as u32 });
                 found += 1;
             }
             assert_eq!(cache.get(&cache.place(BridgeId(1), station(n))), None);

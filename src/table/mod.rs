@@ -3,5 +3,6 @@
 pub mod fdb;
 pub mod fdb_cache;
 mod ledger;
+pub mod strangers;
 pub mod token_bucket;
 pub mod vlan_set;

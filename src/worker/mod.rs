@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use crossbeam_channel::{Receiver, Sender};
+use foldhash::HashMap;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::packet::{Batch, Counters, DropReason, PortId, Received};
-use crate::port::{Queue, Rx};
-use crate::switch::{self, Outgoing, Switch, Topology};
+use crate::packet::{Batch, Counters, DropReason, Location, PortId, Received};
+use crate::port::{Queue, Rx, Trouble};
+use crate::switch::{self, Outgoing, PeerCounters, Switch, Topology};
 use crate::table::fdb::Generations;
 use crate::time::Time;
 use busy_poll::BusyPoll;
@@ -32,9 +33,9 @@ const TURNS_PER_POLL: u32 = 4;
 const RECHECK: Duration = Duration::from_millis(10);
 /// How long after control looked at a port's MTU it is not told of long frames again.
 const TOO_LONG_PAUSE: Duration = Duration::from_secs(1);
-/// With so many events waiting for control, flaps are not told any more. What concerns ports always is: there are as many
-/// as ports at most.
-const MAX_WAITING_FLAPS: usize = 64;
+/// With so many events waiting for control, flaps and troubles of peers are not told any more: another would tell it
+/// nothing new. What concerns ports always is, there being no more of that than ports.
+const MAX_WAITING: usize = 64;
 const WAKER: Token = Token(usize::MAX);
 
 /// What a worker is told.
@@ -43,6 +44,15 @@ pub enum Command {
     Change(Change),
     /// Say what you have seen.
     Report(Sender<Report>),
+    /// Send an echo to a peer of a tunnel; see [`Switch::probe`].
+    Probe {
+        /// The peer.
+        at: Location,
+        /// What its answer's [`switch::Event::Echo`] is known by.
+        token: u64,
+        /// Bytes behind the Ethernet header.
+        size: usize,
+    },
     /// End.
     Stop,
 }
@@ -71,6 +81,13 @@ pub enum Event {
     },
     /// The switch has noticed something.
     Switch(switch::Event),
+    /// The network says something of a peer that the underlay `underlay` has sent to.
+    Trouble {
+        /// The underlay.
+        underlay: PortId,
+        /// What it says, and of whom.
+        trouble: Trouble,
+    },
 }
 
 /// What a worker has seen: a consistent copy, made between two batches.
@@ -82,6 +99,8 @@ pub struct Report {
     pub ports: Vec<(PortId, Counters)>,
     /// Counters of the ports there were.
     pub retired: Counters,
+    /// Counters of the peers of tunnels.
+    pub peers: Vec<(Location, PeerCounters)>,
     /// How the worker spent its time.
     pub activity: Activity,
 }
@@ -147,11 +166,13 @@ pub fn start(
         slots: Vec::new(),
         ready: Vec::new(),
         batch: Batch::default(),
+        underlays: Vec::new(),
         received: Vec::new(),
         busy_poll: BusyPoll::new(busy_poll),
         origin,
         timers: None,
         recheck: None,
+        too_long: HashMap::default(),
         activity: Activity::default(),
         stopping: false,
     };
@@ -167,8 +188,6 @@ struct Slot {
     ready: bool,
     /// Something is wrong with its descriptor: it is read again at [`Worker::recheck`], however quiet it is.
     doubtful: bool,
-    /// When control was last told that frames are too long for it.
-    too_long: Option<Time>,
     /// Its device is gone. Only control closes it: the kernel lets whoever does wait for a grace period, or for the
     /// removal of other devices.
     gone: bool,
@@ -185,6 +204,8 @@ struct Worker {
     /// Ports that may have frames, in the order of their turns.
     ready: Vec<PortId>,
     batch: Batch,
+    /// Ports among the slots that are underlays.
+    underlays: Vec<PortId>,
     /// What an underlay said of the batch.
     received: Vec<Received>,
     busy_poll: BusyPoll,
@@ -193,6 +214,8 @@ struct Worker {
     timers: Option<Time>,
     /// When doubtful ports are read again.
     recheck: Option<Time>,
+    /// When control was last told that frames are too long for a port.
+    too_long: HashMap<PortId, Time>,
     activity: Activity,
     stopping: bool,
 }
@@ -233,8 +256,16 @@ impl Worker {
             match command {
                 Command::Change(change) => self.change(change),
                 Command::Report(to) => drop(to.send(self.report())),
+                Command::Probe { at, token, size } => self.probe(at, token, size),
                 Command::Stop => self.stopping = true,
             }
+        }
+    }
+
+    fn probe(&mut self, at: Location, token: u64, size: usize) {
+        self.batch.clear();
+        if self.switch.probe(at, token, size, &mut self.batch) {
+            self.transmit();
         }
     }
 
@@ -259,9 +290,11 @@ impl Worker {
         if self.slots.len() <= id.index() {
             self.slots.resize_with(id.index() + 1, || None);
         }
+        if matches!(queue, Queue::Underlay(_)) {
+            self.underlays.push(id);
+        }
         let installed = self.switch.topology().epoch;
-        self.slots[id.index()] =
-            Some(Slot { queue, installed, ready: false, doubtful: false, too_long: None, gone: false });
+        self.slots[id.index()] = Some(Slot { queue, installed, ready: false, doubtful: false, gone: false });
         make_ready(&mut self.slots, &mut self.ready, id);
     }
 
@@ -269,6 +302,7 @@ impl Worker {
     fn withdraw(&mut self, id: PortId) -> Option<Queue> {
         let slot = self.slots.get_mut(id.index())?.take()?;
         self.ready.retain(|&ready| ready != id);
+        self.underlays.retain(|&underlay| underlay != id);
         if !slot.gone {
             unwatch(&self.poll, &slot.queue);
         }
@@ -316,6 +350,7 @@ impl Worker {
             }
         }
         self.tell(now);
+        self.tell_troubles();
         state
     }
 
@@ -323,15 +358,29 @@ impl Worker {
     fn tell(&mut self, now: Time) {
         for event in self.switch.take_events() {
             if let switch::Event::TooLong(port) = event {
-                let Some(Some(slot)) = self.slots.get_mut(port.index()) else { continue };
-                if slot.too_long.is_some_and(|told| now.since(told) < TOO_LONG_PAUSE) {
+                let told = self.too_long.entry(port).or_insert(now);
+                if *told != now && now.since(*told) < TOO_LONG_PAUSE {
                     continue;
                 }
-                slot.too_long = Some(now);
+                *told = now;
             }
-            // When control is that far behind, another flap would tell it nothing new.
-            if matches!(event, switch::Event::TooLong(_)) || self.happened.len() < MAX_WAITING_FLAPS {
+            if !matches!(event, switch::Event::Flap { .. }) || self.happened.len() < MAX_WAITING {
                 let _ = self.happened.send(Event::Switch(event));
+            }
+        }
+    }
+
+    /// Tells control what underlays have heard of peers.
+    fn tell_troubles(&mut self) {
+        for &underlay in &self.underlays {
+            let Some(Some(Slot { queue: Queue::Underlay(queue), .. })) = self.slots.get_mut(underlay.index())
+            else {
+                continue;
+            };
+            for trouble in queue.take_troubles() {
+                if self.happened.len() < MAX_WAITING {
+                    let _ = self.happened.send(Event::Trouble { underlay, trouble });
+                }
             }
         }
     }
@@ -439,6 +488,7 @@ impl Worker {
             worker: self.index,
             ports: self.switch.all_counters().map(|(id, counters)| (id, counters.clone())).collect(),
             retired: self.switch.retired().clone(),
+            peers: self.switch.all_peers().map(|(at, counters)| (at, *counters)).collect(),
             activity: self.activity,
         }
     }

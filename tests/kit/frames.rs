@@ -66,6 +66,18 @@ pub(crate) fn packet(to: Mac, from: Mac, v6: bool, l4: L4, payload: usize) -> Ve
     bytes
 }
 
+/// Edits the IPv4 header of an untagged packet, whose checksum is then right again.
+pub(crate) fn edit_ipv4(packet: &mut [u8], edit: impl FnOnce(&mut [u8])) {
+    let header = &mut packet[14..34];
+    edit(header);
+    header[10..12].fill(0);
+    let mut sum = header.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum::<u32>();
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    header[10..12].copy_from_slice(&(!sum as u16).to_be_bytes());
+}
+
 /// Where the L4 header of an untagged [`packet`] begins.
 pub(crate) fn l4_start(v6: bool) -> u16 {
     if v6 { 54 } else { 34 }

@@ -4,16 +4,24 @@
 #![allow(dead_code, reason = "each suite uses its part of the kit")]
 
 pub(crate) mod frames;
+pub(crate) mod tunnels;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tapyard::packet::{Batch, BridgeId, Capabilities, Counters, DropReason, Offload, PortId, Vid};
-use tapyard::switch::{Bridge, Event, Outgoing, Port, Storm, Switch, Topology, VlanPolicy, Way};
+use tapyard::packet::{
+    Batch, BridgeId, Capabilities, Counters, DropReason, Layer, Location, Offload, PeerId, PortId, Received,
+    Vid,
+};
+use tapyard::switch::{
+    Bridge, Event, Outgoing, PeerCounters, Port, Storm, Switch, Topology, VlanPolicy, Way,
+};
 use tapyard::table::fdb::{Allowance, Fdb, Generations, Kind, Station};
 use tapyard::table::token_bucket::TokenBucket;
 use tapyard::time::Time;
+
+use tunnels::Posted;
 
 /// The number of the station that every bridge is itself.
 pub(crate) const BRIDGE: u32 = 0xffff;
@@ -35,12 +43,14 @@ pub(crate) fn port() -> Port {
         bridge: Some(BridgeId(0)),
         vlan: VlanPolicy::Unaware,
         isolated: false,
+        split_horizon: false,
         learning: true,
         allowance: Allowance::default(),
         storm: Storm::default(),
         mtu: 1500,
         capabilities: Capabilities::ALL,
         way: Way::Queue,
+        wire: None,
     }
 }
 
@@ -79,6 +89,9 @@ pub(crate) struct Yard {
     ports: Vec<Option<Port>>,
     generations: Arc<Generations>,
     batch: Batch,
+    posted: Vec<Posted>,
+    /// What underlays say of what they are to send.
+    pub(crate) underlay_says: Result<(), DropReason>,
     log: String,
 }
 
@@ -106,6 +119,8 @@ impl Yard {
             ports,
             generations,
             batch: Batch::default(),
+            posted: Vec::new(),
+            underlay_says: Ok(()),
             log: String::new(),
         };
         yard.publish();
@@ -157,6 +172,7 @@ impl Yard {
     /// Lets frames in as one batch by `port`, at one of the workers.
     pub(crate) fn send_all(&mut self, worker: usize, port: u16, frames: &[(Vec<u8>, Offload)]) -> Vec<Sent> {
         let _ = writeln!(self.log, "{:?} worker {worker} port {port}: {} frames", self.now, frames.len());
+        let replied = self.counters(port).replied;
         let switch = &mut self.workers[worker];
         self.batch.clear();
         for ((bytes, offload), frame) in frames.iter().zip(self.batch.spare()) {
@@ -164,23 +180,105 @@ impl Yard {
         }
         self.batch.commit(frames.len());
         switch.process(PortId(port), &mut self.batch, self.now);
-        let mut left = Vec::new();
-        switch.transmit(&mut self.batch, |PortId(port), batch, outgoing| {
-            let Outgoing::Frames(frames, counters) = outgoing else { unreachable!("no underlay here") };
-            for &index in frames {
-                let frame = &batch.frames()[index as usize];
-                counters.sent(frame.len());
-                left.push(Sent { port, bytes: frame.bytes().to_vec(), offload: frame.offload });
-            }
-        });
-        left.sort_by_key(|sent| sent.port);
+        let left = self.transmit(worker);
         // Bridges that patches join in a loop do send a frame back, until it is dropped.
         let patched = self.ports.iter().flatten().any(|port| matches!(port.way, Way::Patch(_)));
-        for sent in left.iter().filter(|_| !patched) {
+        // And who sends what does not fit is answered.
+        let answered = self.counters(port).replied > replied;
+        for sent in left.iter().filter(|_| !patched && !answered) {
             assert_ne!(sent.port, port, "nothing leaves where it came in");
         }
         self.check();
         left
+    }
+
+    /// Lets an IP packet in by a port that carries such.
+    pub(crate) fn send_ip(&mut self, port: u16, packet: &[u8]) -> Vec<Sent> {
+        self.batch.clear();
+        self.batch.spare()[0].fill(packet, Offload::NONE);
+        self.batch.spare()[0].layer = Layer::Ip;
+        self.batch.commit(1);
+        self.workers[0].process(PortId(port), &mut self.batch, self.now);
+        let left = self.transmit(0);
+        self.check();
+        left
+    }
+
+    /// Lets datagrams in by an underlay, several of them in a row for each [`Received`].
+    pub(crate) fn receive(&mut self, underlay: u16, datagrams: &[(Received, Vec<u8>)]) -> Vec<Sent> {
+        let _ = writeln!(self.log, "{:?} underlay {underlay}: {} buffers", self.now, datagrams.len());
+        self.batch.clear();
+        for ((_, bytes), frame) in datagrams.iter().zip(self.batch.spare()) {
+            frame.fill(bytes, Offload::NONE);
+        }
+        self.batch.commit(datagrams.len());
+        let received: Vec<_> = datagrams.iter().map(|(received, _)| *received).collect();
+        self.workers[0].receive(PortId(underlay), &mut self.batch, &received, self.now);
+        let left = self.transmit(0);
+        self.check();
+        left
+    }
+
+    /// Lets one datagram in from `host(from)`.
+    pub(crate) fn hear(&mut self, underlay: u16, from: u16, datagram: Vec<u8>) -> Vec<Sent> {
+        self.receive(underlay, &[(tunnels::from(from, datagram.len().max(1)), datagram)])
+    }
+
+    /// Has an echo of `size` bytes leave by a tunnel port.
+    pub(crate) fn probe(&mut self, at: Location, token: u64, size: usize) -> bool {
+        self.batch.clear();
+        let known = self.workers[0].probe(at, token, size, &mut self.batch);
+        assert_eq!(self.transmit(0), []);
+        self.check();
+        known
+    }
+
+    fn transmit(&mut self, worker: usize) -> Vec<Sent> {
+        let (mut left, posted) = (Vec::new(), &mut self.posted);
+        let underlay_says = self.underlay_says;
+        self.workers[worker].transmit(&mut self.batch, |PortId(port), batch, outgoing| match outgoing {
+            Outgoing::Frames(frames, counters) => {
+                for &index in frames {
+                    let frame = &batch.frames()[index as usize];
+                    counters.sent(frame.len());
+                    left.push(Sent { port, bytes: frame.bytes().to_vec(), offload: frame.offload });
+                }
+            }
+            Outgoing::Datagrams(datagrams) => {
+                for datagram in datagrams {
+                    let frame = &batch.frames()[datagram.frame as usize];
+                    assert_eq!(frame.offload, Offload::NONE, "nothing is left undone in a datagram");
+                    datagram.outcome = underlay_says;
+                    posted.push(Posted {
+                        tunnel: datagram.tunnel.0,
+                        peer: datagram.peer.0,
+                        to: datagram.to,
+                        bytes: frame.bytes().to_vec(),
+                        flow: datagram.flow,
+                        tos: datagram.tos,
+                        ttl: datagram.ttl,
+                        dont_fragment: datagram.dont_fragment,
+                    });
+                }
+            }
+        });
+        left.sort_by_key(|sent| sent.port);
+        left
+    }
+
+    /// The datagrams that have left since the last call.
+    pub(crate) fn posted(&mut self) -> Vec<Posted> {
+        std::mem::take(&mut self.posted)
+    }
+
+    /// The counters of a peer of a tunnel port.
+    pub(crate) fn peer(&self, port: u16, peer: u16) -> PeerCounters {
+        let at = Location { port: PortId(port), peer: PeerId(peer) };
+        self.workers[0]
+            .all_peers()
+            .find(|(id, _)| *id == at)
+            .map(|(_, counters)| *counters)
+            .unwrap_or_default()
     }
 
     /// The same, and only by which ports something left.

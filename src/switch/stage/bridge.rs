@@ -4,10 +4,11 @@
 //! Frames are decided about one after the other, in the order they came in: sorting them into classes first would let a
 //! unicast frame overtake one of its own flow that was flooded because its destination was not known yet.
 
-use crate::packet::{BridgeId, Counters, DropReason, PortId};
-use crate::switch::outbox::{Crossing, Departure, Outbox};
+use crate::packet::{BridgeId, Counters, DropReason, Frame, Location, PortId};
+use crate::switch::outbox::{Crossing, Departure, Outbox, Oversize, Recipients};
+use crate::switch::stage::egress;
 use crate::switch::stage::ingress::Arrival;
-use crate::switch::{Bridge, Event, MAX_EVENTS, Port, Topology, Way};
+use crate::switch::{Bridge, Event, MAX_EVENTS, Overlay, Port, Topology, Way};
 use crate::table::fdb::{Kind, Learned, Station};
 use crate::table::fdb_cache::{FdbCache, Hit};
 use crate::table::token_bucket::TokenBucket;
@@ -21,6 +22,9 @@ pub(in crate::switch) struct Forwarding<'a> {
     pub(in crate::switch) bridge: &'a Bridge,
     pub(in crate::switch) port_id: PortId,
     pub(in crate::switch) port: &'a Port,
+    /// The sources of these frames may be learned.
+    pub(in crate::switch) learning: bool,
+    pub(in crate::switch) frames: &'a [Frame],
     pub(in crate::switch) now: Time,
     pub(in crate::switch) cache: &'a mut FdbCache,
     pub(in crate::switch) counters: &'a mut Counters,
@@ -44,7 +48,7 @@ impl Forwarding<'_> {
         if arrival.source == self.bridge.mac {
             return Err(DropReason::OwnSource);
         }
-        if self.port.learning {
+        if self.learning {
             self.learn(arrival, period);
         }
         if arrival.destination.is_group() {
@@ -54,7 +58,7 @@ impl Forwarding<'_> {
             return Err(DropReason::Local);
         }
         match self.lookup(arrival, period) {
-            Some(port) => self.unicast(arrival, port),
+            Some(at) => self.unicast(arrival, at),
             None => self.flood(arrival, self.port.storm.unknown.as_deref(), DropReason::StormUnknown),
         }
     }
@@ -62,7 +66,7 @@ impl Forwarding<'_> {
     #[inline]
     fn learn(&mut self, arrival: &Arrival, period: u32) {
         match self.cache.get(&arrival.from) {
-            Some(hit) if hit.port == self.port_id && hit.fresh == period => {}
+            Some(hit) if hit.at == self.origin(arrival) && hit.fresh == period => {}
             // A static station may send from elsewhere; it is still reached where it was configured.
             Some(Hit { learned: false, .. }) => {}
             _ => self.learn_shared(arrival, period),
@@ -73,11 +77,12 @@ impl Forwarding<'_> {
     fn learn_shared(&mut self, arrival: &Arrival, period: u32) {
         let generation = self.cache.generation(&arrival.from);
         let station = Station::new(arrival.source, arrival.vid);
-        let learned = self.bridge.fdb.learn(station, self.port_id, self.port.allowance, self.now);
+        let origin = self.origin(arrival);
+        let learned = self.bridge.fdb.learn(station, origin, self.port.allowance, self.now);
         let hit = match learned {
-            Learned::Pinned(at) => Hit { port: at, learned: false, fresh: period },
+            Learned::Pinned(at) => Hit { at, learned: false, fresh: period },
             Learned::NoRoom => return,
-            _ => Hit { port: self.port_id, learned: true, fresh: period },
+            _ => Hit { at: origin, learned: true, fresh: period },
         };
         self.cache.fill(&arrival.from, hit, generation);
         if let Learned::Flapping { from } = learned
@@ -89,39 +94,41 @@ impl Forwarding<'_> {
     }
 
     #[inline]
-    fn lookup(&mut self, arrival: &Arrival, period: u32) -> Option<PortId> {
+    fn lookup(&mut self, arrival: &Arrival, period: u32) -> Option<Location> {
         if let Some(hit) = self.cache.get(&arrival.to) {
-            return Some(hit.port);
+            return Some(hit.at);
         }
         self.lookup_shared(arrival, period)
     }
 
     #[cold]
-    fn lookup_shared(&mut self, arrival: &Arrival, period: u32) -> Option<PortId> {
+    fn lookup_shared(&mut self, arrival: &Arrival, period: u32) -> Option<Location> {
         let generation = self.cache.generation(&arrival.to);
         let entry = self.bridge.fdb.lookup(Station::new(arrival.destination, arrival.vid))?;
         // The age is refreshed by frames *from* the station only, so what is cached here must not look fresh.
         let stale = period.wrapping_sub(1);
-        let hit = Hit { port: entry.port, learned: entry.kind == Kind::Learned, fresh: stale };
+        let hit = Hit { at: entry.at(), learned: entry.kind == Kind::Learned, fresh: stale };
         self.cache.fill(&arrival.to, hit, generation);
-        Some(entry.port)
+        Some(entry.at())
     }
 
     #[inline]
-    fn unicast(&mut self, arrival: &Arrival, to: PortId) -> Result<(), DropReason> {
-        if to == self.port_id {
+    fn unicast(&mut self, arrival: &Arrival, at: Location) -> Result<(), DropReason> {
+        let Location { port: to, peer } = at;
+        // Another peer of the same tunnel is another place.
+        if at == self.origin(arrival) {
             return Err(DropReason::SamePort);
         }
         // The table may know a port longer than this bridge has it: what is meant for one bridge never leaves by another.
         let member = self.topology.port(to).filter(|port| port.bridge == Some(self.bridge_id));
         let Some(port) = member else { return Err(DropReason::PortMissing) };
-        if self.port.isolated && port.isolated {
-            return Err(DropReason::Isolated);
+        if let Some(reason) = self.kept_apart(port) {
+            return Err(reason);
         }
         if !port.vlan.admits(arrival.vid) {
             return Err(DropReason::VlanEgress);
         }
-        self.depart(arrival, to, port, false);
+        self.depart(arrival, to, port, Recipients::Peer(peer), false);
         Ok(())
     }
 
@@ -150,8 +157,11 @@ impl Forwarding<'_> {
         let mut copies = 0;
         for &to in &self.bridge.members {
             let Some(port) = self.topology.port(to) else { continue };
-            if to != self.port_id && !(self.port.isolated && port.isolated) && port.vlan.admits(arrival.vid) {
-                self.depart(arrival, to, port, true);
+            if self.kept_apart(port).is_none()
+                && port.vlan.admits(arrival.vid)
+                && let Some(recipients) = self.recipients(arrival, to, port)
+            {
+                self.depart(arrival, to, port, recipients, true);
                 copies += 1;
             }
         }
@@ -162,13 +172,59 @@ impl Forwarding<'_> {
         Ok(())
     }
 
+    /// Where a frame came from.
     #[inline]
-    fn depart(&mut self, arrival: &Arrival, to: PortId, port: &Port, shared: bool) {
-        let departure =
-            Departure { frame: arrival.frame, form: port.vlan.form(arrival.vid, arrival.priority) };
-        match port.way {
-            Way::Queue | Way::Tunnel(_) | Way::Underlay(_) => self.outbox.push(to, departure),
-            Way::Patch(peer) => self.outbox.patched.push(Crossing { out: to, peer, departure, shared }),
+    fn origin(&self, arrival: &Arrival) -> Location {
+        Location { port: self.port_id, peer: arrival.peer }
+    }
+
+    /// Why nothing may pass from this port to `to`, if so.
+    #[inline]
+    fn kept_apart(&self, to: &Port) -> Option<DropReason> {
+        if self.port.isolated && to.isolated {
+            return Some(DropReason::Isolated);
+        }
+        (self.port.split_horizon && to.split_horizon).then_some(DropReason::SplitHorizon)
+    }
+
+    /// Who behind a port gets what is flooded; `None`: nobody. Where it came from it does not go, which is the port or,
+    /// behind a tunnel, the peer.
+    #[inline]
+    fn recipients(&self, arrival: &Arrival, to: PortId, port: &Port) -> Option<Recipients> {
+        match &port.way {
+            Way::Tunnel(overlay) if to == self.port_id => {
+                let others = overlay.flood.iter().any(|&peer| peer != arrival.peer);
+                others.then_some(Recipients::AllBut(arrival.peer))
+            }
+            Way::Tunnel(overlay) => (!overlay.flood.is_empty()).then_some(Recipients::All),
+            _ => (to != self.port_id).then_some(Recipients::All),
+        }
+    }
+
+    #[inline]
+    fn depart(&mut self, arrival: &Arrival, out: PortId, port: &Port, to: Recipients, shared: bool) {
+        let form = port.vlan.form(arrival.vid, arrival.priority);
+        let departure = Departure { frame: arrival.frame, form, out, to, shared, echo: false };
+        match &port.way {
+            Way::Queue | Way::Underlay(_) => self.outbox.push(out, departure),
+            Way::Patch(peer) => self.outbox.patched.push(Crossing { peer: *peer, departure }),
+            Way::Tunnel(overlay) => self.enter(overlay, port, departure),
+        }
+    }
+
+    /// Sends a frame into a tunnel. One that does not fit is told to its sender: no tunnel fragments, and without that
+    /// all long packets of a connection would vanish.
+    #[inline]
+    fn enter(&mut self, overlay: &Overlay, port: &Port, departure: Departure) {
+        let of_peer = match departure.to {
+            Recipients::Peer(peer) => overlay.mtu(peer),
+            Recipients::All | Recipients::AllBut(_) => None,
+        };
+        let mtu = of_peer.unwrap_or(port.mtu);
+        if egress::fits(&self.frames[departure.frame as usize], mtu) {
+            self.outbox.push(overlay.underlay, departure);
+        } else {
+            self.outbox.oversize.push(Oversize { departure, mtu, from: self.port_id });
         }
     }
 }

@@ -25,8 +25,7 @@ pub(in crate::switch) fn prepare<'a>(
         dress(frame, departure.form);
         let fits = match port {
             None => Err(DropReason::PortMissing),
-            Some(port) if frame.len() <= frame.layer.header_len() + port.mtu as usize => Ok(port),
-            Some(port) => within_mtu(frame, port.mtu as usize).then_some(port).ok_or(DropReason::ExceedsMtu),
+            Some(port) => fits(frame, port.mtu).then_some(port).ok_or(DropReason::ExceedsMtu),
         };
         let finished = match fits {
             Ok(port) if port.capabilities.take(&frame.offload) => {
@@ -51,27 +50,33 @@ pub(in crate::switch) fn cross(
     batch: &mut Batch,
     counters: &mut PortCounters,
 ) -> Option<u32> {
+    let Crossing { peer, departure } = crossing;
     debug_assert!(
-        topology
-            .port(crossing.out)
-            .is_some_and(|port| matches!(port.way, Way::Patch(peer) if peer == crossing.peer))
+        topology.port(departure.out).is_some_and(|port| matches!(port.way, Way::Patch(to) if to == peer))
     );
-    let mut index = crossing.departure.frame;
-    if crossing.shared {
+    let mut index = departure.frame;
+    if departure.shared {
         let copy = batch.add()?;
         let (from, to) = batch.pair(index as usize, copy);
         to.copy_from(from);
         index = copy as u32;
     }
     let frame = &mut batch.frames_mut()[index as usize];
-    dress(frame, crossing.departure.form);
+    dress(frame, departure.form);
     frame.set_vlan_tag(false);
-    counters.of(crossing.out).sent(frame.len());
+    counters.of(departure.out).sent(frame.len());
     Some(index)
 }
 
+/// Whether a frame, or each segment of a superframe, has at most `mtu` bytes behind its Ethernet header and tags.
 #[inline]
-fn dress(frame: &mut Frame, form: Form) {
+pub(in crate::switch) fn fits(frame: &Frame, mtu: u32) -> bool {
+    frame.len() <= frame.layer.header_len() + mtu as usize || within_mtu(frame, mtu as usize)
+}
+
+/// Brings a frame into the form in which it leaves.
+#[inline]
+pub(in crate::switch) fn dress(frame: &mut Frame, form: Form) {
     match form {
         Form::AsIs => {}
         Form::Untagged => frame.retag(None),
@@ -79,8 +84,6 @@ fn dress(frame: &mut Frame, form: Form) {
     }
 }
 
-/// Whether what goes over the wire fits an MTU: the frame, or each segment of a superframe. Tags do not count.
-#[cold]
 fn within_mtu(frame: &Frame, mtu: usize) -> bool {
     let on_wire = match frame.offload.gso {
         Gso::None => frame.len(),

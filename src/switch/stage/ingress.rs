@@ -1,6 +1,6 @@
 //! The first stage: is this a frame, is what came with it true, and which VLAN is it in?
 
-use crate::packet::{Batch, BridgeId, Counters, DropReason, Frame, Vid};
+use crate::packet::{Batch, BridgeId, Counters, DropReason, Frame, PeerId, Vid};
 use crate::switch::{Port, VlanPolicy};
 use crate::table::fdb::Station;
 use crate::table::fdb_cache::{FdbCache, Place};
@@ -9,6 +9,8 @@ use crate::wire::ethernet::{self, Mac};
 /// A frame that passed, with what the bridge needs to know of it.
 pub(in crate::switch) struct Arrival {
     pub(in crate::switch) frame: u32,
+    /// The peer it came from, behind a tunnel.
+    pub(in crate::switch) peer: PeerId,
     pub(in crate::switch) vid: Vid,
     /// The priority bits (PCP and DEI) of its tag, in place; 0 when it has none.
     pub(in crate::switch) priority: u16,
@@ -22,14 +24,14 @@ pub(in crate::switch) struct Arrival {
 pub(in crate::switch) fn arrive(
     port: &Port,
     bridge: BridgeId,
-    frames: impl Iterator<Item = u32>,
+    frames: impl Iterator<Item = (u32, PeerId)>,
     batch: &mut Batch,
     cache: &FdbCache,
     counters: &mut Counters,
     arrivals: &mut Vec<Arrival>,
 ) {
     let mut touched = 0;
-    for index in frames {
+    for (index, peer) in frames {
         let frame = &mut batch.frames_mut()[index as usize];
         counters.rx_frames += 1;
         counters.rx_bytes += frame.len() as u64;
@@ -40,22 +42,11 @@ pub(in crate::switch) fn arrive(
                 let from = cache.place(bridge, Station::new(source, vid));
                 // Both lines are asked for now, so that with many stations the misses of a batch overlap.
                 touched ^= cache.touch(&to) ^ cache.touch(&from);
-                arrivals.push(Arrival { frame: index, vid, priority, destination, source, to, from });
+                arrivals.push(Arrival { frame: index, peer, vid, priority, destination, source, to, from });
             }
         }
     }
     std::hint::black_box(touched);
-}
-
-/// Counts frames that came by a port which is on no bridge.
-pub(in crate::switch) fn unbridged(
-    frames: impl Iterator<Item = u32>,
-    batch: &Batch,
-    counters: &mut Counters,
-) {
-    for index in frames {
-        counters.discard(DropReason::NoBridge, batch.frames()[index as usize].len());
-    }
 }
 
 struct Headers {

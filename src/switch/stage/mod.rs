@@ -4,4 +4,8 @@ pub(super) mod ingress;
 
 pub(super) mod bridge;
 
+pub(super) mod wire;
+
 pub(super) mod egress;
+
+pub(super) mod tunnel;

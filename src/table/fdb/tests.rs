@@ -53,7 +53,7 @@ fn a_station_that_is_pinned_again_is_not_out_of_sight_for_a_moment() {
     consistent(&fdb);
     let mut cache = FdbCache::new(Arc::clone(&fdb.generations));
     let place = cache.place(BridgeId(0), station(1));
-    let hit = Hit { port: PortId(0), learned: false, fresh: 0 };
+    let hit = Hit { at: PortId(0).into(), learned: false, fresh: 0 };
     let generation = cache.generation(&place);
     cache.fill(&place, hit, generation);
     fdb.pin(station(1), PortId(0));

@@ -1,0 +1,237 @@
+//! The way in.
+
+use core::net::IpAddr;
+
+use crate::packet::coalesce::{Coalescer, Piece, Unpacked};
+use crate::packet::{Batch, DropReason, Layer, Location, PeerId, PortId, Received, ecn, mss};
+use crate::switch::echo::{self, Echo};
+use crate::switch::outbox::Outbox;
+use crate::switch::{Event, MAX_EVENTS, Overlay, Port, Topology, Underlay, Way, counting::PortCounters};
+use crate::time::Time;
+use crate::tunnel::{Header, Payload, TunnelId};
+
+/// A frame that came out of a tunnel.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::switch) struct Unwrapped {
+    pub(in crate::switch) frame: u32,
+    pub(in crate::switch) at: Location,
+}
+
+/// What the way in needs from batch to batch; kept for its memory.
+#[derive(Default)]
+pub(in crate::switch) struct Unwrapping {
+    coalescer: Coalescer,
+    pieces: Vec<Piece>,
+    unpacked: Vec<Unpacked>,
+    frames: Vec<Unwrapped>,
+}
+
+/// What the way in counts, sends and tells.
+pub(in crate::switch) struct Effects<'a> {
+    pub(in crate::switch) counters: &'a mut PortCounters,
+    pub(in crate::switch) outbox: &'a mut Outbox,
+    pub(in crate::switch) events: &'a mut Vec<Event>,
+}
+
+/// Who has sent a datagram, and by which tunnel.
+#[derive(Clone, Copy)]
+struct Sender<'a> {
+    id: TunnelId,
+    source: IpAddr,
+    at: Location,
+    port: &'a Port,
+    overlay: &'a Overlay,
+}
+
+/// A packet that is none of ours, and the port that counts it.
+struct Refused(PortId, DropReason);
+
+impl Unwrapping {
+    /// Makes frames of what an underlay has received: the batch holds them, in the order they came in, and the result
+    /// names them. All else is counted.
+    pub(in crate::switch) fn unwrap(
+        &mut self,
+        topology: &Topology,
+        underlay_id: PortId,
+        received: &[Received],
+        batch: &mut Batch,
+        now: Time,
+        effects: &mut Effects<'_>,
+    ) -> &[Unwrapped] {
+        self.frames.clear();
+        self.unpacked.clear();
+        self.coalescer.begin();
+        let Some(Port { way: Way::Underlay(underlay), .. }) = topology.port(underlay_id) else {
+            let frames = (0..batch.len() as u32).map(|frame| (frame, PeerId::NONE));
+            effects.counters.discard_all(DropReason::PortMissing, frames, batch);
+            return &self.frames;
+        };
+        let way_in = WayIn { topology, underlay_id, underlay, now };
+        let mut sender = None;
+        for (buffer, from) in received.iter().enumerate() {
+            way_in.look(buffer, from, batch, &mut sender, &mut self.pieces, effects);
+            let before = self.unpacked.len();
+            let lost = self.coalescer.unpack(batch, buffer, &self.pieces, &mut self.unpacked);
+            for piece in self.pieces.iter().rev().take(lost) {
+                let at = location(piece.owner);
+                effects.counters.of(at.port).discard(DropReason::NoBuffer, piece.len as usize);
+            }
+            debug_assert!(self.unpacked.len() - before <= self.pieces.len());
+        }
+        for &Unpacked { frame, owner } in &self.unpacked {
+            let at = location(owner);
+            self.frames.push(Unwrapped { frame, at });
+            if let Some(Port { way: Way::Tunnel(overlay), mtu, .. }) = topology.port(at.port)
+                && overlay.mss_clamp
+            {
+                mss::clamp(&mut batch.frames_mut()[frame as usize], *mtu);
+            }
+        }
+        &self.frames
+    }
+}
+
+struct WayIn<'a> {
+    topology: &'a Topology,
+    underlay_id: PortId,
+    underlay: &'a Underlay,
+    now: Time,
+}
+
+impl<'a> WayIn<'a> {
+    /// Finds the frames in one received buffer.
+    fn look(
+        &self,
+        buffer: usize,
+        from: &Received,
+        batch: &mut Batch,
+        sender: &mut Option<Sender<'a>>,
+        pieces: &mut Vec<Piece>,
+        effects: &mut Effects<'_>,
+    ) {
+        pieces.clear();
+        let (end, stride) = (batch.frames()[buffer].len(), from.stride.max(1) as usize);
+        for at in (0..end).step_by(stride) {
+            let datagram = at..end.min(at + stride);
+            let bytes = &mut batch.frames_mut()[buffer].bytes_mut()[datagram.clone()];
+            match self.admit(bytes, from, sender) {
+                Err(Refused(port, reason)) => {
+                    effects.counters.of(port).discard(reason, bytes.len());
+                }
+                Ok((sender, header_len, payload)) => {
+                    effects.counters.peer(sender.at).received(bytes.len(), self.now);
+                    let inner = &bytes[header_len..];
+                    let layer = match payload {
+                        Payload::Frame(layer) => layer,
+                        Payload::Echo => sender.overlay.tunnel.carries(),
+                    };
+                    if payload == Payload::Echo || layer == Layer::Ethernet && echo::is_echo(inner) {
+                        let inner = datagram.start + header_len..datagram.end;
+                        self.echo(sender.at, layer, batch, buffer, inner, effects);
+                        continue;
+                    }
+                    pieces.push(Piece {
+                        at: (datagram.start + header_len) as u32,
+                        len: inner.len() as u32,
+                        layer,
+                        mtu: sender.port.mtu,
+                        owner: owner(sender.at),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Whose a datagram is, where its frame begins and what that is.
+    #[inline]
+    fn admit(
+        &self,
+        datagram: &mut [u8],
+        from: &Received,
+        last: &mut Option<Sender<'a>>,
+    ) -> Result<(Sender<'a>, usize, Payload), Refused> {
+        let refused_by_all = |reason| Refused(self.underlay_id, reason);
+        let header = (self.underlay.protocol.parse)(datagram).map_err(refused_by_all)?;
+        let sender = match *last {
+            Some(sender) if sender.id == header.id && sender.source == from.source => sender,
+            _ => *last.insert(self.sender(&header, from)?),
+        };
+        let refused = |reason| Refused(sender.at.port, reason);
+        sender.overlay.tunnel.accept(&header).map_err(refused)?;
+        let (header_len, payload) = (header.len, header.payload);
+        if let Payload::Frame(layer) = payload {
+            ecn::decapsulate(&mut datagram[header_len..], layer, from.tos).map_err(refused)?;
+        }
+        Ok((sender, header_len, payload))
+    }
+
+    fn sender(&self, header: &Header<'_>, from: &Received) -> Result<Sender<'a>, Refused> {
+        let (id, source) = (header.id, from.source);
+        let known = self.underlay.peers.get(&(id, source)).map(|&(port, peer)| Location { port, peer });
+        let port = known.map(|at| at.port).or_else(|| self.underlay.tunnels.get(&id).copied());
+        let Some(port_id) = port else { return Err(Refused(self.underlay_id, DropReason::TunnelUnknown)) };
+        let Some(port @ Port { way: Way::Tunnel(overlay), .. }) = self.topology.port(port_id) else {
+            return Err(Refused(self.underlay_id, DropReason::TunnelUnknown));
+        };
+        let met = |overlay: &Overlay| overlay.strangers.as_ref()?.meet(source, self.now);
+        let at = known.or_else(|| Some(Location { port: port_id, peer: met(overlay)? }));
+        let at = at.ok_or(Refused(port_id, DropReason::Stranger))?;
+        Ok(Sender { id, source, at, port, overlay })
+    }
+
+    /// Sends an echo back, or tells that one of ours has come back.
+    #[cold]
+    fn echo(
+        &self,
+        from: Location,
+        layer: Layer,
+        batch: &mut Batch,
+        buffer: usize,
+        packet: std::ops::Range<usize>,
+        effects: &mut Effects<'_>,
+    ) {
+        let len = packet.len();
+        let what = echo::parse(&batch.frames()[buffer].bytes()[packet.clone()], layer);
+        let counters = effects.counters.of(from.port);
+        match what {
+            None => counters.discard(DropReason::TunnelPayload, len),
+            Some(Echo::Answer(token)) => {
+                (counters.rx_frames, counters.rx_bytes) =
+                    (counters.rx_frames + 1, counters.rx_bytes + len as u64);
+                counters.replied += 1;
+                if effects.events.len() < MAX_EVENTS {
+                    effects.events.push(Event::Echo { token, at: self.now });
+                }
+            }
+            Some(Echo::Request) => {
+                let Some((index, underlay)) = self.underlay_of(from).and_then(|id| Some((batch.add()?, id)))
+                else {
+                    return counters.discard(DropReason::NoBuffer, len);
+                };
+                (counters.rx_frames, counters.rx_bytes) =
+                    (counters.rx_frames + 1, counters.rx_bytes + len as u64);
+                let (received, frame) = batch.pair(buffer, index);
+                frame.fill(&received.bytes()[packet], crate::packet::Offload::NONE);
+                frame.layer = layer;
+                echo::answer(frame.bytes_mut(), layer);
+                effects.outbox.push(underlay, echo::departure(index as u32, from));
+            }
+        }
+    }
+
+    fn underlay_of(&self, at: Location) -> Option<PortId> {
+        match &self.topology.port(at.port)?.way {
+            Way::Tunnel(overlay) => Some(overlay.underlay),
+            _ => None,
+        }
+    }
+}
+
+/// Where a piece comes from as one number, see [`Piece::owner`].
+fn owner(at: Location) -> u32 {
+    u32::from(at.port.0) << 16 | u32::from(at.peer.0)
+}
+
+fn location(owner: u32) -> Location {
+    Location { port: PortId((owner >> 16) as u16), peer: PeerId(owner as u16) }
+}

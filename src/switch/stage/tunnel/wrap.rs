@@ -1,0 +1,183 @@
+//! The way out.
+
+use crate::packet::segment;
+use crate::packet::{Batch, Datagram, DropReason, Gso, Inner, Layer, PeerId, PortId, ecn, mss};
+use crate::switch::counting::PortCounters;
+use crate::switch::outbox::{Departure, Recipients};
+use crate::switch::stage::egress;
+use crate::switch::{Event, MAX_EVENTS, Overlay, Port, Topology, Way};
+use crate::tunnel::Payload;
+
+/// Datagrams handed to an underlay at once, at most: what is flooded to a thousand peers goes in several parts.
+const MAX_PENDING: usize = 512;
+
+/// What the way out needs from batch to batch.
+pub(in crate::switch) struct Wrapping {
+    seed: u64,
+    datagrams: Vec<Datagram>,
+    /// Frames that carry a tunnel header now, and its length: it is taken off again when they are sent, since others may
+    /// have the same frame to send.
+    wrapped: Vec<(u32, usize)>,
+    /// Frames of the departure at hand.
+    parts: Vec<u32>,
+}
+
+/// What the way out counts, tells and hands its datagrams to.
+pub(in crate::switch) struct Outlet<'a, S> {
+    pub(in crate::switch) underlay: PortId,
+    pub(in crate::switch) topology: &'a Topology,
+    pub(in crate::switch) counters: &'a mut PortCounters,
+    pub(in crate::switch) events: &'a mut Vec<Event>,
+    pub(in crate::switch) send: S,
+}
+
+impl<S: FnMut(PortId, &mut Batch, &mut [Datagram])> Outlet<'_, S> {
+    fn tunnel(&self, port: PortId) -> Option<(&Port, &Overlay)> {
+        match self.topology.port(port)? {
+            port @ Port { way: Way::Tunnel(overlay), .. } => Some((port, overlay)),
+            _ => None,
+        }
+    }
+}
+
+impl Wrapping {
+    /// `seed` is that of the hash by which flows are told apart.
+    pub(in crate::switch) fn new(seed: u64) -> Wrapping {
+        Wrapping { seed, datagrams: Vec::new(), wrapped: Vec::new(), parts: Vec::new() }
+    }
+
+    /// Sends the frames that are queued for an underlay. The batch is afterwards as it was.
+    pub(in crate::switch) fn wrap<S: FnMut(PortId, &mut Batch, &mut [Datagram])>(
+        &mut self,
+        queue: &mut Vec<Departure>,
+        batch: &mut Batch,
+        outlet: &mut Outlet<'_, S>,
+    ) {
+        let live = batch.len();
+        for departure in queue.drain(..) {
+            // Its header for another tunnel must be sent before it gets one for this.
+            if departure.shared && self.wrapped.iter().any(|&(frame, _)| frame == departure.frame) {
+                self.flush(batch, live, outlet);
+            }
+            let mut wrapped = self.dispatch(departure, batch, outlet);
+            if wrapped == Err(DropReason::NoBuffer) && batch.len() > live {
+                self.flush(batch, live, outlet);
+                wrapped = self.dispatch(departure, batch, outlet);
+            }
+            if let Err(reason) = wrapped {
+                outlet.counters.drop(departure.out, reason);
+            }
+        }
+        self.flush(batch, live, outlet);
+    }
+
+    /// Makes datagrams of one departure.
+    fn dispatch<S: FnMut(PortId, &mut Batch, &mut [Datagram])>(
+        &mut self,
+        departure: Departure,
+        batch: &mut Batch,
+        outlet: &mut Outlet<'_, S>,
+    ) -> Result<(), DropReason> {
+        let (port, overlay) = outlet.tunnel(departure.out).ok_or(DropReason::PortMissing)?;
+        let tunnel = &*overlay.tunnel;
+        let frame = &mut batch.frames_mut()[departure.frame as usize];
+        let payload = match (departure.echo, tunnel.carries()) {
+            (true, Layer::Ip) => Payload::Echo,
+            (_, layer) if layer == frame.layer => Payload::Frame(layer),
+            _ => return Err(DropReason::TunnelPayload),
+        };
+        egress::dress(frame, departure.form);
+        if overlay.mss_clamp {
+            mss::clamp(frame, port.mtu);
+        }
+        let inner = Inner::of(frame, self.seed);
+        let pattern = pattern(&inner, overlay, departure);
+        self.parts.clear();
+        if frame.offload.gso == Gso::None {
+            segment::finish_checksum(frame);
+            self.parts.push(departure.frame);
+            self.wrapped.push((departure.frame, tunnel.header_len()));
+        } else {
+            segment::segment(batch, departure.frame as usize, &mut self.parts)?;
+        }
+        for &part in &self.parts {
+            tunnel.encap(&mut batch.frames_mut()[part as usize], payload);
+        }
+        let mut sent = 0;
+        let mut address = |peer: PeerId, pending: &mut Vec<Datagram>, parts: &[u32]| {
+            let Some(to) = overlay.address(peer) else { return };
+            pending.extend(parts.iter().map(|&frame| Datagram { frame, peer, to, ..pattern }));
+            sent += parts.len() as u64;
+        };
+        match departure.to {
+            Recipients::Peer(peer) => address(peer, &mut self.datagrams, &self.parts),
+            Recipients::All | Recipients::AllBut(_) => {
+                for &peer in &overlay.flood {
+                    if departure.to != Recipients::AllBut(peer) {
+                        address(peer, &mut self.datagrams, &self.parts);
+                    }
+                }
+            }
+        }
+        // One of them is the frame itself.
+        outlet.counters.of(departure.out).copies += sent.checked_sub(1).ok_or(DropReason::PortMissing)?;
+        if self.datagrams.len() >= MAX_PENDING {
+            self.send(batch, outlet);
+        }
+        Ok(())
+    }
+
+    /// Sends what is pending.
+    fn send<S: FnMut(PortId, &mut Batch, &mut [Datagram])>(
+        &mut self,
+        batch: &mut Batch,
+        outlet: &mut Outlet<'_, S>,
+    ) {
+        for part in self.datagrams.chunks_mut(MAX_PENDING) {
+            (outlet.send)(outlet.underlay, batch, part);
+            for datagram in part {
+                let len = batch.frames()[datagram.frame as usize].len();
+                let header =
+                    outlet.tunnel(datagram.tunnel).map_or(0, |(_, overlay)| overlay.tunnel.header_len());
+                outlet.counters.dispatched(datagram, len, header);
+                if datagram.outcome == Err(DropReason::ExceedsMtu) && outlet.events.len() < MAX_EVENTS {
+                    outlet.events.push(Event::TooLong(datagram.tunnel));
+                }
+            }
+        }
+        self.datagrams.clear();
+    }
+
+    /// Sends what is pending and makes the batch what it was: `live` frames without tunnel headers.
+    fn flush<S: FnMut(PortId, &mut Batch, &mut [Datagram])>(
+        &mut self,
+        batch: &mut Batch,
+        live: usize,
+        outlet: &mut Outlet<'_, S>,
+    ) {
+        self.send(batch, outlet);
+        for (frame, header) in self.wrapped.drain(..) {
+            batch.frames_mut()[frame as usize].pop_header(header);
+        }
+        batch.truncate(live);
+    }
+}
+
+/// What all datagrams of a departure have in common.
+fn pattern(inner: &Inner, overlay: &Overlay, departure: Departure) -> Datagram {
+    let outer = &overlay.outer;
+    Datagram {
+        frame: 0,
+        tunnel: departure.out,
+        peer: PeerId::NONE,
+        to: core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED),
+        port: overlay.port,
+        flow: inner.flow,
+        tos: ecn::encapsulate(outer.tos.or(inner.tos).unwrap_or(0), inner.tos),
+        ttl: outer.ttl.or(inner.ttl).unwrap_or(64).max(1),
+        // An echo finds out what passes.
+        dont_fragment: departure.echo || outer.dont_fragment.unwrap_or(inner.dont_fragment),
+        checksum: outer.checksum,
+        outcome: Ok(()),
+    }
+}

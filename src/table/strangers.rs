@@ -1,0 +1,129 @@
+//! The peers of a tunnel that nobody configured, where such are accepted: who they are is learned from their packets.
+//!
+//! They have numbers as configured peers have, from [`Strangers::FIRST`] on, so that the FDB can name them. The list is
+//! bounded. When it is full, a new peer takes the place of the one that was silent longest, if that was for long enough
+//! that the FDB has forgotten what was behind it; otherwise it is refused, so that a flood of made-up addresses throws
+//! nobody out.
+
+use core::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use crate::packet::PeerId;
+use crate::time::Time;
+
+/// How long a peer must have been silent before another takes its place: twice the usual ageing time of a bridge.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Strangers {
+    by_address: DashMap<IpAddr, PeerId, foldhash::fast::RandomState>,
+    by_id: DashMap<PeerId, IpAddr, foldhash::fast::RandomState>,
+    /// When each was last heard of, in seconds; also the lock under which peers come and go.
+    heard: Heard,
+}
+
+#[derive(Debug)]
+struct Heard {
+    at: Box<[AtomicU32]>,
+    used: Mutex<u16>,
+}
+
+impl Default for Heard {
+    fn default() -> Heard {
+        let at = (0..Strangers::LIMIT).map(|_| AtomicU32::new(0)).collect();
+        Heard { at, used: Mutex::new(0) }
+    }
+}
+
+impl Strangers {
+    /// The number of the first one. Configured peers are fewer.
+    pub const FIRST: u16 = 0x8000;
+    /// How many there may be.
+    pub const LIMIT: u16 = 1024;
+
+    /// The peer with this address, which is new or sends just now; `None` when there is no room for it.
+    pub fn meet(&self, address: IpAddr, now: Time) -> Option<PeerId> {
+        let known = self.by_address.get(&address).map(|peer| *peer);
+        let peer = match known {
+            Some(peer) => peer,
+            None => self.admit(address, now)?,
+        };
+        self.heard.at[slot(peer)].store(now.secs(), Ordering::Relaxed);
+        Some(peer)
+    }
+
+    #[cold]
+    fn admit(&self, address: IpAddr, now: Time) -> Option<PeerId> {
+        let mut used = self.heard.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(peer) = self.by_address.get(&address) {
+            return Some(*peer); // another worker was faster
+        }
+        let peer = if *used < Strangers::LIMIT {
+            *used += 1;
+            PeerId(Strangers::FIRST + *used - 1)
+        } else {
+            let heard = |slot: u16| self.heard.at[usize::from(slot)].load(Ordering::Relaxed);
+            let silent = (0..Strangers::LIMIT).min_by_key(|&slot| heard(slot))?;
+            if u64::from(now.secs().saturating_sub(heard(silent))) < SILENCE.as_secs() {
+                return None;
+            }
+            PeerId(Strangers::FIRST + silent)
+        };
+        if let Some(former) = self.by_id.insert(peer, address) {
+            self.by_address.remove(&former);
+        }
+        self.by_address.insert(address, peer);
+        Some(peer)
+    }
+
+    /// The address of a peer.
+    pub fn address(&self, peer: PeerId) -> Option<IpAddr> {
+        self.by_id.get(&peer).map(|address| *address)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> Vec<(PeerId, IpAddr)> {
+        self.by_id.iter().map(|entry| (*entry.key(), *entry.value())).collect()
+    }
+}
+
+/// A peer's place in the list. Numbers are given out by this list only.
+fn slot(peer: PeerId) -> usize {
+    usize::from(peer.0 - Strangers::FIRST)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::Ipv4Addr;
+
+    use super::*;
+
+    fn address(n: u32) -> IpAddr {
+        Ipv4Addr::from_bits(0x0a00_0000 | n).into()
+    }
+
+    #[test]
+    fn a_flood_of_peers_throws_nobody_out_who_was_heard_lately() {
+        let strangers = Strangers::default();
+        let start = Time::from_secs(1);
+        let first = strangers.meet(address(0), start).unwrap();
+        for n in 1..u32::from(Strangers::LIMIT) {
+            let peer = strangers.meet(address(n), start).unwrap();
+            assert_eq!(strangers.address(peer), Some(address(n)));
+        }
+        let later = start + SILENCE;
+        let almost = start + (SILENCE - Duration::from_secs(1));
+        assert_eq!(strangers.meet(address(0), later), Some(first));
+        assert_eq!(strangers.meet(address(5000), almost), None);
+        let heir = strangers.meet(address(5000), later).unwrap();
+        assert_ne!(heir, first);
+        assert_eq!(strangers.address(heir), Some(address(5000)));
+        assert_eq!(strangers.meet(address(0), later), Some(first));
+        assert_eq!(strangers.all().len(), usize::from(Strangers::LIMIT));
+    }
+}
