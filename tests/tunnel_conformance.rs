@@ -274,6 +274,20 @@ fn no_tunnel_takes_the_packets_of_another() {
     }
 }
 
+#[test]
+fn a_tunnel_takes_its_own_layer_and_echoes() {
+    for tunnel in samples() {
+        let datagram = sent(&*tunnel, Payload::Echo, b"an echo");
+        let header = read(tunnel.protocol(), &datagram).expect("a good packet");
+        for layer in [Layer::Ethernet, Layer::Ip] {
+            let taken = tunnel.accept(&Header { payload: Payload::Frame(layer), ..header });
+            let ours = layer == tunnel.carries();
+            assert_eq!(taken, if ours { Ok(()) } else { Err(DropReason::TunnelPayload) }, "{tunnel:?}");
+        }
+        assert_eq!(tunnel.accept(&Header { payload: Payload::Echo, ..header }), Ok(()), "{tunnel:?}");
+    }
+}
+
 /// A packet of the corpus: the type it is for, what is to become of it, and its bytes.
 struct Sample {
     name: String,
