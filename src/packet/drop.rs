@@ -64,6 +64,7 @@ drop_reasons! {
     NoBuffer "no-buffer" "no buffer was left for a copy or a segment";
     QueueFull "queue-full" "the port it should leave by does not take frames as fast as they come";
     PortDown "port-down" "the device of the port it should leave by is down";
+    Unreachable "unreachable" "no way leads to the peer, or nobody listens there";
     PortMissing "port-missing" "the device of the port it should leave by is gone";
     Refused "refused" "the kernel refused to send it";
 }

@@ -1,8 +1,10 @@
 //! Why a port cannot be opened, in words for the person who configured it.
 
 use std::io;
+use std::net::IpAddr;
 
 use super::link::LinkError;
+use super::underlay::UnderlayOptions;
 use crate::sys::netns::Netns;
 
 /// Declares [`PortError`] so that what an error means is what it says, and both stand in one place.
@@ -43,6 +45,14 @@ port_errors! {
     NoInterface(String),
     "{0}: {1}: correct that setting of the port"
     Setting(String, LinkError),
+    "{0}: another program, or the kernel's own tunnel, has this port: stop that, or give the tunnel another port or address"
+    PortTaken(String),
+    "{0}: no interface here has the address {1}: give it to one first (ip address add {1}/PREFIX dev DEVICE), or name \
+     another by local = \"...\""
+    NoAddress(String, IpAddr),
+    "{0}: not permitted: run as root, or give the program the right \
+     (setcap cap_net_admin,cap_net_raw,cap_net_bind_service+ep PROGRAM)"
+    SocketNotPermitted(String),
     "{0}: cannot {1}: {2}: see the kernel's log (dmesg)"
     System(String, &'static str, io::Error),
 }
@@ -54,6 +64,20 @@ impl PortError {
             Some(libc::EPERM | libc::EACCES) => PortError::NotPermitted(device.into()),
             Some(libc::EBUSY) => PortError::Busy(device.into()),
             _ => PortError::System(device.into(), attempt, error),
+        }
+    }
+
+    /// What it means that the sockets of an underlay cannot be had.
+    pub(super) fn underlay(options: &UnderlayOptions, error: io::Error) -> PortError {
+        let name = options.to_string();
+        match error.raw_os_error() {
+            Some(libc::EADDRINUSE) => PortError::PortTaken(name),
+            // Of a group it is the interface that could not be found.
+            Some(libc::EADDRNOTAVAIL | libc::ENODEV) => {
+                PortError::NoAddress(name, options.interface_of.unwrap_or(options.local))
+            }
+            Some(libc::EPERM | libc::EACCES) => PortError::SocketNotPermitted(name),
+            _ => PortError::System(name, "open its sockets", error),
         }
     }
 

@@ -171,18 +171,48 @@ impl Links {
     /// The kernel refused to tell.
     pub fn addresses(&mut self, index: u32) -> Result<Vec<IpAddr>, LinkError> {
         let mut addresses = Vec::new();
-        let query = RouteNetlinkMessage::GetAddress(AddressMessage::default());
-        let collect = |answer| match answer {
-            RouteNetlinkMessage::NewAddress(of) if of.header.index == index => {
+        self.each_address(|of| {
+            if of.header.index == index {
                 addresses.extend(of.attributes.iter().find_map(|attribute| match attribute {
                     AddressAttribute::Address(address) => Some(*address),
                     _ => None,
                 }));
             }
-            _ => {}
-        };
-        explain(self.request(query, NLM_F_DUMP, collect), || "list its addresses".into())?;
+        })?;
         Ok(addresses)
+    }
+
+    /// The number of the interface that has this address, if one has it.
+    ///
+    /// # Errors
+    /// The kernel refused to tell.
+    pub fn with_address(&mut self, address: IpAddr) -> Result<Option<u32>, LinkError> {
+        let mut found = None;
+        self.each_address(|of| {
+            // A point-to-point interface has its peer's as "address".
+            let local = of.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Local(local) => Some(local),
+                _ => None,
+            });
+            let own = local.or(of.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some(address),
+                _ => None,
+            }));
+            if own == Some(&address) {
+                found = Some(of.header.index);
+            }
+        })?;
+        Ok(found)
+    }
+
+    fn each_address(&mut self, mut each: impl FnMut(AddressMessage)) -> Result<(), LinkError> {
+        let query = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let only_addresses = |answer| {
+            if let RouteNetlinkMessage::NewAddress(of) = answer {
+                each(of);
+            }
+        };
+        explain(self.request(query, NLM_F_DUMP, only_addresses), || "list addresses".into())
     }
 
     /// Deletes all interfaces of a group at once, which takes as long as deleting one.
@@ -319,6 +349,8 @@ mod tests {
         assert_eq!(lo.mtu, 65536);
         assert_eq!(links.at(1).unwrap().map(|link| link.name), Some("lo".into()));
         assert_eq!(links.find("no-such-link").unwrap(), None);
+        assert_eq!(links.with_address([127, 0, 0, 1].into()).unwrap(), Some(1));
+        assert_eq!(links.with_address([192, 0, 2, 1].into()).unwrap(), None);
     }
 
     #[test]

@@ -5,6 +5,9 @@
 //! in one system call.
 #![allow(unsafe_code)]
 
+mod ancillary;
+pub mod datagrams;
+pub mod inet;
 pub mod mmsg;
 pub mod netns;
 pub mod packet;
