@@ -73,6 +73,8 @@ impl Yard {
                     storm: Storm::default(),
                     mtu: 1500,
                     capabilities,
+                    split_horizon: false,
+                    wire: None,
                     way: Way::Queue,
                 }));
             }

@@ -23,6 +23,10 @@ pub struct Overlay {
     pub flood: Vec<PeerId>,
     /// What stands in the outer headers.
     pub outer: Outer,
+    /// Packets with its number are taken from anybody, not from its peers alone.
+    pub accept_any: bool,
+    /// The MSS that TCP announces through it is lowered to what its MTU allows.
+    pub mss_clamp: bool,
 }
 
 /// A peer of a tunnel.

@@ -57,6 +57,10 @@ pub struct Port {
     pub mtu: u32,
     /// What it sends without our finishing it.
     pub capabilities: Capabilities,
+    /// What came in by it never leaves by it again, be it to another peer.
+    pub split_horizon: bool,
+    /// The port of IP packets that it is joined to: what comes in by one leaves by the other.
+    pub wire: Option<PortId>,
     /// Where its frames go from here.
     pub way: Way,
 }

@@ -3,13 +3,17 @@
 //! Each type of tunnel is one file with a [`Protocol`], which tells a datagram's header, and a [`Tunnel`], which writes
 //! one. A new type is such a file, beside a line in [`PROTOCOLS`]; the conformance suite takes it from there.
 
+pub mod geneve;
+pub mod gre;
+pub mod vxlan;
+
 use std::fmt;
 
 use crate::packet::{DropReason, Frame, Layer};
 use crate::wire::{ipv4, ipv6};
 
 /// Every type of tunnel there is.
-pub const PROTOCOLS: [&Protocol; 0] = [];
+pub const PROTOCOLS: [&Protocol; 3] = [&vxlan::PROTOCOL, &geneve::PROTOCOL, &gre::PROTOCOL];
 
 /// EtherType of the first local experiment (IEEE 802, table 9-1): in a tunnel, an echo between two switches.
 pub const ECHO: u16 = 0x88b5;

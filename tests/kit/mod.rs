@@ -40,6 +40,8 @@ pub(crate) fn port() -> Port {
         storm: Storm::default(),
         mtu: 1500,
         capabilities: Capabilities::ALL,
+        split_horizon: false,
+        wire: None,
         way: Way::Queue,
     }
 }
