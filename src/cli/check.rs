@@ -26,5 +26,5 @@ impl Check {
 
 fn summary(config: &Config) -> String {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    format!("{}, {}", count(config.bridges.len(), "bridge"), count(config.ports.len(), "port"))
+    format!("{}, {}", count(config.bridges.len(), "bridge"), count(config.own_ports().count(), "port"))
 }

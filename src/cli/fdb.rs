@@ -1,5 +1,7 @@
 //! `tapyard fdb`.
 
+use std::net::IpAddr;
+
 use clap::{Args, Subcommand};
 
 use super::table::{Table, or_dash};
@@ -34,6 +36,9 @@ enum Verb {
         /// Its bridge [default: the port's]
         #[arg(long)]
         bridge: Option<String>,
+        /// The peer it is behind, on a tunnel port [default: its only one]
+        #[arg(long, value_name = "ADDRESS")]
+        remote: Option<IpAddr>,
         #[command(flatten)]
         format: Format,
     },
@@ -90,8 +95,8 @@ impl Fdb {
     pub(super) fn execute(self, switch: &Switch) -> Outcome {
         match self.verb.unwrap_or(Verb::Show(self.show)) {
             Verb::Show(show) => switch.show(&Request::FdbShow(show.filter.into()), show.format, table),
-            Verb::Add { mac, port, vlan, bridge, format } => {
-                switch.change(&Request::FdbAdd { bridge, mac, port, vlan }, format)
+            Verb::Add { mac, port, vlan, bridge, remote, format } => {
+                switch.change(&Request::FdbAdd { bridge, mac, port, vlan, remote }, format)
             }
             Verb::Del { mac, vlan, bridge, format } => {
                 switch.change(&Request::FdbDel { bridge, mac, vlan }, format)
@@ -109,16 +114,25 @@ impl Fdb {
 pub(super) fn table(entries: Vec<FdbInfo>) -> String {
     let mut table = Table::new(&["BRIDGE", ">VLAN", "MAC", "PORT", "KIND", ">AGE"]);
     for entry in entries {
+        let place = place(&entry);
         table.row([
             entry.bridge,
             or_dash(entry.vlan),
             entry.mac.to_string(),
-            or_dash(entry.port),
+            place,
             entry.kind,
             or_dash(entry.age_secs.map(|secs| format!("{secs}s"))),
         ]);
     }
     table.to_string()
+}
+
+/// The port, and of a tunnel the peer.
+fn place(entry: &FdbInfo) -> String {
+    match (&entry.port, entry.remote) {
+        (Some(port), Some(remote)) => format!("{port} {remote}"),
+        (port, _) => or_dash(port.clone()),
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +147,7 @@ mod tests {
             vlan,
             mac,
             port: port.map(Into::into),
+            remote: None,
             kind: kind.into(),
             age_secs,
         };
@@ -144,5 +159,8 @@ mod tests {
              lan       10  02:00:00:00:00:01  vm1   learned   7s\n\
              lan        -  02:00:00:00:00:01  -     local      -\n"
         );
+        let far = entry(None, Some("site"), "static", None);
+        let text = table(vec![FdbInfo { remote: "10.8.0.3".parse().ok(), ..far }]);
+        assert!(text.contains("  site 10.8.0.3  static  "), "{text}");
     }
 }

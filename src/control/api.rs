@@ -10,6 +10,8 @@
 //! Field names are stable; fields may be added. Counters count from when the port was opened. What has no value is
 //! `null`.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::config::Edits;
@@ -60,6 +62,9 @@ pub enum Request {
         /// Its VLAN; its port's access or native VLAN when left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         vlan: Option<u16>,
+        /// The peer it is behind, on a tunnel port; its only one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remote: Option<IpAddr>,
     },
     /// Removes entries of an address, static or learned: [`Applied`].
     FdbDel {
@@ -218,6 +223,9 @@ pub struct FdbInfo {
     pub mac: Mac,
     /// The port it is behind; `null` for the bridge's own.
     pub port: Option<String>,
+    /// The peer of a tunnel port that it is behind.
+    #[serde(default)]
+    pub remote: Option<IpAddr>,
     /// `learned`, `static` or `local`.
     pub kind: String,
     /// Seconds since a frame came from it; `null` for those that do not age.

@@ -11,6 +11,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 mod opening;
+mod overlay;
 pub mod plan;
 pub mod server;
 mod shape;

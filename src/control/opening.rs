@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::config::{Config, DeviceConfig, PortKind};
+use super::config::{Config, DeviceConfig, PortKind, UnderlayConfig};
 use crate::packet::Capabilities;
 use crate::port::link::Links;
 use crate::port::netdev::{self, NetdevOptions};
 use crate::port::tap::{self, Mode, TapOptions};
+use crate::port::underlay::{self, Transport, UnderlayOptions};
 use crate::port::{Opened, PortError};
 use crate::sys::netns::Netns;
 
@@ -19,13 +20,29 @@ pub(super) fn open(kind: &PortKind, workers: usize) -> Result<Opened, PortError>
             let netns = netns.clone().map(Netns::new);
             netdev::open(&NetdevOptions { device: device.clone(), netns }, workers)
         }
+        PortKind::Underlay(config) => underlay::open(&underlay_options(config), workers),
         // A patch is in memory: what leaves by it comes in by its peer.
-        PortKind::Patch { .. } => Ok(Opened {
-            queues: Vec::new(),
-            capabilities: Capabilities::ALL,
-            link: None,
-            look: Box::new(|| None),
-        }),
+        PortKind::Patch { .. } => Ok(nothing(Capabilities::ALL)),
+        // What leaves by a tunnel is finished first, and then leaves by its underlay.
+        PortKind::Tunnel(_) => Ok(nothing(Capabilities::NONE)),
+    }
+}
+
+/// A port that nothing has to be opened for.
+fn nothing(capabilities: Capabilities) -> Opened {
+    Opened { queues: Vec::new(), capabilities, link: None, look: Box::new(|| None) }
+}
+
+/// The protocol number of GRE (IANA).
+const GRE: u8 = 47;
+
+fn underlay_options(config: &UnderlayConfig) -> UnderlayOptions {
+    UnderlayOptions {
+        transport: config.port.map_or(Transport::Ip { protocol: GRE }, |port| Transport::Udp { port }),
+        local: config.local,
+        netns: config.netns.clone().map(Netns::new),
+        zero_checksum: config.zero_checksum,
+        interface_of: config.interface_of,
     }
 }
 
@@ -63,8 +80,12 @@ pub(super) fn remove_all(config: &Config) {
     }
 }
 
-/// Whether the device of a port exists now. A device that cannot be asked for does not.
+/// Whether the device of a port exists now. A device that cannot be asked for does not. For the socket of an underlay all
+/// there is to ask is to open it.
 pub(super) fn exists(kind: &PortKind) -> bool {
+    if matches!(kind, PortKind::Underlay(_)) {
+        return true;
+    }
     let Some((device, netns)) = kind.device() else { return false };
     let find = || Links::open().and_then(|mut links| links.find(device)).is_ok_and(|link| link.is_some());
     match netns {

@@ -8,7 +8,11 @@
 
 use std::fmt;
 
-use super::config::{BridgeConfig, Config, DeviceConfig, PortConfig, PortKind, StaticEntry, duration_text};
+use super::config::{
+    BridgeConfig, Config, DeviceConfig, Encapsulation, PortConfig, PortKind, StaticEntry, TunnelConfig,
+    UnderlayConfig, duration_text,
+};
+use crate::packet::Layer;
 
 /// The changes that lead from one configuration to another, in order. Displayed a line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,7 +112,7 @@ pub fn diff(running: &Config, wanted: &Config) -> Result<Plan, Refusal> {
         let (name, to) = (name.clone(), Box::new(to.clone()));
         match running.ports.get(&name).cloned().map(Box::new) {
             None => changes.push(Change::PortAdd { name, to }),
-            Some(from) if from.kind != to.kind => changes.push(Change::PortReopen { name, from, to }),
+            Some(from) if from.kind.reopens(&to.kind) => changes.push(Change::PortReopen { name, from, to }),
             Some(from) if from != to => changes.push(Change::PortChange { name, from, to }),
             Some(_) => {}
         }
@@ -157,7 +161,8 @@ impl fmt::Display for Change {
 
 fn entry_text(entry: &StaticEntry) -> String {
     let vlan = entry.vlan.map(|vlan| format!(" vlan {vlan}")).unwrap_or_default();
-    format!("fdb {}{vlan} on {} at {}", entry.mac, entry.bridge, entry.port)
+    let remote = entry.remote.map(|remote| format!(" remote {remote}")).unwrap_or_default();
+    format!("fdb {}{vlan} on {} at {}{remote}", entry.mac, entry.bridge, entry.port)
 }
 
 /// The keys of a table with their values as text, `-` for one that is not set.
@@ -204,6 +209,7 @@ fn port_keys(port: &PortConfig) -> KeyTexts {
         ("storm.broadcast", text(port.storm.broadcast)),
         ("storm.multicast", text(port.storm.multicast)),
         ("storm.unknown", text(port.storm.unknown)),
+        ("wire", text(port.wire.as_ref())),
     ]);
     keys
 }
@@ -216,6 +222,8 @@ fn kind_keys(kind: &PortKind) -> KeyTexts {
             keys.extend([("device", device.clone()), ("netns", text(netns.as_ref()))]);
         }
         PortKind::Patch { peer } => keys.push(("peer", peer.clone())),
+        PortKind::Tunnel(tunnel) => keys.extend(tunnel_keys(tunnel)),
+        PortKind::Underlay(underlay) => keys.extend(underlay_keys(underlay)),
     }
     keys
 }
@@ -227,13 +235,69 @@ fn device_keys(device: &DeviceConfig) -> [(&'static str, String); 10] {
         ("netns", text(device.netns.as_ref())),
         ("mtu", text(device.mtu)),
         ("mac", text(device.mac)),
-        ("address", if addresses.is_empty() { "-".into() } else { addresses.join(" ") }),
+        ("address", list(&addresses)),
         ("owner", text(device.owner)),
         ("group", text(device.group)),
         ("persist", device.persist.to_string()),
         ("queues", text(device.queues)),
         ("offload", device.offload.to_string()),
     ]
+}
+
+fn tunnel_keys(tunnel: &TunnelConfig) -> KeyTexts {
+    let mut keys = match &tunnel.encapsulation {
+        Encapsulation::Vxlan { vni, strict } => {
+            vec![("vni", vni.to_string()), ("strict", strict.to_string())]
+        }
+        Encapsulation::Geneve { vni, options } => {
+            vec![("vni", vni.to_string()), ("options", list(options))]
+        }
+        Encapsulation::Gre { key, checksum, sequence } => vec![
+            ("key", text(*key)),
+            ("checksum", checksum.to_string()),
+            ("sequence", sequence.to_string()),
+            ("transport", if tunnel.port.is_some() { "udp" } else { "ip" }.to_owned()),
+        ],
+    };
+    let udp_checksum = match tunnel.encapsulation {
+        Encapsulation::Gre { .. } => "udp-checksum",
+        Encapsulation::Vxlan { .. } | Encapsulation::Geneve { .. } => "checksum",
+    };
+    let inherited = |value: Option<u8>| value.map_or_else(|| "inherit".into(), |value| value.to_string());
+    let outer = &tunnel.outer;
+    keys.extend([
+        ("payload", if tunnel.payload == Layer::Ip { "ip" } else { "ethernet" }.to_owned()),
+        ("port", text(tunnel.port)),
+        ("local", tunnel.local.to_string()),
+        ("remotes", list(&tunnel.remotes)),
+        ("netns", text(tunnel.netns.as_ref())),
+        ("accept", if tunnel.accept_any { "any" } else { "remotes" }.to_owned()),
+        ("tos", inherited(outer.tos)),
+        ("ttl", inherited(outer.ttl)),
+        ("df", outer.dont_fragment.map_or_else(|| "inherit".into(), |df| df.to_string())),
+        (udp_checksum, outer.checksum.to_string()),
+        ("mtu", text(tunnel.mtu)),
+        ("mss-clamp", tunnel.mss_clamp.to_string()),
+        ("split-horizon", tunnel.split_horizon.to_string()),
+    ]);
+    keys
+}
+
+fn underlay_keys(underlay: &UnderlayConfig) -> KeyTexts {
+    vec![
+        ("port", text(underlay.port)),
+        ("local", underlay.local.to_string()),
+        ("netns", text(underlay.netns.as_ref())),
+        ("zero-checksum", underlay.zero_checksum.to_string()),
+        ("interface-of", text(underlay.interface_of)),
+    ]
+}
+
+fn list<T: ToString>(values: &[T]) -> String {
+    match values {
+        [] => "-".into(),
+        values => values.iter().map(T::to_string).collect::<Vec<_>>().join(" "),
+    }
 }
 
 fn text<T: ToString>(value: Option<T>) -> String {

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::config::{self, BridgeConfig, Config, PortConfig, PortKind, VlanMode};
-use crate::packet::{BridgeId, Capabilities, MAX_FRAME, PortId, Vid};
+use super::overlay::{self, LiveTunnel};
+use crate::packet::{BridgeId, Capabilities, MAX_FRAME, PeerId, PortId, Vid};
 use crate::port::link::Link;
 use crate::port::{Look, Opened, Queue};
 use crate::switch::{self, Topology, VlanPolicy, Way};
@@ -68,6 +69,8 @@ pub(super) struct LivePort {
     pub(super) complaint: String,
     /// The limits that `storm` was made for.
     pub(super) limits: config::Storm,
+    /// What it has as a tunnel.
+    pub(super) tunnel: Option<LiveTunnel>,
     /// Its storm control, whose buckets outlive changes of everything else.
     storm: switch::Storm,
 }
@@ -84,18 +87,28 @@ impl LivePort {
             missing: false,
             complaint: String::new(),
             limits,
+            tunnel: None,
             storm: storm(&limits),
         };
         (port, opened.queues)
     }
 
-    /// The MTU of its device in bytes; of a port without one, all that a frame can hold.
+    /// The MTU of its device in bytes; of a tunnel, what gets to all its peers; of another port without device, all that
+    /// a frame can hold.
     pub(super) fn mtu(&self) -> u32 {
-        self.link.as_ref().map_or(MAX_FRAME as u32, |link| link.mtu)
+        match (&self.tunnel, &self.link) {
+            (Some(tunnel), _) => tunnel.mtu(),
+            (None, Some(link)) => link.mtu,
+            (None, None) => MAX_FRAME as u32,
+        }
     }
 
-    /// Looks at its device; true when its MTU is another than it was. One that cannot be looked at is as it was.
+    /// Looks at its device, or at the ways to its peers; true when an MTU is another than it was. A device that cannot be
+    /// looked at is as it was.
     pub(super) fn look(&mut self) -> bool {
+        if let Some(tunnel) = &mut self.tunnel {
+            return tunnel.look();
+        }
         let before = self.mtu();
         if let Some(link) = (self.look)() {
             self.link = Some(link);
@@ -138,6 +151,32 @@ impl Live {
         BridgeId(free(self.bridges.values().map(|bridge| bridge.id.0)))
     }
 
+    /// Has the tunnels be what they are to be. Gives the peers that went: to be released when no FDB entry names them.
+    pub(super) fn configure_tunnels(&mut self, config: &Config) -> Vec<(PortId, PeerId)> {
+        let mut left = Vec::new();
+        for (name, tunnel, port) in config.tunnels() {
+            let Some(live) = self.ports.get_mut(name) else { continue };
+            match &mut live.tunnel {
+                None => live.tunnel = Some(LiveTunnel::new(name, tunnel, &port.vlan, config)),
+                Some(old) => {
+                    let gone = old.configure(name, tunnel, &port.vlan, config);
+                    left.extend(gone.into_iter().map(|peer| (live.id, peer)));
+                }
+            }
+        }
+        left
+    }
+
+    /// Makes the slots of peers free that went, and that no FDB entry names any more.
+    pub(super) fn release_peers(&mut self, left: &[(PortId, PeerId)]) {
+        for (port, peer) in left {
+            let mut tunnels = self.ports.values_mut().filter(|live| live.id == *port);
+            if let Some(tunnel) = tunnels.next().and_then(|live| live.tunnel.as_mut()) {
+                tunnel.release(*peer);
+            }
+        }
+    }
+
     /// The topology of all this.
     pub(super) fn topology(&self, config: &Config, epoch: u64) -> Topology {
         let mut topology = Topology { epoch, ..Topology::default() };
@@ -146,9 +185,11 @@ impl Live {
             let Some(bridge) = config.bridges.get(name) else { continue };
             put(&mut topology.bridges, live.id.index(), self.bridge(config, name, bridge, live));
         }
+        let tunnels = self.tunnels_by_underlay(config);
         for (name, live) in &self.ports {
             let Some(port) = config.ports.get(name) else { continue };
-            put(&mut topology.ports, live.id.index(), self.port(config, name, port, live));
+            let over = tunnels.get(name.as_str()).map_or(&[][..], Vec::as_slice);
+            put(&mut topology.ports, live.id.index(), self.port(config, name, port, live, over));
         }
         topology
     }
@@ -170,28 +211,58 @@ impl Live {
         }
     }
 
-    fn port(&self, config: &Config, name: &str, port: &PortConfig, live: &LivePort) -> switch::Port {
+    /// The tunnels over each underlay, those also that only hear a group there.
+    fn tunnels_by_underlay(&self, config: &Config) -> BTreeMap<String, Vec<(PortId, &LiveTunnel)>> {
+        let mut all = BTreeMap::<_, Vec<_>>::new();
+        for (name, tunnel, _) in config.tunnels() {
+            let Some(port) = self.ports.get(name) else { continue };
+            let Some(live) = &port.tunnel else { continue };
+            for underlay in [Some(tunnel.underlay()), tunnel.group_underlay()].into_iter().flatten() {
+                all.entry(underlay).or_default().push((port.id, live));
+            }
+        }
+        all
+    }
+
+    fn port(
+        &self,
+        config: &Config,
+        name: &str,
+        port: &PortConfig,
+        live: &LivePort,
+        over: &[(PortId, &LiveTunnel)],
+    ) -> switch::Port {
         let bridge = port.bridge.as_ref();
         let limit = bridge.and_then(|b| config.bridges.get(b)).map_or(0, |b| b.fdb_limit);
-        // A trunk rightly holds the stations of a whole other switch.
-        let quota = if matches!(port.vlan, VlanMode::Trunk { .. }) { limit / 2 } else { 0 };
-        let peer = match &port.kind {
-            PortKind::Patch { peer } => self.ports.get(peer),
-            _ => None,
+        // A trunk or tunnel rightly holds the stations of a whole other switch.
+        let many = matches!(port.vlan, VlanMode::Trunk { .. }) || live.tunnel.is_some();
+        let quota = if many { limit / 2 } else { 0 };
+        let id_of = |name: &String| self.ports.get(name).map(|port| port.id);
+        let way = match &port.kind {
+            PortKind::Tap(_) | PortKind::Tun(_) | PortKind::Netdev { .. } => None,
+            PortKind::Patch { peer } => id_of(peer).map(Way::Patch),
+            PortKind::Tunnel(tunnel) => live.tunnel.as_ref().and_then(|live| {
+                let underlay = id_of(&tunnel.underlay())?;
+                Some(Way::Tunnel(Arc::new(live.overlay(underlay))))
+            }),
+            PortKind::Underlay(_) => {
+                overlay::underlay(over).map(|underlay| Way::Underlay(Arc::new(underlay)))
+            }
         };
+        let split_horizon = matches!(&port.kind, PortKind::Tunnel(tunnel) if tunnel.split_horizon);
         switch::Port {
             name: name.to_owned(),
             bridge: bridge.and_then(|b| self.bridges.get(b)).map(|b| b.id),
             vlan: policy(&port.vlan, bridge.is_some_and(|b| is_vlan_aware(config, b))),
             isolated: port.isolated,
-            split_horizon: false,
+            split_horizon,
             learning: port.learning,
             allowance: Allowance { limit: port.learn_limit, quota },
             storm: live.storm.clone(),
             mtu: live.mtu(),
             capabilities: live.capabilities,
-            way: peer.map_or(Way::Queue, |peer| Way::Patch(peer.id)),
-            wire: None,
+            wire: port.wire.as_ref().and_then(id_of),
+            way: way.unwrap_or(Way::Queue),
         }
     }
 }

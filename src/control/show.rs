@@ -1,6 +1,7 @@
 //! What runs, as the API shows it.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::api::{BridgeInfo, DropInfo, FdbFilter, FdbInfo, PortInfo, PortStats, StatsInfo, WorkerInfo};
 use super::config::PortConfig;
@@ -110,7 +111,8 @@ pub(super) fn fdb(state: &State, filter: &FdbFilter) -> Result<Vec<FdbInfo>, Str
     for (name, bridge) in bridges_of(state, filter) {
         if filter.vlan.is_none() && filter.port.is_none() && filter.mac.is_none_or(|mac| mac == bridge.mac) {
             let (bridge, mac) = (name.clone(), bridge.mac);
-            all.push(FdbInfo { bridge, vlan: None, mac, port: None, kind: "local".into(), age_secs: None });
+            let kind = "local".into();
+            all.push(FdbInfo { bridge, vlan: None, mac, port: None, remote: None, kind, age_secs: None });
         }
         let mut entries = bridge.fdb.entries();
         entries.retain(|(station, entry)| fits(state, filter, *station, entry));
@@ -120,11 +122,19 @@ pub(super) fn fdb(state: &State, filter: &FdbFilter) -> Result<Vec<FdbInfo>, Str
             vlan: Some(station.vid()).filter(|&vid| vid != 0),
             mac: station.mac(),
             port: names.get(&entry.port).map(|name| (*name).clone()),
+            remote: names.get(&entry.port).and_then(|name| remote_of(state.live.ports.get(*name)?, &entry)),
             kind: if entry.kind == Kind::Static { "static" } else { "learned" }.into(),
             age_secs: (entry.kind == Kind::Learned).then(|| now.since(entry.seen).as_secs()),
         }));
     }
     Ok(all)
+}
+
+/// The peer of a port that an entry is behind. An entry does not say; it is certain where there is only one.
+fn remote_of(port: &LivePort, _: &Entry) -> Option<IpAddr> {
+    let mut peers = port.tunnel.as_ref()?.peers();
+    let (_, only) = peers.next()?;
+    peers.next().is_none().then_some(only.address)
 }
 
 /// Forgets the learned entries that fit, and says how many they were.

@@ -65,7 +65,7 @@ impl Yard {
     pub fn summary(&self) -> String {
         let state = lock(&self.state);
         let (bridges, ports, workers) =
-            (state.live.bridges.len(), state.live.ports.len(), state.workers.len());
+            (state.live.bridges.len(), state.config.own_ports().count(), state.workers.len());
         let some = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!("{}, {}, {}", some(bridges, "bridge"), some(ports, "port"), some(workers, "worker"))
     }
@@ -217,8 +217,8 @@ impl State {
             Request::PortSet { name, keys } => json(self.edit(|document| document.port_set(&name, &keys))?),
             Request::PortDel { name } => json(self.edit(|document| document.port_del(&name))?),
             Request::FdbShow(filter) => json(show::fdb(self, &filter)?),
-            Request::FdbAdd { bridge, mac, port, vlan } => {
-                json(self.edit(|document| document.fdb_add(bridge.as_deref(), mac, &port, vlan))?)
+            Request::FdbAdd { bridge, mac, port, vlan, remote } => {
+                json(self.edit(|document| document.fdb_add(bridge.as_deref(), mac, &port, vlan, remote))?)
             }
             Request::FdbDel { bridge, mac, vlan } => json(self.fdb_del(bridge.as_deref(), mac, vlan)?),
             Request::FdbFlush(filter) => json(Flushed { entries: show::flush(self, &filter)? }),
@@ -360,5 +360,39 @@ mod tests {
         assert!(!state.live.ports["a"].missing);
         state.note(Event::Gone { port, installed });
         assert!(state.live.ports["a"].missing);
+    }
+
+    #[test]
+    fn a_tunnel_comes_with_its_underlay_and_changes_without_it() {
+        let text = "bridge.lan = {}
+            port.site = { type = \"vxlan\", bridge = \"lan\", vni = 7, local = \"127.9.1.1\", remotes = \"127.9.1.2\" }";
+        let yard = Yard::start(Document::parse(text, "t").unwrap(), None).unwrap();
+        assert!(yard.summary().contains("1 bridge, 1 port, "), "{}", yard.summary());
+        let mut state = lock(&yard.state);
+        let overlay_of = |state: &mut State| {
+            let topology = state.next_topology();
+            let port = topology.port(state.live.ports["site"].id).cloned().expect("it runs");
+            assert!(port.split_horizon);
+            let switch::Way::Tunnel(overlay) = port.way else { panic!("{port:?}") };
+            let underlay = topology.port(overlay.underlay).cloned().expect("it runs");
+            assert_eq!(underlay.name, "udp:127.9.1.1:4789");
+            let switch::Way::Underlay(below) = underlay.way else { panic!("{underlay:?}") };
+            assert_eq!(below.protocol.name, "vxlan");
+            assert_eq!(below.tunnels.len(), 1);
+            (overlay, below)
+        };
+        let (overlay, below) = overlay_of(&mut state);
+        assert_eq!((overlay.peers.len(), below.peers.len(), overlay.port), (1, 1, 4789));
+
+        let remotes = crate::control::config::parse_value("[\"127.9.1.2\", \"127.9.1.3\"]");
+        let applied =
+            state.edit(|document| document.port_set("site", &[("remotes".into(), Some(remotes))].into()));
+        assert_eq!(applied.unwrap().changes, ["~ port site: remotes 127.9.1.2 -> 127.9.1.2 127.9.1.3"]);
+        let (overlay, below) = overlay_of(&mut state);
+        assert_eq!((overlay.flood.len(), below.peers.len()), (2, 2));
+
+        let applied = state.edit(|document| document.port_del("site")).unwrap();
+        assert_eq!(applied.changes, ["- port site", "- port udp:127.9.1.1:4789"]);
+        assert!(state.live.ports.is_empty());
     }
 }

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::document::{Node, Table};
 use super::errors::{Findings, Path};
 use super::vlan::VlanMode;
-use super::{Config, PortConfig, PortKind, StaticEntry};
+use super::{Config, Encapsulation, MAX_PEERS, PortConfig, PortKind, StaticEntry, TunnelConfig};
+use crate::packet::Layer;
 use crate::sys::netns::Netns;
 
 /// Compares the tables of `config`, which was read from `root` with the findings `read`.
@@ -16,7 +17,43 @@ pub(super) fn check(config: &Config, root: &Table, read: &Findings) -> Findings 
     check.ports();
     check.devices();
     check.statics();
+    check.wires();
+    check.tunnels();
     check.found
+}
+
+/// Packets of a tunnel, in words: `with vni 100`.
+fn number_text(tunnel: &TunnelConfig) -> String {
+    match (&tunnel.encapsulation, tunnel.number()) {
+        (Encapsulation::Gre { .. }, Some(key)) => format!("with key {key}"),
+        (_, Some(vni)) => format!("with vni {vni}"),
+        (_, None) => "without key".into(),
+    }
+}
+
+/// What is wrong with the peer that a static entry is behind.
+fn wrong_remote(entry: &StaticEntry, port: &PortConfig) -> Option<String> {
+    let name = &entry.port;
+    match (&port.kind, entry.remote) {
+        (PortKind::Tunnel(tunnel), None) => {
+            let count = tunnel.remotes.len();
+            Some(format!("missing: port {name} has {count} remotes (expected the address of a peer)"))
+        }
+        (PortKind::Tunnel(_), Some(remote)) if remote.is_multicast() => {
+            Some(format!("{remote} is a multicast group (expected the address of a peer)"))
+        }
+        (PortKind::Tunnel(tunnel), Some(remote)) if remote == tunnel.local => {
+            Some(format!("{remote} is the tunnel's own address (expected that of a peer)"))
+        }
+        (PortKind::Tunnel(tunnel), Some(remote)) if remote.is_ipv4() != tunnel.local.is_ipv4() => {
+            let local = tunnel.local;
+            Some(format!(
+                "port {name} is at {local}, of another family than {remote} (expected one family, see `local`)"
+            ))
+        }
+        (PortKind::Tunnel(_), Some(_)) | (_, None) => None,
+        (kind, Some(_)) => Some(format!("port {name} is a {} (expected no `remote`)", kind.name())),
+    }
 }
 
 struct Check<'a> {
@@ -107,6 +144,9 @@ impl<'a> Check<'a> {
         if *bridge != entry.bridge {
             return Some(("bridge", format!("port {name} is on bridge {bridge}, not on {}", entry.bridge)));
         }
+        if let Some(message) = wrong_remote(entry, port) {
+            return Some(("remote", message));
+        }
         match (entry.vlan, &port.vlan) {
             (Some(vlan), VlanMode::None) => {
                 Some(("vlan", format!("port {name} names no VLANs (expected no `vlan`, not {vlan})")))
@@ -119,6 +159,85 @@ impl<'a> Check<'a> {
                 format!("missing: port {name} is a trunk without native VLAN (expected one of {vlans})"),
             )),
             _ => None,
+        }
+    }
+
+    fn wires(&mut self) {
+        let mut ends = BTreeMap::<&str, &str>::new();
+        for (name, port, path) in self.sound_ports() {
+            let Some(other) = port.wire.as_deref() else { continue };
+            let message = self.wrong_wire(name, other).or_else(|| {
+                // A wire that both of its ends name is one wire.
+                [(name, other), (other, name)].into_iter().find_map(|(end, to)| {
+                    let taken = *ends.entry(end).or_insert(to);
+                    (taken != to).then(|| {
+                        format!("port {end} is joined to {taken} already (expected one wire a port)")
+                    })
+                })
+            });
+            if let Some(message) = message {
+                self.found.add(path.to("wire"), message);
+            }
+        }
+    }
+
+    fn wrong_wire(&self, name: &str, other: &str) -> Option<String> {
+        if other == name {
+            return Some("a port cannot be joined to itself (expected another port that carries IP)".into());
+        }
+        match self.config.ports.get(other).map(|port| &port.kind) {
+            Some(kind) if kind.layer() == Layer::Ip => None,
+            Some(kind) => Some(format!(
+                "port {other} is a {} of Ethernet (expected a port that carries IP)",
+                kind.name()
+            )),
+            None => self.absent("port", other),
+        }
+    }
+
+    /// Tunnels that would take one another's packets, and tunnels without peers.
+    fn tunnels(&mut self) {
+        let (mut protocols, mut open, mut peers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for (name, port, path) in self.sound_ports() {
+            let PortKind::Tunnel(tunnel) = &port.kind else { continue };
+            let (remotes, others) = self.config.peers(name, tunnel);
+            if remotes.is_empty() && others.is_empty() && !tunnel.accept_any {
+                let expected = "[\"10.8.0.2\"], or accept = \"any\"";
+                self.found.add(path.to("remotes"), format!("missing (expected {expected})"));
+            }
+            if remotes.len() + others.len() > MAX_PEERS {
+                let count = remotes.len() + others.len();
+                let message =
+                    format!("{count} peers, with those of static entries (expected at most {MAX_PEERS})");
+                self.found.add(path.to("remotes"), message);
+            }
+            let (underlay, id) = (tunnel.underlay(), tunnel.id());
+            let (first, protocol) = *protocols.entry(underlay.clone()).or_insert((name, tunnel.name()));
+            if protocol != tunnel.name() {
+                let message = format!(
+                    "port {first}, a {protocol}, receives there too (expected another `port` or `local`)"
+                );
+                self.found.add(path.to("port"), message);
+                continue;
+            }
+            let which = number_text(tunnel);
+            if tunnel.accept_any
+                && let Some(first) = open.insert((underlay.clone(), id), name)
+            {
+                let message =
+                    format!("port {first} takes all packets {which} too (expected accept = \"any\" on one)");
+                self.found.add(path.to("accept"), message);
+                continue;
+            }
+            let shared = remotes.into_iter().chain(others).find_map(|peer| {
+                let first = peers.insert((underlay.clone(), id, peer), name)?;
+                Some(format!(
+                    "port {first} has {peer} for packets {which} too (expected another number, or one port)"
+                ))
+            });
+            if let Some(message) = shared {
+                self.found.add(path.to("remotes"), message);
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+use std::net::IpAddr;
 use std::path::Path as FilePath;
 
 use toml::de::{DeTable, DeValue};
@@ -75,9 +76,11 @@ impl Document {
     /// The checked configuration that it says.
     pub fn to_config(&self) -> Result<Config, Errors> {
         let mut findings = Findings::default();
-        let config = read::config(&self.root, &mut findings);
+        let mut config = read::config(&self.root, &mut findings);
         findings.append(check::check(&config, &self.root, &findings));
-        findings.into_result(self).map(|()| config)
+        findings.into_result(self)?;
+        config.complete();
+        Ok(config)
     }
 
     /// The name of the file it came from.
@@ -112,13 +115,15 @@ impl Document {
         Ok(())
     }
 
-    /// Adds a static entry; without `bridge` on its port's bridge, without `vlan` in its port's access or native VLAN.
+    /// Adds a static entry; without `bridge` on its port's bridge, without `vlan` in its port's access or native VLAN,
+    /// without `remote` at its tunnel's only peer.
     pub fn fdb_add(
         &mut self,
         bridge: Option<&str>,
         mac: Mac,
         port: &str,
         vlan: Option<u16>,
+        remote: Option<IpAddr>,
     ) -> Result<(), String> {
         let mut entry = Table::new();
         let mut put = |key: &str, value| entry.insert(key.to_owned(), Item::leaf(value));
@@ -126,6 +131,7 @@ impl Document {
         put("mac", mac.to_string().into());
         put("port", port.into());
         vlan.map(|vlan| put("vlan", i64::from(vlan).into()));
+        remote.map(|remote| put("remote", remote.to_string().into()));
         self.statics()?.push(Item { line: None, node: Node::Table(entry) });
         Ok(())
     }
@@ -435,9 +441,9 @@ vlan = 21
         assert_eq!(document.fdb_del(Some("wan"), one, None), Ok(0));
         assert_eq!(document.fdb_del(Some("lan"), one, Some(10)), Ok(1));
         assert_eq!(document.to_config().unwrap().statics[0].mac, two);
-        document.fdb_add(None, one, "vm.2", None).unwrap();
+        document.fdb_add(None, one, "vm.2", None, None).unwrap();
         assert_eq!(document.to_config().unwrap().statics[1].vlan, Some(20));
-        document.fdb_add(Some("lan"), one, "vm.2", Some(20)).unwrap();
+        document.fdb_add(Some("lan"), one, "vm.2", Some(20), None).unwrap();
         assert!(document.to_config().unwrap_err().to_string().contains("has an entry already"));
     }
 

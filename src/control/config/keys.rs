@@ -94,6 +94,11 @@ impl<'a> Keys<'a> {
         self.table.contains_key(key)
     }
 
+    /// Whether something is wrong with the value of `key`.
+    pub(super) fn failed(&self, key: &str) -> bool {
+        self.findings.under(&self.path.to(key))
+    }
+
     /// Notes that the value of `key` is wrong.
     pub(super) fn complain(&mut self, key: &str, message: impl Into<String>) {
         self.findings.add(self.path.to(key), message);

@@ -4,13 +4,15 @@
 //! [`Errors`]: every error found, each with file, line, key, what is wrong and what was expected. What holds a `Config`
 //! never checks anything again: bridges that ports name exist, patch peers name each other, numbers are in range.
 //!
-//! A new type of port is a struct or fields here in [`PortKind`] and one function in `read.rs`.
+//! A new type of port is a struct or fields here in [`PortKind`] and one line in `read.rs`, which names the function that
+//! reads its keys.
 
 mod check;
 mod document;
 mod errors;
 mod keys;
 mod read;
+mod tunnel;
 mod value;
 mod vlan;
 
@@ -21,9 +23,11 @@ use std::time::Duration;
 
 pub use document::{Document, Edits, parse_value};
 pub use errors::{ConfigError, Errors};
+pub use tunnel::{Encapsulation, GeneveOption, MAX_PEERS, TunnelConfig, UnderlayConfig};
 pub use value::duration_text;
 pub use vlan::VlanMode;
 
+use crate::packet::Layer;
 use crate::wire::ethernet::Mac;
 
 /// Where the control socket is unless somebody says otherwise.
@@ -36,10 +40,43 @@ pub struct Config {
     pub switch: SwitchConfig,
     /// The bridges by name: `[bridge.NAME]`.
     pub bridges: BTreeMap<String, BridgeConfig>,
-    /// The ports by name: `[port.NAME]`.
+    /// The ports by name: `[port.NAME]`, and beside them the underlays of the tunnels, which nobody has written.
     pub ports: BTreeMap<String, PortConfig>,
     /// The static FDB entries, in the order of the file: `[[fdb]]`.
     pub statics: Vec<StaticEntry>,
+}
+
+impl Config {
+    /// The ports that a user has configured.
+    pub fn own_ports(&self) -> impl Iterator<Item = (&String, &PortConfig)> {
+        self.ports.iter().filter(|(_, port)| !matches!(port.kind, PortKind::Underlay(_)))
+    }
+
+    /// The tunnel ports.
+    pub fn tunnels(&self) -> impl Iterator<Item = (&String, &TunnelConfig, &PortConfig)> {
+        self.ports.iter().filter_map(|(name, port)| match &port.kind {
+            PortKind::Tunnel(tunnel) => Some((name, tunnel, port)),
+            _ => None,
+        })
+    }
+
+    /// The peers of the tunnel port `name`: first those that get what is flooded, its remotes; then those that static
+    /// entries alone name.
+    pub fn peers(&self, name: &str, tunnel: &TunnelConfig) -> (Vec<IpAddr>, Vec<IpAddr>) {
+        tunnel::peers(tunnel, name, &self.statics)
+    }
+
+    /// Adds what follows from what was written: both ends of a wire name each other, and tunnels have their underlays.
+    fn complete(&mut self) {
+        let wires: Vec<_> =
+            self.ports.iter().filter_map(|(name, port)| Some((port.wire.clone()?, name.clone()))).collect();
+        for (end, other) in wires {
+            if let Some(port) = self.ports.get_mut(&end) {
+                port.wire = Some(other);
+            }
+        }
+        tunnel::add_underlays(self);
+    }
 }
 
 /// The process as a whole. A change here takes a restart.
@@ -80,7 +117,7 @@ impl Default for BridgeConfig {
 /// A port: what every type has, and what is its type's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortConfig {
-    /// The bridge it belongs to, which exists. Always there, except on a TUN, which carries no Ethernet.
+    /// The bridge it belongs to, which exists. Always there, except on a port that carries no Ethernet, and an underlay.
     pub bridge: Option<String>,
     /// Its VLANs.
     pub vlan: VlanMode,
@@ -92,6 +129,8 @@ pub struct PortConfig {
     pub learn_limit: Option<u32>,
     /// Storm control.
     pub storm: Storm,
+    /// The port it is joined to, which names this one; both carry IP packets and are on no bridge.
+    pub wire: Option<String>,
     /// Its type, with the keys of the type.
     pub kind: PortKind,
 }
@@ -126,6 +165,10 @@ pub enum PortKind {
         /// The other port, which names this one.
         peer: String,
     },
+    /// `vxlan`, `geneve`, `gre`: a tunnel to peers.
+    Tunnel(TunnelConfig),
+    /// A socket that tunnels share; it follows from them.
+    Underlay(UnderlayConfig),
 }
 
 impl PortKind {
@@ -136,7 +179,26 @@ impl PortKind {
             PortKind::Tun(_) => "tun",
             PortKind::Netdev { .. } => "netdev",
             PortKind::Patch { .. } => "patch",
+            PortKind::Tunnel(tunnel) => tunnel.name(),
+            PortKind::Underlay(_) => "underlay",
         }
+    }
+
+    /// What the frames that it carries begin with.
+    pub fn layer(&self) -> Layer {
+        match self {
+            PortKind::Tun(_) => Layer::Ip,
+            PortKind::Tunnel(tunnel) => tunnel.payload,
+            PortKind::Tap(_) | PortKind::Netdev { .. } | PortKind::Patch { .. } | PortKind::Underlay(_) => {
+                Layer::Ethernet
+            }
+        }
+    }
+
+    /// Whether a port has to be closed and opened anew to become `to`. A tunnel port is nothing that is open: its sockets
+    /// are its underlays'.
+    pub fn reopens(&self, to: &PortKind) -> bool {
+        self != to && !matches!((self, to), (PortKind::Tunnel(_), PortKind::Tunnel(_)))
     }
 
     /// The device's name and its namespace, for the types that have a device.
@@ -144,7 +206,7 @@ impl PortKind {
         match self {
             PortKind::Tap(d) | PortKind::Tun(d) => Some((&d.device, d.netns.as_deref())),
             PortKind::Netdev { device, netns } => Some((device, netns.as_deref())),
-            PortKind::Patch { .. } => None,
+            PortKind::Patch { .. } | PortKind::Tunnel(_) | PortKind::Underlay(_) => None,
         }
     }
 }
@@ -185,4 +247,6 @@ pub struct StaticEntry {
     pub port: String,
     /// The VLAN: what the entry says, else the access or native VLAN of its port. `None` on a port without VLANs.
     pub vlan: Option<u16>,
+    /// On a tunnel port, and only there: the peer it is behind, no group.
+    pub remote: Option<IpAddr>,
 }

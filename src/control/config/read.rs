@@ -10,9 +10,11 @@ use std::time::Duration;
 use super::document::{Item, Node, Table};
 use super::errors::{Findings, Path};
 use super::keys::{Keys, similar};
+use super::tunnel;
 use super::value::{self, number};
 use super::vlan::VlanMode;
 use super::{BridgeConfig, Config, DeviceConfig, PortConfig, PortKind, StaticEntry, Storm, SwitchConfig};
+use crate::packet::Layer;
 
 /// Most entries of an FDB, and most addresses learned by a port.
 const MAX_ENTRIES: u32 = 4_000_000;
@@ -20,19 +22,21 @@ const MAX_ENTRIES: u32 = 4_000_000;
 /// Most bridges, and most ports: each has a slot in every topology and every worker.
 const MAX_TABLES: usize = 4096;
 
-/// A type of port: its name, whether it carries Ethernet, and what reads the keys that are its own. The third argument
-/// is the port's name.
+/// A type of port: its name, what it may carry, and what reads the keys that are its own, which is given the port's name.
 struct Kind {
     name: &'static str,
-    ethernet: bool,
+    layers: &'static [Layer],
     read: fn(&mut Keys<'_>, &str) -> PortKind,
 }
 
-const KINDS: [Kind; 4] = [
-    Kind { name: "tap", ethernet: true, read: tap },
-    Kind { name: "tun", ethernet: false, read: tun },
-    Kind { name: "netdev", ethernet: true, read: netdev },
-    Kind { name: "patch", ethernet: true, read: patch },
+const KINDS: [Kind; 7] = [
+    Kind { name: "tap", layers: &[Layer::Ethernet], read: tap },
+    Kind { name: "tun", layers: &[Layer::Ip], read: tun },
+    Kind { name: "netdev", layers: &[Layer::Ethernet], read: netdev },
+    Kind { name: "patch", layers: &[Layer::Ethernet], read: patch },
+    Kind { name: "vxlan", layers: &[Layer::Ethernet], read: tunnel::vxlan },
+    Kind { name: "geneve", layers: &[Layer::Ethernet, Layer::Ip], read: tunnel::geneve },
+    Kind { name: "gre", layers: &[Layer::Ethernet, Layer::Ip], read: tunnel::gre },
 ];
 
 /// Reads a whole document.
@@ -72,26 +76,33 @@ fn bridge(mut keys: Keys<'_>) -> BridgeConfig {
 /// A port; `None` when it has no type that would say which keys it may have.
 fn port(mut keys: Keys<'_>, name: &str) -> Option<PortConfig> {
     let kind = keys.require("type", &kind_names(|_| true), kind)?;
-    let port = port_of(kind, &mut keys, name);
-    keys.finish(|key| foreign(key, kind));
+    let mut port = port_of((kind.read)(&mut keys, name));
+    let layer = port.kind.layer();
+    layer_keys(layer, &mut keys, &mut port);
+    keys.finish(|key| foreign(key, kind, layer));
     Some(port)
 }
 
-/// Reads all keys that a port of this type has, apart from `type`.
-fn port_of(kind: &Kind, keys: &mut Keys<'_>, name: &str) -> PortConfig {
-    let mut port = PortConfig {
+/// A port of this type that is nothing else yet.
+fn port_of(kind: PortKind) -> PortConfig {
+    PortConfig {
         bridge: None,
         vlan: VlanMode::None,
         isolated: false,
         learning: true,
         learn_limit: None,
         storm: Storm::default(),
-        kind: (kind.read)(keys, name),
-    };
-    if kind.ethernet {
-        bridge_port(keys, &mut port);
+        wire: None,
+        kind,
     }
-    port
+}
+
+/// Reads the keys that every port has that carries the like.
+fn layer_keys(layer: Layer, keys: &mut Keys<'_>, port: &mut PortConfig) {
+    match layer {
+        Layer::Ethernet => bridge_port(keys, port),
+        Layer::Ip => port.wire = keys.get("wire", value::name),
+    }
 }
 
 /// The keys that every port of Ethernet frames has.
@@ -184,19 +195,25 @@ fn device(keys: &mut Keys<'_>, name: &str) -> String {
     keys.get("device", value::device).unwrap_or_else(|| name.to_owned())
 }
 
-/// An entry without its VLAN or bridge is in its port's.
+/// An entry without its VLAN or bridge is in its port's, and one without remote at the port's only peer.
 fn static_entry(mut keys: Keys<'_>, ports: &BTreeMap<String, PortConfig>) -> StaticEntry {
     let mac = keys.require("mac", "a MAC address", value::station).unwrap_or_default();
     let port = keys.require("port", "the name of a port", value::name).unwrap_or_default();
     let bridge = keys.get("bridge", value::name);
     let vlan = keys.get("vlan", value::vlan);
+    let remote = keys.get("remote", value::host);
     keys.finish(|_| None);
     let of_port = ports.get(&port);
+    let only_peer = of_port.and_then(|port| match &port.kind {
+        PortKind::Tunnel(tunnel) => tunnel.only_peer(),
+        _ => None,
+    });
     StaticEntry {
         bridge: bridge.or_else(|| of_port.and_then(|p| p.bridge.clone())).unwrap_or_default(),
         mac,
         port,
         vlan: vlan.or_else(|| of_port.and_then(|p| p.vlan.untagged())),
+        remote: remote.or(only_peer),
     }
 }
 
@@ -235,30 +252,35 @@ fn kind(item: &Item) -> Result<&'static Kind, value::Fault> {
     })
 }
 
-/// What to say about a key that a port of type `kind` does not have, when another type does.
-fn foreign(key: &str, kind: &Kind) -> Option<String> {
-    if key == "bridge" && !kind.ethernet {
+/// What to say about a key that a port of type `kind`, which carries `layer`, does not have, when another does.
+fn foreign(key: &str, kind: &Kind, layer: Layer) -> Option<String> {
+    let name = kind.name;
+    let own = keys_of(kind).contains(&key);
+    if key == "bridge" && layer == Layer::Ip {
+        let what = if own { format!("a {name} with payload = \"ip\"") } else { format!("a {name}") };
         return Some(format!(
-            "a {} carries IP, not Ethernet: it belongs to no bridge (expected no `bridge`)",
-            kind.name
+            "{what} carries IP, not Ethernet: it belongs to no bridge (expected no `bridge`)"
+        ));
+    }
+    if own {
+        let other = if layer == Layer::Ip { "ethernet" } else { "ip" };
+        return Some(format!(
+            "`{key}` is a key of ports that carry {other} (expected payload = \"{other}\" beside it)"
         ));
     }
     let owns = |other: &Kind| keys_of(other).contains(&key);
     if KINDS.iter().any(owns) {
-        return Some(format!(
-            "`{key}` is no key of type {} (expected on {} only)",
-            kind.name,
-            kind_names(owns)
-        ));
+        return Some(format!("`{key}` is no key of type {name} (expected on {} only)", kind_names(owns)));
     }
     None
 }
 
-/// The keys that a type has: those its reader asks for.
+/// The keys that a type has, whatever it carries: those its readers ask for.
 fn keys_of(kind: &Kind) -> Vec<&'static str> {
     let (empty, mut findings) = (Table::new(), Findings::default());
     let mut keys = Keys::new(Path::default(), &empty, &mut findings);
-    port_of(kind, &mut keys, "");
+    let mut port = port_of((kind.read)(&mut keys, ""));
+    kind.layers.iter().for_each(|&layer| layer_keys(layer, &mut keys, &mut port));
     keys.asked().to_vec()
 }
 

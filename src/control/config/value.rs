@@ -143,6 +143,73 @@ pub(super) fn socket_path(item: &Item) -> Read<std::path::PathBuf> {
     }
 }
 
+/// One of a few words.
+pub(super) fn one_of<T: Copy, const N: usize>(
+    noun: &str,
+    words: [(&'static str, T); N],
+) -> impl Fn(&Item) -> Read<T> {
+    move |item| {
+        let found = text(item).and_then(|text| words.iter().find(|(word, _)| *word == text));
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let words: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+            no(item, noun, &words.join(" or ")).into()
+        })
+    }
+}
+
+/// What `read` takes, or `"inherit"`, which is `None`.
+pub(super) fn inherited<T>(
+    noun: &str,
+    expected: &str,
+    read: impl Fn(&Item) -> Option<T>,
+) -> impl Fn(&Item) -> Read<Option<T>> {
+    move |item| match text(item) {
+        Some("inherit") => Ok(None),
+        _ => {
+            read(item).map(Some).ok_or_else(|| no(item, noun, &format!("{expected}, or \"inherit\"")).into())
+        }
+    }
+}
+
+/// The address of a host or of a multicast group, as packets are sent to it.
+pub(super) fn host(item: &Item) -> Read<IpAddr> {
+    host_of(item, text(item).unwrap_or_default()).map_err(Fault::from)
+}
+
+/// One address, several with commas between, or a list of them; see [`host`].
+pub(super) fn hosts(item: &Item) -> Read<Vec<IpAddr>> {
+    let Node::Array(items) = &item.node else {
+        let hosts = text(item).unwrap_or_default().split(',').map(|host| host_of(item, host.trim()));
+        return hosts.collect::<Result<_, _>>().map_err(Fault::from);
+    };
+    let at = |(index, item)| host(item).map_err(|fault| Fault { index: Some(index), ..fault });
+    items.iter().enumerate().map(at).collect()
+}
+
+fn host_of(item: &Item, text: &str) -> Result<IpAddr, String> {
+    const EXPECTED: &str = "\"10.8.0.2\" or \"fd00::2\"";
+    let address = text.parse::<IpAddr>().map_err(|_| no(item, "IP address", EXPECTED))?.to_canonical();
+    let broadcast = address == IpAddr::from([255; 4]);
+    if address.is_unspecified() || broadcast || needs_interface(address) {
+        return Err(no(item, "address of a peer", EXPECTED));
+    }
+    Ok(address)
+}
+
+/// An address of this host, or the unspecified one, which stands for all of them.
+pub(super) fn local_host(item: &Item) -> Read<IpAddr> {
+    const EXPECTED: &str = "\"10.8.0.1\" or \"fd00::1\", an address that this host has";
+    let address =
+        text(item).and_then(|text| text.parse::<IpAddr>().ok()).map(|address| address.to_canonical());
+    let address = address.filter(|address| !address.is_multicast() && !needs_interface(*address));
+    address.ok_or_else(|| no(item, "local address", EXPECTED).into())
+}
+
+/// Whether an address means nothing without the interface it is on.
+fn needs_interface(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 /// One address with its prefix length, or a list of them.
 pub(super) fn addresses(item: &Item) -> Read<Vec<(IpAddr, u8)>> {
     match &item.node {

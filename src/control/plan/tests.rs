@@ -191,6 +191,7 @@ fn port() -> impl Strategy<Value = PortConfig> {
                 learning,
                 learn_limit,
                 storm: Storm { broadcast, multicast, unknown },
+                wire: None,
                 kind,
             }
         },
@@ -203,6 +204,7 @@ fn static_entry() -> impl Strategy<Value = StaticEntry> {
         mac,
         port,
         vlan,
+        remote: None,
     })
 }
 

@@ -12,7 +12,7 @@ use crate::control::config::{Config, Document, PortConfig, StaticEntry};
 use crate::control::opening;
 use crate::control::plan::{self, Change as Step, Plan};
 use crate::control::shape::{self, LiveBridge, LivePort, WORKER_PATIENCE};
-use crate::packet::PortId;
+use crate::packet::{PeerId, PortId};
 use crate::port::{Opened, Queue};
 use crate::switch;
 use crate::table::fdb::Station;
@@ -151,15 +151,26 @@ impl State {
         }
         self.live.ports.retain(|name, _| wanted.ports.contains_key(name));
         self.config = wanted;
+        let left = self.live.configure_tunnels(&self.config);
         let topology = self.next_topology();
         let closed = self.exchange(topology, gone.clone(), install);
         // The workers have forgotten these ports now, so nothing is learned behind them any more.
         for id in gone.into_iter().chain(estranged) {
             self.live.bridges.values().for_each(|bridge| bridge.fdb.purge(id));
         }
+        left.iter().for_each(|(port, peer)| self.purge_peer(*port, *peer));
+        self.live.release_peers(&left);
         self.live.bridges.retain(|name, _| self.config.bridges.contains_key(name));
         self.pin_statics(plan);
         drop(closed);
+    }
+
+    /// Forgets what is behind a peer that the workers have forgotten: entries do not say which of a tunnel's peers they are
+    /// behind, so all that was learned by the tunnel.
+    fn purge_peer(&self, port: PortId, _: PeerId) {
+        self.live.bridges.values().for_each(|bridge| {
+            bridge.fdb.flush(|_, entry| entry.port == port);
+        });
     }
 
     /// The ports of bridges that begin or cease to tell VLANs apart: what is known of their stations is no longer true.
@@ -182,12 +193,19 @@ impl State {
             }
         }
         for entry in &self.config.statics {
-            if let (Some(bridge), Some(port)) =
-                (self.live.bridges.get(&entry.bridge), self.live.ports.get(&entry.port))
+            if let (Some(bridge), Some((port, _))) =
+                (self.live.bridges.get(&entry.bridge), self.place_of(entry))
             {
-                bridge.fdb.pin(self.station(entry), port.id);
+                bridge.fdb.pin(self.station(entry), port);
             }
         }
+    }
+
+    /// The port that a static entry is behind, and the peer.
+    fn place_of(&self, entry: &StaticEntry) -> Option<(PortId, PeerId)> {
+        let port = self.live.ports.get(&entry.port)?;
+        let peer = entry.remote.and_then(|remote| port.tunnel.as_ref()?.slot_of(remote));
+        Some((port.id, peer.unwrap_or(PeerId::NONE)))
     }
 
     fn station(&self, entry: &StaticEntry) -> Station {
