@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, after, never, select};
 use serde_json::Value;
 
-use super::api::{Applied, ConfigInfo, FdbFilter, Flushed, Request, VersionInfo};
+use super::api::{Applied, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
 use super::config::{Config, Document, PortConfig, PortKind, SwitchConfig};
+use super::probe::{self, Target};
 use super::server::{Handler, Peer};
 use super::shape::{Live, LiveBridge, WORKER_PATIENCE};
 use super::{opening, show};
@@ -23,7 +24,7 @@ use crate::packet::{BridgeId, PortId};
 use crate::switch;
 use crate::table::fdb::Generations;
 use crate::wire::ethernet::Mac;
-use crate::worker::{self, Command, Event, Report};
+use crate::worker::{self, Command, Echo, Event, Report};
 
 /// Most workers without being asked: beyond, a switch takes cores that its guests need.
 const DEFAULT_MAX_WORKERS: usize = 4;
@@ -90,8 +91,20 @@ struct Door(Arc<Mutex<State>>);
 
 impl Handler for Door {
     fn handle(&self, request: Request, _peer: Peer) -> Result<Value, String> {
-        lock(&self.0).answer(request)
+        let reply = lock(&self.0).answer(request)?;
+        match reply {
+            Reply::Now(value) => Ok(value),
+            // Nobody else waits for what is on its way.
+            Reply::Later(echo) => json(echo.wait()),
+        }
     }
+}
+
+/// What a request is answered with.
+enum Reply {
+    Now(Value),
+    /// With how an echo ends.
+    Later(probe::Sent),
 }
 
 /// The state behind its lock; a holder that panicked has left it as consistent as its last finished step.
@@ -203,8 +216,8 @@ impl State {
         self.apply(document, config)
     }
 
-    fn answer(&mut self, request: Request) -> Result<Value, String> {
-        match request {
+    fn answer(&mut self, request: Request) -> Result<Reply, String> {
+        let value = match request {
             Request::Version {} => {
                 let version = env!("CARGO_PKG_VERSION").into();
                 json(VersionInfo { version, pid: std::process::id() })
@@ -223,11 +236,36 @@ impl State {
             Request::FdbDel { bridge, mac, vlan } => json(self.fdb_del(bridge.as_deref(), mac, vlan)?),
             Request::FdbFlush(filter) => json(Flushed { entries: show::flush(self, &filter)? }),
             Request::BridgeShow {} => json(show::bridges(self)),
+            Request::TunnelShow { name } => {
+                self.look_at_links(|_| true);
+                json(show::tunnels(self, name.as_deref())?)
+            }
+            Request::TunnelProbe { to, port, size } => {
+                return self.probe(&to, port.as_deref(), size).map(Reply::Later);
+            }
             Request::Stats {} => json(show::stats(self)),
             Request::Drops {} => json(show::drops(self)),
             Request::Reload {} => json(self.reload()?),
             Request::ConfigShow {} => json(ConfigInfo { toml: self.document.to_string() }),
-        }
+        };
+        value.map(Reply::Now)
+    }
+
+    /// Sends an echo of `size` bytes to a peer of a tunnel.
+    fn probe(&self, to: &str, port: Option<&str>, size: u32) -> Result<probe::Sent, String> {
+        let target = probe::target(&self.live, to, port)?;
+        let (done, echo) = crossbeam_channel::bounded(1);
+        self.send_echo(target, size, done);
+        let Target { name, address, mtu, .. } = target;
+        let port = name.to_owned();
+        let info = ProbeInfo { port, remote: address, size, mtu, rtt_nanos: None, not_sent: None };
+        Ok(probe::Sent { info, echo })
+    }
+
+    /// Has a worker send an echo to `target`, and `done` told how it ends; when that is dropped, it is lost.
+    fn send_echo(&self, target: Target<'_>, size: u32, done: Sender<Echo>) {
+        let _ = (target.tunnel, target.peer, size);
+        let _ = done.send(Echo::NotSent("this switch cannot send echoes".into()));
     }
 
     /// Removes what is known of an address: static entries from the configuration, learned ones from the tables.
@@ -281,9 +319,10 @@ impl State {
     fn look_at_links(&mut self, which: impl Fn(PortId) -> bool) {
         let mut changed = false;
         for (name, port) in self.live.ports.iter_mut().filter(|(_, port)| which(port.id)) {
-            if port.look() {
+            let before = port.mtu();
+            changed |= port.look();
+            if port.mtu() != before {
                 tracing::info!("port {name}: its MTU is {} now", port.mtu());
-                changed = true;
             }
         }
         if changed {

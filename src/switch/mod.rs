@@ -19,7 +19,7 @@ mod topology;
 
 use std::sync::Arc;
 
-pub use overlay::{Outer, Overlay, Peer, Underlay};
+pub use overlay::{Outer, Overlay, Peer, PeerCounters, Underlay, Unreachable};
 pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
 
 use crate::packet::{Batch, BridgeId, Counters, Datagram, DropReason, PortId, Received};

@@ -19,7 +19,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::packet::{Batch, Counters, DropReason, PortId, Received};
 use crate::port::{Queue, Rx};
-use crate::switch::{self, Outgoing, Switch, Topology};
+use crate::switch::{self, Outgoing, PeerCounters, Switch, Topology};
 use crate::table::fdb::Generations;
 use crate::time::Time;
 use busy_poll::BusyPoll;
@@ -82,8 +82,19 @@ pub struct Report {
     pub ports: Vec<(PortId, Counters)>,
     /// Counters of the ports there were.
     pub retired: Counters,
+    /// What it has seen of the peers of each tunnel, by their slots.
+    pub peers: Vec<(PortId, Vec<PeerCounters>)>,
     /// How the worker spent its time.
     pub activity: Activity,
+}
+
+/// How an echo to a peer of a tunnel ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// It came back after this time.
+    Answered(Duration),
+    /// It was not sent, for this reason.
+    NotSent(String),
 }
 
 /// How a worker spent its time since the start.
@@ -439,6 +450,7 @@ impl Worker {
             worker: self.index,
             ports: self.switch.all_counters().map(|(id, counters)| (id, counters.clone())).collect(),
             retired: self.switch.retired().clone(),
+            peers: Vec::new(),
             activity: self.activity,
         }
     }
