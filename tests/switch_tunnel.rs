@@ -4,6 +4,7 @@
 mod kit;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kit::frames::{L4, broadcast, dot1q, edit_ipv4, mac, packet, station, unfinished, unicast};
 use kit::tunnels::*;
@@ -269,8 +270,9 @@ fn an_echo_is_answered_and_its_answer_is_news() {
     assert_eq!(far.hear(2, 9, asked[0].bytes.clone()), [], "no port has anything of it");
     let answer = far.posted();
     assert_eq!((answer.len(), answer[0].to, answer[0].bytes.len()), (1, host(9), 8 + 14 + 1000));
+    near.now = near.now + Duration::from_micros(80);
     assert_eq!(near.hear(2, 2, answer[0].bytes.clone()), []);
-    assert!(near.events().contains(&Event::Echo { token: 7, at: near.now }));
+    assert!(near.events().contains(&Event::Echo { token: 7, after: Duration::from_micros(80) }));
     assert_eq!((near.drops(1), far.drops(1)), (vec![], vec![]));
 }
 

@@ -24,7 +24,10 @@ enum Verb {
     /// Show the entries that fit all options (the default)
     Show(Show),
     /// Add a static entry
-    #[command(after_help = "Example:\n  tapyard fdb add 02:00:00:00:00:01 vm1 --vlan 10")]
+    #[command(after_help = "\
+Examples:
+  tapyard fdb add 02:00:00:00:00:01 vm1 --vlan 10
+  tapyard fdb add 02:00:00:00:00:02 site-b --remote 10.8.0.3")]
     Add {
         /// The address
         mac: Mac,

@@ -17,6 +17,7 @@ mod reload;
 mod run;
 mod stats;
 mod table;
+mod tunnel;
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
@@ -60,6 +61,7 @@ enum Command {
     Port(port::Port),
     Fdb(fdb::Fdb),
     Bridge(bridge::Bridge),
+    Tunnel(tunnel::Tunnel),
     Stats(stats::Stats),
     Drops(drops::Drops),
     Config(config::Config),
@@ -90,6 +92,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Port(port) => port.execute(&switch),
         Command::Fdb(fdb) => fdb.execute(&switch),
         Command::Bridge(bridge) => bridge.execute(&switch),
+        Command::Tunnel(tunnel) => tunnel.execute(&switch),
         Command::Stats(stats) => stats.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
         Command::Config(config) => config.execute(&switch),

@@ -33,11 +33,12 @@ KEY is a key of the port's table in the configuration. VALUE is TOML, or plain t
 Examples:
   tapyard port add vm3 --type tap --bridge lan vlan=10
   tapyard port add up --type netdev --bridge lan device=eth1 trunk=10,20-29 native=1
-  tapyard port add t0 --type tun address=10.9.0.1/24 netns=blue")]
+  tapyard port add t0 --type tun address=10.9.0.1/24 netns=blue
+  tapyard port add site-b --type vxlan --bridge lan vni=100 remotes=10.8.0.2,10.8.0.3")]
     Add {
         /// Its name
         name: String,
-        /// Its type: tap, tun, netdev or patch
+        /// Its type: tap, tun, netdev, patch, vxlan, geneve or gre
         #[arg(long = "type", value_name = "TYPE")]
         kind: String,
         /// Its bridge

@@ -13,6 +13,7 @@ pub mod daemon;
 mod opening;
 mod overlay;
 pub mod plan;
+mod probe;
 pub mod server;
 mod shape;
 mod show;

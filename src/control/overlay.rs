@@ -143,6 +143,21 @@ impl LiveTunnel {
         })
     }
 
+    /// The address of a peer, configured or not.
+    pub(super) fn address_of(&self, peer: PeerId) -> Option<IpAddr> {
+        match self.slots.get(peer.index()) {
+            Some(Slot::Held(held)) => Some(held.address),
+            Some(Slot::Free | Slot::Leaving) => None,
+            None => self.strangers.address(peer),
+        }
+    }
+
+    /// The peers that nobody configured, and that were met.
+    pub(super) fn strangers(&self) -> impl Iterator<Item = (PeerId, LivePeer)> {
+        let met = self.strangers.all().into_iter();
+        met.map(|(id, address)| (id, LivePeer { address, flooded: false, path_mtu: None }))
+    }
+
     /// The slot of the peer with this address.
     pub(super) fn slot_of(&self, address: IpAddr) -> Option<PeerId> {
         self.peers().find(|(_, peer)| peer.address == address).map(|(id, _)| id)

@@ -1,12 +1,17 @@
 //! What runs, as the API shows it.
 
+mod tunnels;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::api::{BridgeInfo, DropInfo, FdbFilter, FdbInfo, PortInfo, PortStats, StatsInfo, WorkerInfo};
-use super::config::PortConfig;
+use super::config::{PortConfig, PortKind};
+use super::overlay::LiveTunnel;
 use super::shape::{self, LiveBridge, LivePort};
 use super::yard::State;
+pub(super) use tunnels::tunnels;
+
 use crate::packet::{Capabilities, Counters, PortId};
 use crate::table::fdb::{Entry, Kind, Station};
 use crate::time::Time;
@@ -56,7 +61,12 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
             fdb_entries: held(live.id),
         }
     };
-    Ok(running(state).filter(|(name, ..)| only.is_none_or(|only| only == *name)).map(info).collect())
+    // An underlay is shown to who asks for it by its name.
+    let shown = |(name, config, _): &(&String, &PortConfig, &LivePort)| match only {
+        Some(only) => only == *name,
+        None => !matches!(config.kind, PortKind::Underlay(_)),
+    };
+    Ok(running(state).filter(shown).map(info).collect())
 }
 
 fn state_of(port: &LivePort) -> &'static str {
@@ -117,24 +127,26 @@ pub(super) fn fdb(state: &State, filter: &FdbFilter) -> Result<Vec<FdbInfo>, Str
         let mut entries = bridge.fdb.entries();
         entries.retain(|(station, entry)| fits(state, filter, *station, entry));
         entries.sort_unstable_by_key(|(station, _)| (station.vid(), station.mac()));
-        all.extend(entries.into_iter().map(|(station, entry)| FdbInfo {
-            bridge: name.clone(),
-            vlan: Some(station.vid()).filter(|&vid| vid != 0),
-            mac: station.mac(),
-            port: names.get(&entry.port).map(|name| (*name).clone()),
-            remote: names.get(&entry.port).and_then(|name| remote_of(state.live.ports.get(*name)?, &entry)),
-            kind: if entry.kind == Kind::Static { "static" } else { "learned" }.into(),
-            age_secs: (entry.kind == Kind::Learned).then(|| now.since(entry.seen).as_secs()),
+        all.extend(entries.into_iter().map(|(station, entry)| {
+            FdbInfo {
+                bridge: name.clone(),
+                vlan: Some(station.vid()).filter(|&vid| vid != 0),
+                mac: station.mac(),
+                port: names.get(&entry.port).map(|name| (*name).clone()),
+                remote: names
+                    .get(&entry.port)
+                    .and_then(|name| remote_of(state.live.ports.get(*name)?.tunnel.as_ref()?, &entry)),
+                kind: if entry.kind == Kind::Static { "static" } else { "learned" }.into(),
+                age_secs: (entry.kind == Kind::Learned).then(|| now.since(entry.seen).as_secs()),
+            }
         }));
     }
     Ok(all)
 }
 
-/// The peer of a port that an entry is behind. An entry does not say; it is certain where there is only one.
-fn remote_of(port: &LivePort, _: &Entry) -> Option<IpAddr> {
-    let mut peers = port.tunnel.as_ref()?.peers();
-    let (_, only) = peers.next()?;
-    peers.next().is_none().then_some(only.address)
+/// The peer of a tunnel that an entry is behind.
+fn remote_of(tunnel: &LiveTunnel, entry: &Entry) -> Option<IpAddr> {
+    tunnel.address_of(entry.peer)
 }
 
 /// Forgets the learned entries that fit, and says how many they were.

@@ -5,7 +5,9 @@
 
 mod apply;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,21 +16,24 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, after, never, select};
 use serde_json::Value;
 
-use super::api::{Applied, ConfigInfo, FdbFilter, Flushed, Request, VersionInfo};
+use super::api::{Applied, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
 use super::config::{Config, Document, PortConfig, PortKind, SwitchConfig};
+use super::probe::{self, Target};
 use super::server::{Handler, Peer};
-use super::shape::{Live, LiveBridge, WORKER_PATIENCE};
+use super::shape::{Live, LiveBridge, LivePort, WORKER_PATIENCE};
 use super::{opening, show};
-use crate::packet::{BridgeId, PortId};
+use crate::packet::{BridgeId, Location, PortId};
 use crate::switch;
 use crate::table::fdb::Generations;
 use crate::wire::ethernet::Mac;
-use crate::worker::{self, Command, Event, Report};
+use crate::worker::{self, Command, Echo, Event, Report};
 
 /// Most workers without being asked: beyond, a switch takes cores that its guests need.
 const DEFAULT_MAX_WORKERS: usize = 4;
 /// The longest busy-poll window without being asked.
 const DEFAULT_BUSY_POLL: Duration = Duration::from_micros(50);
+/// Echoes whose answers are waited for, at most.
+const MAX_ECHOES: usize = 1024;
 /// How often the device of a port that is missing is looked for.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -90,8 +95,20 @@ struct Door(Arc<Mutex<State>>);
 
 impl Handler for Door {
     fn handle(&self, request: Request, _peer: Peer) -> Result<Value, String> {
-        lock(&self.0).answer(request)
+        let reply = lock(&self.0).answer(request)?;
+        match reply {
+            Reply::Now(value) => Ok(value),
+            // Nobody else waits for what is on its way.
+            Reply::Later(echo) => json(echo.wait()),
+        }
     }
+}
+
+/// What a request is answered with.
+enum Reply {
+    Now(Value),
+    /// With how an echo ends.
+    Later(probe::Sent),
 }
 
 /// The state behind its lock; a holder that panicked has left it as consistent as its last finished step.
@@ -111,6 +128,8 @@ pub(super) struct State {
     pub(super) workers: Vec<worker::Handle>,
     /// The epoch at which the queues that a port has now were given to the workers.
     installed: BTreeMap<PortId, u64>,
+    /// Who waits for which echo, the oldest first.
+    echoes: VecDeque<(u64, Sender<Echo>)>,
     /// Wakes the watcher.
     wake: Sender<()>,
 }
@@ -140,6 +159,7 @@ impl State {
             generations,
             workers,
             installed: BTreeMap::new(),
+            echoes: VecDeque::new(),
             wake,
         })
     }
@@ -203,8 +223,8 @@ impl State {
         self.apply(document, config)
     }
 
-    fn answer(&mut self, request: Request) -> Result<Value, String> {
-        match request {
+    fn answer(&mut self, request: Request) -> Result<Reply, String> {
+        let value = match request {
             Request::Version {} => {
                 let version = env!("CARGO_PKG_VERSION").into();
                 json(VersionInfo { version, pid: std::process::id() })
@@ -223,11 +243,59 @@ impl State {
             Request::FdbDel { bridge, mac, vlan } => json(self.fdb_del(bridge.as_deref(), mac, vlan)?),
             Request::FdbFlush(filter) => json(Flushed { entries: show::flush(self, &filter)? }),
             Request::BridgeShow {} => json(show::bridges(self)),
+            Request::TunnelShow { name } => {
+                self.look_at_links(|_| true);
+                json(show::tunnels(self, name.as_deref())?)
+            }
+            Request::TunnelProbe { to, port, size } => {
+                return self.probe(&to, port.as_deref(), size).map(Reply::Later);
+            }
             Request::Stats {} => json(show::stats(self)),
             Request::Drops {} => json(show::drops(self)),
             Request::Reload {} => json(self.reload()?),
             Request::ConfigShow {} => json(ConfigInfo { toml: self.document.to_string() }),
+        };
+        value.map(Reply::Now)
+    }
+
+    /// Sends an echo of `size` bytes to a peer of a tunnel.
+    fn probe(&mut self, to: &str, port: Option<&str>, size: u32) -> Result<probe::Sent, String> {
+        let target = probe::target(&self.live, to, port)?;
+        let (done, echo) = crossbeam_channel::bounded(1);
+        let Target { name, tunnel, peer, address, mtu } = target;
+        let port = name.to_owned();
+        self.send_echo(Location { port: tunnel, peer }, size, done);
+        let info = ProbeInfo { port, remote: address, size, mtu, rtt_nanos: None, not_sent: None };
+        Ok(probe::Sent { info, echo })
+    }
+
+    /// Has a worker send an echo to `target`, and `done` told how it ends; when that is dropped, it is lost.
+    fn send_echo(&mut self, at: Location, size: u32, done: Sender<Echo>) {
+        // Nobody who has not seen the echo can guess its answer.
+        let token = RandomState::new().hash_one(at);
+        while self.echoes.len() >= MAX_ECHOES {
+            self.echoes.pop_front();
         }
+        self.echoes.push_back((token, done));
+        if let Some(worker) = self.workers.first() {
+            worker.send(Command::Probe { at, token, size: size as usize });
+        }
+    }
+
+    /// Tells who waits for an echo how it ended.
+    fn end_echo(&mut self, token: u64, how: Echo) {
+        if let Some(at) = self.echoes.iter().position(|(waiting, _)| *waiting == token)
+            && let Some((_, done)) = self.echoes.remove(at)
+        {
+            let _ = done.send(how);
+        }
+    }
+
+    /// Asks anew what the way to a peer lets through.
+    fn look_at_ways_to(&mut self, address: IpAddr) {
+        let has = |port: &LivePort| port.tunnel.as_ref().is_some_and(|t| t.slot_of(address).is_some());
+        let ports: Vec<_> = self.live.ports.values().filter(|port| has(port)).map(|port| port.id).collect();
+        self.look_at_links(|port| ports.contains(&port));
     }
 
     /// Removes what is known of an address: static entries from the configuration, learned ones from the tables.
@@ -281,9 +349,10 @@ impl State {
     fn look_at_links(&mut self, which: impl Fn(PortId) -> bool) {
         let mut changed = false;
         for (name, port) in self.live.ports.iter_mut().filter(|(_, port)| which(port.id)) {
-            if port.look() {
+            let before = port.mtu();
+            changed |= port.look();
+            if port.mtu() != before {
                 tracing::info!("port {name}: its MTU is {} now", port.mtu());
-                changed = true;
             }
         }
         if changed {
@@ -314,7 +383,12 @@ impl State {
                     self.mark_missing(&name);
                 }
             }
-            Event::Gone { .. } | Event::Trouble { .. } | Event::Switch(switch::Event::Echo { .. }) => {}
+            Event::Gone { .. } => {}
+            Event::PathMtu { to } => self.look_at_ways_to(to),
+            Event::NotSent { token, reason } => self.end_echo(token, Echo::NotSent(reason.meaning().into())),
+            Event::Switch(switch::Event::Echo { token, after }) => {
+                self.end_echo(token, Echo::Answered(after))
+            }
             Event::Switch(switch::Event::Flap { bridge, mac, from, to }) => {
                 self.note_flap(bridge, mac, from, to);
             }

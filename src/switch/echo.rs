@@ -5,15 +5,17 @@
 //! is no Tapyard drops it. Where the tunnel carries IP, it stands right behind the tunnel header. Its body:
 //!
 //! ```text
-//! 0      4        5          8       16
-//! | TYec | 1 or 2 | 0 0 0    | token | zeroes up to the size asked for
+//! 0      4        5       8       16     24
+//! | TYec | 1 or 2 | 0 0 0 | token | sent | zeroes up to the size asked for
 //! ```
 //!
-//! with 1 for a request and 2 for an answer, which is otherwise the same packet.
+//! with 1 for a request and 2 for an answer, which is otherwise the same packet. When it was sent, in nanoseconds, means
+//! something to the sender alone.
 
 use super::outbox::{Departure, Recipients};
 use super::topology::Form;
 use crate::packet::{Frame, Layer, Location, MAX_FRAME, Offload};
+use crate::time::Time;
 use crate::tunnel::ECHO;
 use crate::wire::ethernet::{self, Mac};
 
@@ -24,21 +26,27 @@ const REQUEST: u8 = 1;
 const ANSWER: u8 = 2;
 const KIND_AT: usize = 4;
 const TOKEN_AT: usize = 8;
+const SENT_AT: usize = 16;
 
 /// Bytes of an echo that is not filled up.
-pub(super) const BODY_LEN: usize = 16;
+pub(super) const BODY_LEN: usize = 24;
 
 /// What an echo is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Echo {
     /// To be sent back.
     Request,
-    /// One of ours that has come back, with its token.
-    Answer(u64),
+    /// One of ours that has come back.
+    Answer {
+        /// What it is known by.
+        token: u64,
+        /// When it was sent.
+        sent: Time,
+    },
 }
 
 /// Makes `frame` a request of `size` bytes behind the Ethernet header, or as near to that as can be.
-pub(super) fn request(frame: &mut Frame, layer: Layer, source: Mac, token: u64, size: usize) {
+pub(super) fn request(frame: &mut Frame, layer: Layer, source: Mac, (token, sent): (u64, Time), size: usize) {
     let header = layer.header_len();
     let len = header + size.clamp(BODY_LEN, MAX_FRAME - header);
     frame.receive_area(0)[..len].fill(0);
@@ -54,7 +62,8 @@ pub(super) fn request(frame: &mut Frame, layer: Layer, source: Mac, token: u64, 
     let body = &mut bytes[header..];
     body[..4].copy_from_slice(&MAGIC);
     body[KIND_AT] = REQUEST;
-    body[TOKEN_AT..BODY_LEN].copy_from_slice(&token.to_be_bytes());
+    body[TOKEN_AT..SENT_AT].copy_from_slice(&token.to_be_bytes());
+    body[SENT_AT..BODY_LEN].copy_from_slice(&sent.nanos().to_be_bytes());
 }
 
 /// How an echo leaves: to this peer, whatever the MTU is thought to be.
@@ -72,11 +81,13 @@ pub(super) fn is_echo(frame: &[u8]) -> bool {
 /// What the echo in `packet` is, behind `layer`'s header; `None` when it is none after all.
 pub(super) fn parse(packet: &[u8], layer: Layer) -> Option<Echo> {
     let body = packet.get(layer.header_len()..)?.first_chunk::<BODY_LEN>()?;
-    let [.., a, b, c, d, e, f, g, h] = *body;
     match body[KIND_AT] {
         _ if body[..4] != MAGIC => None,
         REQUEST => Some(Echo::Request),
-        ANSWER => Some(Echo::Answer(u64::from_be_bytes([a, b, c, d, e, f, g, h]))),
+        ANSWER => {
+            let number = |at| body[at..].first_chunk().map(|bytes| u64::from_be_bytes(*bytes));
+            Some(Echo::Answer { token: number(TOKEN_AT)?, sent: Time::from_nanos(number(SENT_AT)?) })
+        }
         _ => None,
     }
 }
@@ -92,16 +103,17 @@ mod tests {
 
     #[test]
     fn an_echo_is_asked_told_and_answered() {
+        let sent = (0x0123_4567_89ab_cdef, Time::from_secs(9));
         for (layer, header) in [(Layer::Ethernet, 14), (Layer::Ip, 0)] {
             for (size, len) in [(0, BODY_LEN), (BODY_LEN + 1, BODY_LEN + 1), (1 << 20, MAX_FRAME - header)] {
                 let mut frame = Frame::from_bytes(&[0xa5; 200]);
-                request(&mut frame, layer, Mac::from_bits(0x02_0000_0000_07), 0x0123_4567_89ab_cdef, size);
+                request(&mut frame, layer, Mac::from_bits(0x02_0000_0000_07), sent, size);
                 assert_eq!((frame.len(), frame.layer), (header + len, layer));
                 assert_eq!(is_echo(frame.bytes()), layer == Layer::Ethernet);
                 assert_eq!(parse(frame.bytes(), layer), Some(Echo::Request));
                 assert!(frame.bytes()[header + BODY_LEN..].iter().all(|&byte| byte == 0));
                 answer(frame.bytes_mut(), layer);
-                assert_eq!(parse(frame.bytes(), layer), Some(Echo::Answer(0x0123_4567_89ab_cdef)));
+                assert_eq!(parse(frame.bytes(), layer), Some(Echo::Answer { token: sent.0, sent: sent.1 }));
             }
         }
     }
@@ -109,7 +121,7 @@ mod tests {
     #[test]
     fn what_is_no_echo_is_not_taken_for_one() {
         let mut frame = Frame::default();
-        request(&mut frame, Layer::Ethernet, Mac::default(), 7, BODY_LEN);
+        request(&mut frame, Layer::Ethernet, Mac::default(), (7, Time::ZERO), BODY_LEN);
         let good = frame.bytes().to_vec();
         for end in 0..good.len() {
             assert_eq!(parse(&good[..end], Layer::Ethernet), None, "{end} bytes");

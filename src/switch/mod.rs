@@ -18,9 +18,11 @@ mod overlay;
 mod stage;
 mod topology;
 
+use core::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-pub use overlay::{Outer, Overlay, Peer, PeerCounters, Underlay};
+pub use overlay::{Outer, Overlay, Peer, PeerCounters, Underlay, Unreachable};
 pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
 
 use crate::packet::{Batch, BridgeId, Counters, Datagram, DropReason, Location, PeerId, PortId, Received};
@@ -59,8 +61,8 @@ pub enum Event {
     Echo {
         /// The token that the echo carried.
         token: u64,
-        /// When the answer came.
-        at: Time,
+        /// How long it was on its way, there and back.
+        after: Duration,
     },
     /// Frames were longer than the MTU of this port. It may be another by now than the topology says.
     TooLong(PortId),
@@ -159,7 +161,7 @@ impl Switch {
     /// Sends an echo to a peer of a tunnel, whose answer will be an [`Event::Echo`]: `size` is the length of the packet
     /// that it is to the tunnel, in bytes behind the Ethernet header. The batch is to be cleared before. False when there
     /// is no such peer.
-    pub fn probe(&mut self, at: Location, token: u64, size: usize, batch: &mut Batch) -> bool {
+    pub fn probe(&mut self, at: Location, token: u64, size: usize, batch: &mut Batch, now: Time) -> bool {
         let topology = Arc::clone(&self.topology);
         let Some(Port { way: Way::Tunnel(overlay), bridge, .. }) = topology.port(at.port) else {
             return false;
@@ -167,7 +169,7 @@ impl Switch {
         let Some(index) = overlay.address(at.peer).and_then(|_| batch.add()) else { return false };
         let source = bridge.and_then(|id| topology.bridge(id)).map_or(Mac::default(), |bridge| bridge.mac);
         let frame = &mut batch.frames_mut()[index];
-        echo::request(frame, overlay.tunnel.carries(), source, token, size);
+        echo::request(frame, overlay.tunnel.carries(), source, (token, now), size);
         self.counters.of(at.port).copies += 1;
         self.outbox.push(overlay.underlay, echo::departure(index as u32, at));
         true
@@ -319,6 +321,14 @@ impl Switch {
     /// The counters of all ports there are.
     pub fn all_counters(&self) -> impl Iterator<Item = (PortId, &Counters)> {
         self.counters.iter()
+    }
+
+    /// Notes what the network says of an address that the tunnels over `underlay` have as a peer.
+    pub fn unreachable(&mut self, underlay: PortId, address: IpAddr, errno: i32, now: Time) {
+        let Some(Port { way: Way::Underlay(underlay), .. }) = self.topology.port(underlay) else { return };
+        for (_, &(port, peer)) in underlay.peers.iter().filter(|((_, known), _)| *known == address) {
+            self.counters.peer(Location { port, peer }).trouble = Some(Unreachable { at: now, errno });
+        }
     }
 
     /// The counters of all peers of tunnels that something was heard of or sent to.

@@ -88,21 +88,32 @@ pub struct Underlay {
     pub tunnels: HashMap<TunnelId, PortId>,
 }
 
-/// What one worker has seen of a peer: packets on the wire, with their tunnel headers but not those outside.
+/// What a worker has seen of a peer of a tunnel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerCounters {
-    /// Packets that came from it.
+    /// Packets that came from it and were taken.
     pub rx_packets: u64,
-    /// Their bytes.
+    /// Their bytes, tunnel headers included.
     pub rx_bytes: u64,
-    /// Packets that the kernel took for it.
+    /// Packets that the underlay took for it.
     pub tx_packets: u64,
-    /// Their bytes.
+    /// Their bytes, tunnel headers included.
     pub tx_bytes: u64,
-    /// Packets for it that were dropped at the underlay.
+    /// Packets to it and from it that were dropped, for any reason.
     pub drops: u64,
-    /// When it was last heard of.
+    /// When a packet last came from it.
     pub heard: Option<Time>,
+    /// What was last wrong with it.
+    pub trouble: Option<Unreachable>,
+}
+
+/// The network has said that a peer is not to be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unreachable {
+    /// When it said so.
+    pub at: Time,
+    /// The errno that stands for what it said.
+    pub errno: i32,
 }
 
 impl PeerCounters {
@@ -124,6 +135,7 @@ impl PeerCounters {
     }
 }
 
+/// What several workers have seen is what all of it comes to, and the last that any of them has heard.
 impl AddAssign<&PeerCounters> for PeerCounters {
     fn add_assign(&mut self, other: &PeerCounters) {
         self.rx_packets += other.rx_packets;
@@ -132,5 +144,37 @@ impl AddAssign<&PeerCounters> for PeerCounters {
         self.tx_bytes += other.tx_bytes;
         self.drops += other.drops;
         self.heard = self.heard.max(other.heard);
+        self.trouble = self.trouble.max(other.trouble);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_of_several_workers_add_up_and_the_last_that_was_heard_counts() {
+        let at = |secs, errno| Some(Unreachable { at: Time::from_secs(secs), errno });
+        let one = PeerCounters {
+            rx_packets: 1,
+            rx_bytes: 2,
+            heard: Some(Time::from_secs(5)),
+            ..Default::default()
+        };
+        let two =
+            PeerCounters { tx_packets: 3, tx_bytes: 4, drops: 5, trouble: at(7, 111), ..Default::default() };
+        let mut sum = PeerCounters { trouble: at(8, 113), heard: Some(Time::from_secs(4)), ..one };
+        sum += &one;
+        sum += &two;
+        let expected = PeerCounters {
+            rx_packets: 2,
+            rx_bytes: 4,
+            tx_packets: 3,
+            tx_bytes: 4,
+            drops: 5,
+            heard: Some(Time::from_secs(5)),
+            trouble: at(8, 113),
+        };
+        assert_eq!(sum, expected);
     }
 }

@@ -8,6 +8,7 @@
 
 mod busy_poll;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::packet::{Batch, Counters, DropReason, Location, PortId, Received};
-use crate::port::{Queue, Rx, Trouble};
+use crate::port::{Queue, Rx, Trouble, What};
 use crate::switch::{self, Outgoing, PeerCounters, Switch, Topology};
 use crate::table::fdb::Generations;
 use crate::time::Time;
@@ -48,7 +49,7 @@ pub enum Command {
     Probe {
         /// The peer.
         at: Location,
-        /// What its answer's [`switch::Event::Echo`] is known by.
+        /// What its [`switch::Event::Echo`], or [`Event::NotSent`], is known by.
         token: u64,
         /// Bytes behind the Ethernet header.
         size: usize,
@@ -81,12 +82,17 @@ pub enum Event {
     },
     /// The switch has noticed something.
     Switch(switch::Event),
-    /// The network says something of a peer that the underlay `underlay` has sent to.
-    Trouble {
-        /// The underlay.
-        underlay: PortId,
-        /// What it says, and of whom.
-        trouble: Trouble,
+    /// The way to a peer lets through another length than it did.
+    PathMtu {
+        /// The peer's address.
+        to: IpAddr,
+    },
+    /// An echo was not sent, see [`Command::Probe`].
+    NotSent {
+        /// What it is known by.
+        token: u64,
+        /// Why.
+        reason: DropReason,
     },
 }
 
@@ -103,6 +109,15 @@ pub struct Report {
     pub peers: Vec<(Location, PeerCounters)>,
     /// How the worker spent its time.
     pub activity: Activity,
+}
+
+/// How an echo to a peer of a tunnel ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// It came back after this time.
+    Answered(Duration),
+    /// It was not sent, for this reason.
+    NotSent(String),
 }
 
 /// How a worker spent its time since the start.
@@ -263,9 +278,19 @@ impl Worker {
     }
 
     fn probe(&mut self, at: Location, token: u64, size: usize) {
+        let now = self.now();
         self.batch.clear();
-        if self.switch.probe(at, token, size, &mut self.batch) {
+        let before = self.switch.counters(at.port).clone();
+        let not_sent = if self.switch.probe(at, token, size, &mut self.batch, now) {
             self.transmit();
+            self.note_troubles(now);
+            let after = self.switch.counters(at.port);
+            after.drops().find(|&(reason, frames)| frames > before.dropped(reason)).map(|(reason, _)| reason)
+        } else {
+            Some(DropReason::PortMissing)
+        };
+        if let Some(reason) = not_sent {
+            let _ = self.happened.send(Event::NotSent { token, reason });
         }
     }
 
@@ -350,7 +375,7 @@ impl Worker {
             }
         }
         self.tell(now);
-        self.tell_troubles();
+        self.note_troubles(now);
         state
     }
 
@@ -370,16 +395,20 @@ impl Worker {
         }
     }
 
-    /// Tells control what underlays have heard of peers.
-    fn tell_troubles(&mut self) {
+    /// Notes, and tells control, what underlays have heard of peers.
+    fn note_troubles(&mut self, now: Time) {
         for &underlay in &self.underlays {
             let Some(Some(Slot { queue: Queue::Underlay(queue), .. })) = self.slots.get_mut(underlay.index())
             else {
                 continue;
             };
-            for trouble in queue.take_troubles() {
-                if self.happened.len() < MAX_WAITING {
-                    let _ = self.happened.send(Event::Trouble { underlay, trouble });
+            for Trouble { to, what } in queue.take_troubles() {
+                match what {
+                    What::Unreachable(errno) => self.switch.unreachable(underlay, to, errno, now),
+                    What::PathMtu(_) if self.happened.len() < MAX_WAITING => {
+                        let _ = self.happened.send(Event::PathMtu { to });
+                    }
+                    What::PathMtu(_) => {}
                 }
             }
         }

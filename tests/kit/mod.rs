@@ -227,7 +227,7 @@ impl Yard {
     /// Has an echo of `size` bytes leave by a tunnel port.
     pub(crate) fn probe(&mut self, at: Location, token: u64, size: usize) -> bool {
         self.batch.clear();
-        let known = self.workers[0].probe(at, token, size, &mut self.batch);
+        let known = self.workers[0].probe(at, token, size, &mut self.batch, self.now);
         assert_eq!(self.transmit(0), []);
         self.check();
         known

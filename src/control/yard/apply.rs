@@ -12,7 +12,7 @@ use crate::control::config::{Config, Document, PortConfig, StaticEntry};
 use crate::control::opening;
 use crate::control::plan::{self, Change as Step, Plan};
 use crate::control::shape::{self, LiveBridge, LivePort, WORKER_PATIENCE};
-use crate::packet::{PeerId, PortId};
+use crate::packet::{Location, PeerId, PortId};
 use crate::port::{Opened, Queue};
 use crate::switch;
 use crate::table::fdb::Station;
@@ -165,12 +165,9 @@ impl State {
         drop(closed);
     }
 
-    /// Forgets what is behind a peer that the workers have forgotten: entries do not say which of a tunnel's peers they are
-    /// behind, so all that was learned by the tunnel.
-    fn purge_peer(&self, port: PortId, _: PeerId) {
-        self.live.bridges.values().for_each(|bridge| {
-            bridge.fdb.flush(|_, entry| entry.port == port);
-        });
+    /// Forgets what is behind a peer that the workers have forgotten.
+    fn purge_peer(&self, port: PortId, peer: PeerId) {
+        self.live.bridges.values().for_each(|bridge| bridge.fdb.purge_peer(Location { port, peer }));
     }
 
     /// The ports of bridges that begin or cease to tell VLANs apart: what is known of their stations is no longer true.
@@ -193,19 +190,17 @@ impl State {
             }
         }
         for entry in &self.config.statics {
-            if let (Some(bridge), Some((port, _))) =
-                (self.live.bridges.get(&entry.bridge), self.place_of(entry))
-            {
-                bridge.fdb.pin(self.station(entry), port);
+            if let (Some(bridge), Some(at)) = (self.live.bridges.get(&entry.bridge), self.place_of(entry)) {
+                bridge.fdb.pin(self.station(entry), at);
             }
         }
     }
 
     /// The port that a static entry is behind, and the peer.
-    fn place_of(&self, entry: &StaticEntry) -> Option<(PortId, PeerId)> {
+    fn place_of(&self, entry: &StaticEntry) -> Option<Location> {
         let port = self.live.ports.get(&entry.port)?;
         let peer = entry.remote.and_then(|remote| port.tunnel.as_ref()?.slot_of(remote));
-        Some((port.id, peer.unwrap_or(PeerId::NONE)))
+        Some(Location { port: port.id, peer: peer.unwrap_or(PeerId::NONE) })
     }
 
     fn station(&self, entry: &StaticEntry) -> Station {

@@ -195,12 +195,12 @@ impl<'a> WayIn<'a> {
         let counters = effects.counters.of(from.port);
         match what {
             None => counters.discard(DropReason::TunnelPayload, len),
-            Some(Echo::Answer(token)) => {
+            Some(Echo::Answer { token, sent }) => {
                 (counters.rx_frames, counters.rx_bytes) =
                     (counters.rx_frames + 1, counters.rx_bytes + len as u64);
                 counters.replied += 1;
                 if effects.events.len() < MAX_EVENTS {
-                    effects.events.push(Event::Echo { token, at: self.now });
+                    effects.events.push(Event::Echo { token, after: self.now.since(sent) });
                 }
             }
             Some(Echo::Request) => {

@@ -1,0 +1,144 @@
+//! Tunnels and their peers, as the API shows them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+
+use super::{known, remote_of};
+use crate::control::api::{TunnelInfo, TunnelPeerInfo};
+use crate::control::config::{Encapsulation, PortConfig, TunnelConfig};
+use crate::control::overlay::{LivePeer, LiveTunnel};
+use crate::control::yard::State;
+use crate::packet::{Layer, Location, PeerId, PortId};
+use crate::switch::PeerCounters;
+use crate::time::Time;
+
+/// The tunnels, or the one called `only`.
+pub(in crate::control) fn tunnels(state: &State, only: Option<&str>) -> Result<Vec<TunnelInfo>, String> {
+    let named = |name: &str| state.config.tunnels().any(|(tunnel, ..)| tunnel == name);
+    known(only, only.is_some_and(named), "tunnel")?;
+    let counters = counters(state);
+    let now = Time::ZERO + state.started.elapsed();
+    let mut all = Vec::new();
+    for (name, tunnel, port) in
+        state.config.tunnels().filter(|(name, ..)| only.is_none_or(|only| only == *name))
+    {
+        let Some(live) = state.live.ports.get(name) else { continue };
+        let Some(running) = &live.tunnel else { continue };
+        let entries = entries(state, live.id, running);
+        let peer = |(id, peer): (PeerId, &LivePeer)| {
+            let seen = counters.get(&Location { port: live.id, peer: id }).copied().unwrap_or_default();
+            TunnelPeerInfo {
+                address: peer.address,
+                state: state_of(peer, &seen, now),
+                heard_secs: seen.heard.map(|heard| now.since(heard).as_secs()),
+                flooded: peer.flooded,
+                mtu: running.mtu_over(peer.path_mtu),
+                path_mtu: peer.path_mtu,
+                rx_packets: seen.rx_packets,
+                rx_bytes: seen.rx_bytes,
+                tx_packets: seen.tx_packets,
+                tx_bytes: seen.tx_bytes,
+                drops: seen.drops,
+                fdb_entries: entries.get(&peer.address).copied().unwrap_or_default(),
+            }
+        };
+        let met = running.strangers().collect::<Vec<_>>();
+        let all_peers = running.peers().chain(met.iter().map(|(id, peer)| (*id, peer)));
+        let mut peers: Vec<_> = all_peers.map(peer).collect();
+        peers.sort_by_key(|peer| peer.address);
+        all.push(info(name, tunnel, port, running.mtu(), peers));
+    }
+    Ok(all)
+}
+
+fn info(
+    name: &str,
+    tunnel: &TunnelConfig,
+    port: &PortConfig,
+    mtu: u32,
+    peers: Vec<TunnelPeerInfo>,
+) -> TunnelInfo {
+    let options = match &tunnel.encapsulation {
+        Encapsulation::Geneve { options, .. } => options.iter().map(ToString::to_string).collect(),
+        Encapsulation::Vxlan { .. } | Encapsulation::Gre { .. } => Vec::new(),
+    };
+    TunnelInfo {
+        name: name.to_owned(),
+        kind: tunnel.name().to_owned(),
+        number: tunnel.number(),
+        bridge: port.bridge.clone(),
+        wire: port.wire.clone(),
+        payload: if tunnel.payload == Layer::Ip { "ip" } else { "ethernet" }.to_owned(),
+        local: tunnel.local,
+        port: tunnel.port,
+        netns: tunnel.netns.clone(),
+        underlay: tunnel.underlay(),
+        mtu,
+        accept: if tunnel.accept_any { "any" } else { "remotes" }.to_owned(),
+        learning: port.learning,
+        split_horizon: tunnel.split_horizon,
+        mss_clamp: tunnel.mss_clamp,
+        options,
+        peers,
+    }
+}
+
+/// What all workers together have seen of each peer.
+fn counters(state: &State) -> BTreeMap<Location, PeerCounters> {
+    let mut all = BTreeMap::<Location, PeerCounters>::new();
+    for report in state.reports() {
+        for (at, seen) in &report.peers {
+            *all.entry(*at).or_default() += seen;
+        }
+    }
+    all
+}
+
+/// How many FDB entries are behind each peer.
+fn entries(state: &State, port: PortId, tunnel: &LiveTunnel) -> BTreeMap<IpAddr, u64> {
+    let mut counts = BTreeMap::new();
+    for bridge in state.live.bridges.values() {
+        let behind = bridge.fdb.entries().into_iter().filter(|(_, entry)| entry.port == port);
+        for remote in behind.filter_map(|(_, entry)| remote_of(tunnel, &entry)) {
+            *counts.entry(remote).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn state_of(peer: &LivePeer, seen: &PeerCounters, now: Time) -> String {
+    match (seen.trouble, seen.heard) {
+        _ if peer.address.is_multicast() => "group".into(),
+        // Whoever has been heard since is there again.
+        (Some(trouble), heard) if heard.is_none_or(|heard| heard < trouble.at) => {
+            let what = io::Error::from_raw_os_error(trouble.errno).to_string();
+            let what = what.split(" (os error").next().unwrap_or_default();
+            format!("unreachable: {what} {} s ago", now.since(trouble.at).as_secs())
+        }
+        (_, Some(_)) => "up".into(),
+        (_, None) => "unheard".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::switch::Unreachable;
+
+    #[test]
+    fn the_last_that_was_heard_of_a_peer_is_its_state() {
+        let of = |address: &str, heard: Option<u64>, trouble: Option<u64>| {
+            let peer = LivePeer { address: address.parse().unwrap(), flooded: true, path_mtu: None };
+            let trouble = trouble.map(|at| Unreachable { at: Time::from_secs(at), errno: 111 });
+            let seen = PeerCounters { heard: heard.map(Time::from_secs), trouble, ..PeerCounters::default() };
+            state_of(&peer, &seen, Time::from_secs(10))
+        };
+        assert_eq!(of("10.8.0.2", None, None), "unheard");
+        assert_eq!(of("10.8.0.2", Some(1), None), "up");
+        assert_eq!(of("10.8.0.2", Some(5), Some(4)), "up");
+        assert_eq!(of("10.8.0.2", Some(5), Some(7)), "unreachable: Connection refused 3 s ago");
+        assert_eq!(of("10.8.0.2", None, Some(10)), "unreachable: Connection refused 0 s ago");
+        assert_eq!(of("239.1.1.1", None, None), "group");
+    }
+}
