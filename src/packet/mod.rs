@@ -2,6 +2,7 @@
 //! frames are read into and sent from, why one was dropped ([`DropReason`]) and the [`Counters`] of a port.
 
 mod batch;
+pub mod coalesce;
 mod counters;
 mod datagram;
 mod drop;

@@ -25,6 +25,18 @@ pub fn total_len(header: &[u8]) -> u16 {
     be16(header, 2)
 }
 
+/// The identification: what the parts of a fragmented packet have in common.
+#[inline]
+pub fn identification(header: &[u8]) -> u16 {
+    be16(header, 4)
+}
+
+/// Whether the packet must not be fragmented (DF). The identification of such a packet means nothing (RFC 6864).
+#[inline]
+pub fn dont_fragment(header: &[u8]) -> bool {
+    header[6] & 0x40 != 0
+}
+
 /// Whether this is a part of a fragmented packet, the first included.
 #[inline]
 pub fn is_fragment(header: &[u8]) -> bool {
@@ -72,12 +84,14 @@ mod tests {
     #[test]
     fn fields_are_read_where_they_stand() {
         assert_eq!((total_len(&HEADER), protocol(&HEADER)), (24, 6));
+        assert_eq!((identification(&HEADER), dont_fragment(&HEADER)), (0xfffe, true));
         for (high, low, fragment) in
             [(0x40, 0, false), (0x80, 0, false), (0x20, 0, true), (0, 1, true), (0x1f, 0, true)]
         {
             let mut header = HEADER;
             header[6..8].copy_from_slice(&[high, low]);
             assert_eq!(is_fragment(&header), fragment, "{high:#x} {low:#x}");
+            assert_eq!(dont_fragment(&header), high == 0x40, "{high:#x} {low:#x}");
         }
     }
 
