@@ -1,5 +1,7 @@
 //! A frame in its buffer, with room before it to grow into.
 
+use std::ops::Range;
+
 use super::{DropReason, Gso, Offload};
 use crate::wire::{ethernet, ipv4, ipv6};
 
@@ -143,6 +145,57 @@ impl Frame {
         self.fill(bytes, Offload::NONE);
         self.layer = like.layer;
         self.vlan_tag = like.vlan_tag;
+    }
+
+    /// The whole buffer, for who finds frames in what was received: where they lie is counted from its start.
+    #[inline]
+    pub(super) fn buffer(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Where the frame lies in its buffer.
+    #[inline]
+    pub(super) fn span(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// Makes the frame the part of it that lies in `span` of its buffer, with nothing left undone on it.
+    ///
+    /// # Panics
+    /// When the frame does not hold that part.
+    #[inline]
+    pub(super) fn narrow(&mut self, span: Range<usize>) {
+        assert!(self.span().start <= span.start && span.end <= self.span().end);
+        self.set(span.len(), Offload::NONE);
+        self.start = span.start as u32;
+        self.end = span.end as u32;
+    }
+
+    /// Bytes that the frame can grow by at its end.
+    #[inline]
+    pub(super) fn room_behind(&self) -> usize {
+        (self.buffer.len() - self.end as usize).min(MAX_FRAME.saturating_sub(self.len()))
+    }
+
+    /// Adds `bytes` to the frame's end.
+    ///
+    /// # Panics
+    /// When they are more than [`Frame::room_behind`].
+    #[inline]
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        let end = self.end as usize;
+        self.buffer[end..end + bytes.len()].copy_from_slice(bytes);
+        self.end += bytes.len() as u32;
+    }
+
+    /// Moves what `span` of the buffer holds to the frame's end.
+    ///
+    /// # Panics
+    /// When that is more than [`Frame::room_behind`].
+    #[inline]
+    pub(super) fn extend_within(&mut self, span: Range<usize>) {
+        self.buffer.copy_within(span.clone(), self.end as usize);
+        self.end += span.len() as u32;
     }
 
     #[inline]

@@ -42,7 +42,13 @@ pub fn set_tos(header: &mut [u8], tos: u8) {
     set_be16(header, 10, checksum::update(be16(header, 10), old, new));
 }
 
-/// Whether routers may not fragment the packet.
+/// The identification: what the parts of a fragmented packet have in common.
+#[inline]
+pub fn identification(header: &[u8]) -> u16 {
+    be16(header, 4)
+}
+
+/// Whether the packet must not be fragmented (DF). The identification of such a packet means nothing (RFC 6864).
 #[inline]
 pub fn dont_fragment(header: &[u8]) -> bool {
     header[6] & 0x40 != 0
@@ -119,6 +125,7 @@ mod tests {
     #[test]
     fn fields_are_read_where_they_stand() {
         assert_eq!((total_len(&HEADER), protocol(&HEADER), ttl(&HEADER)), (24, 6, 64));
+        assert_eq!(identification(&HEADER), 0xfffe);
         assert_eq!(
             (source(&HEADER), destination(&HEADER)),
             (Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2))

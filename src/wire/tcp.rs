@@ -6,10 +6,16 @@ pub const PROTOCOL: u8 = 6;
 pub const CHECKSUM_AT: usize = 16;
 /// Flag: no more data from the sender.
 pub const FIN: u8 = 0x01;
-/// Flag: the first segment from a side, which carries the options that are agreed on.
+/// Flag: the first packet of a connection, whose sequence number begins it.
 pub const SYN: u8 = 0x02;
+/// Flag: the connection is reset.
+pub const RST: u8 = 0x04;
 /// Flag: push what has arrived to the application.
 pub const PSH: u8 = 0x08;
+/// Flag: the acknowledgement number means something, as it does on all packets but the first.
+pub const ACK: u8 = 0x10;
+/// Flag: the urgent pointer means something.
+pub const URG: u8 = 0x20;
 /// Flag: the congestion window was reduced (RFC 3168).
 pub const CWR: u8 = 0x80;
 
@@ -26,14 +32,32 @@ pub fn header_len(l4: &[u8]) -> Option<usize> {
     (len >= MIN_HEADER_LEN).then_some(len)
 }
 
-/// Moves the sequence number on by `bytes`.
+/// The sequence number of the first byte of payload.
 ///
 /// # Panics
-/// When `header` is shorter than [`MIN_HEADER_LEN`]; so does [`clear_flags`].
+/// When `header` is shorter than [`MIN_HEADER_LEN`]; so does everything below.
+#[inline]
+pub fn sequence(header: &[u8]) -> u32 {
+    u32::from_be_bytes([header[4], header[5], header[6], header[7]])
+}
+
+/// Moves the sequence number on by `bytes`.
 #[inline]
 pub fn advance_sequence(header: &mut [u8], bytes: u32) {
-    let old = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-    header[4..8].copy_from_slice(&old.wrapping_add(bytes).to_be_bytes());
+    let new = sequence(header).wrapping_add(bytes);
+    header[4..8].copy_from_slice(&new.to_be_bytes());
+}
+
+/// The flags, but for the one that RFC 9768 took from the reserved bits.
+#[inline]
+pub fn flags(header: &[u8]) -> u8 {
+    header[13]
+}
+
+/// Sets the flags that are set in `flags`.
+#[inline]
+pub fn set_flags(header: &mut [u8], flags: u8) {
+    header[13] |= flags;
 }
 
 /// Whether `l4` begins with a header that has the SYN flag; not if it ends before the flags.
@@ -120,5 +144,8 @@ mod tests {
         expected[4..8].copy_from_slice(&[0, 0, 1, 0]);
         expected[13] = 0xf6;
         assert_eq!(header, expected);
+        assert_eq!((sequence(&header), flags(&header)), (0x100, 0xf6));
+        set_flags(&mut header, PSH);
+        assert_eq!(flags(&header), 0xfe);
     }
 }
