@@ -163,13 +163,15 @@ impl Switch {
     /// is no such peer.
     pub fn probe(&mut self, at: Location, token: u64, size: usize, batch: &mut Batch, now: Time) -> bool {
         let topology = Arc::clone(&self.topology);
-        let Some(Port { way: Way::Tunnel(overlay), bridge, .. }) = topology.port(at.port) else {
+        let Some(Port { way: Way::Tunnel(overlay), .. }) = topology.port(at.port) else {
             return false;
         };
         let Some(index) = overlay.address(at.peer).and_then(|_| batch.add()) else { return false };
-        let source = bridge.and_then(|id| topology.bridge(id)).map_or(Mac::default(), |bridge| bridge.mac);
         let frame = &mut batch.frames_mut()[index];
-        echo::request(frame, overlay.tunnel.carries(), source, (token, now), size);
+        // A frame that is as long to the tunnel has its Ethernet header instead.
+        let tunnel = &overlay.tunnel;
+        let size = size + tunnel.carries().header_len() + tunnel.header_len() - tunnel.echo_header_len();
+        echo::request(frame, token, now, size);
         self.counters.of(at.port).copies += 1;
         self.outbox.push(overlay.underlay, echo::departure(index as u32, at));
         true

@@ -110,6 +110,11 @@ pub trait Tunnel: Send + Sync + fmt::Debug {
     /// same bound.
     fn header_len(&self) -> usize;
 
+    /// The same for an echo: longer where a tunnel must put more before one to have it known for what it is.
+    fn echo_header_len(&self) -> usize {
+        self.header_len()
+    }
+
     /// What it carries; the conformance suite asks, and configuration.
     fn carries(&self) -> Layer;
 

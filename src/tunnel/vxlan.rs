@@ -49,6 +49,10 @@ impl Tunnel for Vxlan {
         HEADER_LEN
     }
 
+    fn echo_header_len(&self) -> usize {
+        HEADER_LEN + ECHO_FRAME.len()
+    }
+
     fn carries(&self) -> Layer {
         Layer::Ethernet
     }

@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use crate::packet::coalesce::{Coalescer, Piece, Unpacked};
-use crate::packet::{Batch, DropReason, Layer, Location, PeerId, PortId, Received, ecn, mss};
+use crate::packet::{Batch, DropReason, Location, PeerId, PortId, Received, ecn, mss};
 use crate::switch::echo::{self, Echo};
 use crate::switch::outbox::Outbox;
 use crate::switch::{Event, MAX_EVENTS, Overlay, Port, Topology, Underlay, Way, counting::PortCounters};
@@ -120,23 +120,17 @@ impl<'a> WayIn<'a> {
                 }
                 Ok((sender, header_len, payload)) => {
                     effects.counters.peer(sender.at).received(bytes.len(), self.now);
-                    let inner = &bytes[header_len..];
-                    let layer = match payload {
-                        Payload::Frame(layer) => layer,
-                        Payload::Echo => sender.overlay.tunnel.carries(),
-                    };
-                    if payload == Payload::Echo || layer == Layer::Ethernet && echo::is_echo(inner) {
-                        let inner = datagram.start + header_len..datagram.end;
-                        self.echo(sender.at, layer, batch, buffer, inner, effects);
-                        continue;
+                    let inner = datagram.start + header_len..datagram.end;
+                    match payload {
+                        Payload::Echo => self.echo(&sender, batch, buffer, inner, effects),
+                        Payload::Frame(layer) => pieces.push(Piece {
+                            at: inner.start as u32,
+                            len: inner.len() as u32,
+                            layer,
+                            mtu: sender.port.mtu,
+                            owner: owner(sender.at),
+                        }),
                     }
-                    pieces.push(Piece {
-                        at: (datagram.start + header_len) as u32,
-                        len: inner.len() as u32,
-                        layer,
-                        mtu: sender.port.mtu,
-                        owner: owner(sender.at),
-                    });
                 }
             }
         }
@@ -183,16 +177,15 @@ impl<'a> WayIn<'a> {
     #[cold]
     fn echo(
         &self,
-        from: Location,
-        layer: Layer,
+        from: &Sender<'_>,
         batch: &mut Batch,
         buffer: usize,
         packet: std::ops::Range<usize>,
         effects: &mut Effects<'_>,
     ) {
         let len = packet.len();
-        let what = echo::parse(&batch.frames()[buffer].bytes()[packet.clone()], layer);
-        let counters = effects.counters.of(from.port);
+        let what = echo::parse(&batch.frames()[buffer].bytes()[packet.clone()]);
+        let counters = effects.counters.of(from.at.port);
         match what {
             None => counters.discard(DropReason::TunnelPayload, len),
             Some(Echo::Answer { token, sent }) => {
@@ -204,25 +197,16 @@ impl<'a> WayIn<'a> {
                 }
             }
             Some(Echo::Request) => {
-                let Some((index, underlay)) = self.underlay_of(from).and_then(|id| Some((batch.add()?, id)))
-                else {
+                let Some(index) = batch.add() else {
                     return counters.discard(DropReason::NoBuffer, len);
                 };
                 (counters.rx_frames, counters.rx_bytes) =
                     (counters.rx_frames + 1, counters.rx_bytes + len as u64);
                 let (received, frame) = batch.pair(buffer, index);
                 frame.fill(&received.bytes()[packet], crate::packet::Offload::NONE);
-                frame.layer = layer;
-                echo::answer(frame.bytes_mut(), layer);
-                effects.outbox.push(underlay, echo::departure(index as u32, from));
+                echo::answer(frame.bytes_mut());
+                effects.outbox.push(from.overlay.underlay, echo::departure(index as u32, from.at));
             }
-        }
-    }
-
-    fn underlay_of(&self, at: Location) -> Option<PortId> {
-        match &self.topology.port(at.port)?.way {
-            Way::Tunnel(overlay) => Some(overlay.underlay),
-            _ => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The way out.
 
 use crate::packet::segment;
-use crate::packet::{Batch, Datagram, DropReason, Gso, Inner, Layer, PeerId, PortId, ecn, mss};
+use crate::packet::{Batch, Datagram, DropReason, Gso, Inner, PeerId, PortId, ecn, mss};
 use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Departure, Recipients};
 use crate::switch::stage::egress;
@@ -81,9 +81,9 @@ impl Wrapping {
         let (port, overlay) = outlet.tunnel(departure.out).ok_or(DropReason::PortMissing)?;
         let tunnel = &*overlay.tunnel;
         let frame = &mut batch.frames_mut()[departure.frame as usize];
-        let payload = match (departure.echo, tunnel.carries()) {
-            (true, Layer::Ip) => Payload::Echo,
-            (_, layer) if layer == frame.layer => Payload::Frame(layer),
+        let (payload, header_len) = match tunnel.carries() {
+            _ if departure.echo => (Payload::Echo, tunnel.echo_header_len()),
+            layer if layer == frame.layer => (Payload::Frame(layer), tunnel.header_len()),
             _ => return Err(DropReason::TunnelPayload),
         };
         egress::dress(frame, departure.form);
@@ -96,7 +96,7 @@ impl Wrapping {
         if frame.offload.gso == Gso::None {
             segment::finish_checksum(frame);
             self.parts.push(departure.frame);
-            self.wrapped.push((departure.frame, tunnel.header_len()));
+            self.wrapped.push((departure.frame, header_len));
         } else {
             segment::segment(batch, departure.frame as usize, &mut self.parts)?;
         }
