@@ -264,7 +264,7 @@ impl Frame {
         self.offload.shift(-4);
     }
 
-    /// Puts a header of `len` bytes before the frame, a tunnel's, which is for the caller to write: they hold anything.
+    /// Puts a header of `len` bytes before the frame, a tunnel's, for the caller to write: the bytes hold anything yet.
     /// What is known of the frame's layer and VLAN tag stays true of what is behind the header, and holds again when
     /// [`Frame::pop_header`] has taken it off; nothing is to retag the frame before.
     ///
