@@ -186,7 +186,8 @@ impl Maker {
         let domain = if self.local.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
         let socket = Socket::new(domain, kind, Some(protocol))?;
         socket.set_nonblocking(true)?;
-        if self.local.is_ipv6() {
+        // A raw socket has one family only, and no such option.
+        if self.local.is_ipv6() && kind == Type::DGRAM {
             socket.set_only_v6(true)?;
         }
         Ok(socket)
