@@ -2,11 +2,14 @@
 
 mod common;
 
+use std::env;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::process::Command;
 
 use common::{Host, as_root, wait_until};
 use tapyard::packet::{Batch, Counters, Datagram, DropReason, Gso, Offload, PeerId, PortId, Received};
+use tapyard::port::link::Links;
 use tapyard::port::netdev::{self, NetdevOptions};
 use tapyard::port::underlay::{self, Transport, UnderlayOptions};
 use tapyard::port::{Port, PortError, Queue, Rx, Trouble, Underlay, What};
@@ -238,11 +241,34 @@ fn flows_have_ports_of_their_own_and_stay_in_order() {
             let ports: std::collections::BTreeSet<_> =
                 flows.iter().flatten().map(|&(_, port)| port).collect();
             assert!(ports.len() >= 4 && !ports.contains(&PORT.to_be_bytes()), "{ports:?}");
+            // What is sent to them nobody would ever read, so it is not kept.
+            let stranger = b.enter(|| UdpSocket::bind(SocketAddr::new(ip(dest), 0))).expect("a socket");
+            for &port in &ports {
+                let at = SocketAddr::new(ip(from), u16::from_be_bytes(port));
+                stranger.send_to(&[0; 500], at).expect("sent");
+            }
+            assert_eq!(waiting(&a, ports.len() + 1), 0, "bytes wait in sockets that only send");
             for flow in flows {
                 assert!(flow.len() == 2 && flow[0].0 < flow[1].0 && flow[0].1 == flow[1].1, "{flow:?}");
             }
         }
     });
+}
+
+/// How many bytes wait in the UDP sockets of a host, of which there are `sockets` at least.
+fn waiting(host: &Host, sockets: usize) -> usize {
+    let tables = host.enter(|| {
+        ["udp", "udp6"]
+            .map(|table| fs::read_to_string(format!("/proc/thread-self/net/{table}")).expect("a table"))
+    });
+    let queues = tables.iter().flat_map(|table| table.lines().skip(1)).map(|line| {
+        let both = line.split_whitespace().nth(4).expect("tx_queue:rx_queue");
+        let (_, received) = both.split_once(':').expect("tx_queue:rx_queue");
+        usize::from_str_radix(received, 16).expect("a number")
+    });
+    let queues: Vec<_> = queues.collect();
+    assert!(queues.len() >= sockets, "{tables:?}");
+    queues.iter().sum()
 }
 
 #[test]
@@ -508,6 +534,46 @@ fn what_cannot_be_opened_is_refused_in_one_line() {
     });
 }
 
+/// Set in a child process without any capability.
+const CHILD: &str = "TAPYARD_TEST_CHILD";
+
+#[test]
+fn without_privilege_udp_works_and_the_error_of_gre_says_how_to_get_it() {
+    if env::var_os(CHILD).is_some() {
+        return carry_without_privilege();
+    }
+    as_root(|| {
+        let script = "ip link set lo up && exec setpriv --bounding-set=-all --inh-caps=-all \"$0\" \"$@\"";
+        let name = "without_privilege_udp_works_and_the_error_of_gre_says_how_to_get_it";
+        let output = Command::new("timeout")
+            .args(["-k", "1", "60", "unshare", "--net", "sh", "-c", script])
+            .arg(env::current_exe().expect("this program has a path"))
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .expect("timeout (coreutils) runs");
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    });
+}
+
+fn carry_without_privilege() {
+    let here = |transport, local| {
+        let local = ip(local);
+        UnderlayOptions { transport, local, netns: None, zero_checksum: true, interface_of: None }
+    };
+    let mut sender = Open::new(&here(VXLAN, "127.0.0.1"), 2);
+    let mut receiver = Open::new(&here(VXLAN, "127.0.0.2"), 1);
+    assert_eq!(sender.send(&payloads(40, 1000), to("127.0.0.2")), vec![Ok(()); 40]);
+    receiver.expect(40);
+    for refused in [here(GRE, "127.0.0.1"), here(GRE, "::1"), here(Transport::Udp { port: 99 }, "127.0.0.1")]
+    {
+        let text = Open::try_new(&refused, 1).err().expect("not permitted").to_string();
+        let says = format!("{refused}: not permitted: run as root, or give the program the right (setcap ");
+        assert!(text.starts_with(&says) && !text.contains('\n'), "{text}");
+    }
+}
+
 #[test]
 fn two_workers_share_the_flows() {
     as_root(|| {
@@ -548,7 +614,7 @@ fn a_group_is_heard_on_its_interface_only() {
             host.ip(&format!("addr add fd09::{end}/64 dev eth1 nodad"));
         }
         let others = [["10.9.0.1", "10.9.0.2"], ["fd09::1", "fd09::2"]];
-        for (([from, dest], [other, _]), group) in
+        for (([from, dest], [other, elsewhere]), group) in
             PAIRS.into_iter().zip(others).zip(["239.1.1.1", "ff05::4789"])
         {
             let joined = UnderlayOptions { interface_of: Some(ip(dest)), ..options(&b, VXLAN, group) };
@@ -559,6 +625,17 @@ fn a_group_is_heard_on_its_interface_only() {
             let mut own = Open::new(&options(&b, VXLAN, dest), 1);
             let mut sender = Open::new(&options(&a, VXLAN, from), 1);
             let mut stranger = Open::new(&options(&a, VXLAN, other), 1);
+            // Another program has joined on the other interface; that is no cause to hear it here.
+            let program = b.enter(|| UdpSocket::bind(SocketAddr::new(ip(dest), 0))).expect("a socket");
+            match (ip(group), ip(elsewhere)) {
+                (IpAddr::V4(group), IpAddr::V4(on)) => program.join_multicast_v4(&group, &on),
+                (IpAddr::V6(group), on) => {
+                    let index = b.enter(|| Links::open().and_then(|mut links| links.with_address(on)));
+                    program.join_multicast_v6(&group, index.expect("told").expect("an interface"))
+                }
+                pair => panic!("{pair:?} are of two families"),
+            }
+            .expect("joined");
             assert_eq!(stranger.send(&payloads(1, 77), to(group)), [Ok(())]);
             let sent = payloads(20, 1000);
             assert_eq!(sender.send(&sent, Datagram { ttl: 9, ..to(group) }), [Ok(()); 20]);

@@ -122,8 +122,11 @@ impl Maker {
                 socket.join_multicast_v4(&group, &interface)
             }
             IpAddr::V6(group) if group.is_multicast() => {
-                let interface = self.interface_of.map(interface_of).transpose()?;
-                socket.join_multicast_v6(&group, interface.unwrap_or(0))
+                let Some(address) = self.interface_of else { return socket.join_multicast_v6(&group, 0) };
+                let interface = interface_of(address)?;
+                // A socket of IPv6 hears a group it has joined by any interface that anybody joined it on.
+                set_option(socket.as_fd(), SocketOption::INTERFACE, interface as i32)?;
+                socket.join_multicast_v6(&group, interface)
             }
             _ => Ok(()),
         }
