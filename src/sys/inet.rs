@@ -38,6 +38,8 @@ impl SocketOption {
     pub const FRAGMENT_V4: SocketOption = SocketOption(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER);
     /// Whether packets may be fragmented: [`MAY_FRAGMENT`] or [`DONT_FRAGMENT`].
     pub const FRAGMENT_V6: SocketOption = SocketOption(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER);
+    /// Packets come in and go out by the interface of this number only; from Linux 5.7 on no privilege is needed.
+    pub const INTERFACE: SocketOption = SocketOption(libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX);
     /// The path MTU that the kernel knows of a connected socket; to be read.
     pub const MTU_V4: SocketOption = SocketOption(libc::IPPROTO_IP, libc::IP_MTU);
     /// The path MTU that the kernel knows of a connected socket; to be read.

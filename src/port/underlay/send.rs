@@ -278,3 +278,6 @@ fn is_of_the_network(errno: i32) -> bool {
             | libc::EACCES
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,8 +122,11 @@ impl Maker {
                 socket.join_multicast_v4(&group, &interface)
             }
             IpAddr::V6(group) if group.is_multicast() => {
-                let interface = self.interface_of.map(interface_of).transpose()?;
-                socket.join_multicast_v6(&group, interface.unwrap_or(0))
+                let Some(address) = self.interface_of else { return socket.join_multicast_v6(&group, 0) };
+                let interface = interface_of(address)?;
+                // A socket of IPv6 hears a group it has joined by any interface that anybody joined it on.
+                set_option(socket.as_fd(), SocketOption::INTERFACE, interface as i32)?;
+                socket.join_multicast_v6(&group, interface)
             }
             _ => Ok(()),
         }
@@ -186,7 +189,8 @@ impl Maker {
         let domain = if self.local.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
         let socket = Socket::new(domain, kind, Some(protocol))?;
         socket.set_nonblocking(true)?;
-        if self.local.is_ipv6() {
+        // A raw socket has one family only, and no such option.
+        if self.local.is_ipv6() && kind == Type::DGRAM {
             socket.set_only_v6(true)?;
         }
         Ok(socket)
