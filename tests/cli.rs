@@ -67,7 +67,9 @@ impl Handler for Fake {
 
 /// Runs `tapyard LINE` against a switch that answers so; gives what was asked, too.
 fn against(answer: Result<Value, String>, line: &str) -> (Output, Vec<Value>) {
-    let scratch = Scratch::new(&line.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+    // The path of a socket is bounded.
+    let name: String = line.chars().filter(char::is_ascii_alphanumeric).take(48).collect();
+    let scratch = Scratch::new(&name);
     let fake = Arc::new(Fake { answer, asked: Mutex::default() });
     let server = Server::start(
         ControlSocket::bind(&scratch.0.join("s")).unwrap(),
@@ -168,6 +170,16 @@ fn commands_ask_what_they_say() {
             json!({"request": "fdb-add", "mac": mac, "port": "vm3", "vlan": 7}),
         ),
         (
+            "fdb add 2-0-0-0-0-1 site --remote fd00::2",
+            json!({"request": "fdb-add", "mac": mac, "port": "site", "remote": "fd00::2"}),
+        ),
+        (
+            "port add site --type vxlan --bridge lan vni=7 remotes=10.8.0.2,10.8.0.3 options=[{class=1}]",
+            json!({"request": "port-add", "name": "site",
+                   "keys": {"type": "vxlan", "bridge": "lan", "vni": 7, "remotes": "10.8.0.2,10.8.0.3",
+                            "options": [{"class": 1}]}}),
+        ),
+        (
             "fdb del 02:00:00:00:00:01 --bridge lan",
             json!({"request": "fdb-del", "mac": mac, "bridge": "lan"}),
         ),
@@ -202,6 +214,54 @@ fn a_reading_command_prints_a_table_or_the_answer_as_it_came() {
     assert_eq!(stdout(&output), "[bridge.lan]\n");
     let (output, _) = against(Ok(json!([])), "drops");
     assert_eq!(stdout(&output), "no frame was dropped\n");
+}
+
+fn probe(rtt_nanos: Option<u64>, not_sent: Option<&str>) -> Value {
+    json!({"port": "site", "remote": "10.8.0.2", "size": 64, "mtu": 1450, "rtt_nanos": rtt_nanos, "not_sent": not_sent})
+}
+
+#[test]
+fn tunnel_ping_prints_like_ping_and_fails_when_nobody_answers() {
+    let (output, asked) =
+        against(Ok(probe(Some(250_000), None)), "tunnel ping 10.8.0.2 --size 64 --count 2 --interval 0");
+    assert_eq!(
+        stdout(&output),
+        "PING 10.8.0.2 by site: 64 bytes, MTU 1450\n\
+         64 bytes from 10.8.0.2: seq=1 time=0.250 ms\n\
+         64 bytes from 10.8.0.2: seq=2 time=0.250 ms\n\
+         \n2 sent, 2 answered, 0% lost\nrtt min/avg/max = 0.250/0.250/0.250 ms\n"
+    );
+    assert_eq!(asked, vec![json!({"request": "tunnel-probe", "to": "10.8.0.2", "size": 64}); 2]);
+
+    let (output, _) = against(Ok(probe(None, None)), "tunnel ping site --count 1");
+    assert_eq!(
+        (output.status.code(), stderr(&output).as_str()),
+        (Some(1), "tapyard: 10.8.0.2 does not answer\n")
+    );
+    assert!(stdout(&output).contains("seq=1 no answer\n") && stdout(&output).contains("100% lost\n"));
+    let (output, _) =
+        against(Ok(probe(None, Some("Message too long"))), "tunnel ping site --size 9000 --count 1");
+    assert!(stdout(&output).contains("seq=1 not sent: Message too long\n"), "{}", stdout(&output));
+    for wrong in
+        ["tunnel ping", "tunnel ping a --size 5", "tunnel ping a --count 0", "tunnel ping a --interval -1"]
+    {
+        assert_eq!(run(wrong).status.code(), Some(2), "{wrong}");
+    }
+}
+
+#[test]
+fn tunnel_ping_finds_the_largest_size_that_passes() {
+    // Everything passes here.
+    let (output, asked) =
+        against(Ok(probe(Some(1_000_000), None)), "tunnel ping site --port site --count 1 -j");
+    let measured: Value = serde_json::from_str(&stdout(&output)).expect("JSON");
+    assert_eq!(
+        (&measured["largest"], &measured["answered"], &measured["mtu"]),
+        (&json!(65_000), &json!(1), &json!(1450))
+    );
+    assert_eq!(measured["rtt_avg_ms"], json!(1.0));
+    assert_eq!(asked[0], json!({"request": "tunnel-probe", "to": "site", "port": "site", "size": 64}));
+    assert_eq!(asked[1]["size"], 1450);
 }
 
 #[test]

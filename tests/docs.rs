@@ -61,3 +61,40 @@ fn every_drop_reason_is_explained() {
         assert_eq!(rows, 1, "{name} is to have one row in docs/troubleshooting.md");
     }
 }
+
+/// The keys of a table, as the complaint about one that no table has lists them.
+fn keys(text: &str) -> Vec<String> {
+    let errors =
+        Document::parse(text, "t").and_then(|document| document.to_config()).unwrap_err().to_string();
+    let line = errors.lines().find(|line| line.contains("unknown key `zzzzzzzzzz`"));
+    let line = line.unwrap_or_else(|| panic!("{errors}"));
+    let (_, list) = line.split_once("(expected one of ").expect("it lists what is known");
+    list.trim_end_matches(')').split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn every_key_is_in_the_reference() {
+    let reference = include_str!("../docs/configuration.md");
+    let explained = |key: &str| {
+        let name = format!("`{key}`");
+        let mut rows = reference.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |"));
+        rows.any(|(names, _)| names.split(", ").any(|explained| explained == name))
+    };
+    let mut tables = vec![
+        "[switch]\nzzzzzzzzzz = 1".to_owned(),
+        "[bridge.lan]\nzzzzzzzzzz = 1".to_owned(),
+        "[[fdb]]\nzzzzzzzzzz = 1".to_owned(),
+    ];
+    for kind in ["tap", "tun", "netdev", "patch", "vxlan", "geneve", "gre"] {
+        for payload in ["", "payload = \"ip\"\n"] {
+            tables.push(format!("[port.p]\ntype = \"{kind}\"\n{payload}zzzzzzzzzz = 1"));
+        }
+    }
+    for table in tables {
+        let keys = keys(&table);
+        assert!(keys.len() >= 3, "{table}: {keys:?}");
+        for key in keys {
+            assert!(explained(&key), "`{key}` of {table} has no row in docs/configuration.md");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! What a change comes to, and what it leaves alone.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::config::{Document, Storm, VlanMode, parse_value};
+use crate::control::config::{Document, GeneveOption, Storm, VlanMode, parse_value};
+use crate::switch::Outer;
 use crate::wire::ethernet::Mac;
 
 fn config(text: &str) -> Config {
@@ -120,6 +122,72 @@ fn every_key_is_named_and_only_those_of_the_device_reopen_it() {
 }
 
 #[test]
+fn no_key_of_a_tunnel_reopens_anything_and_its_underlay_follows() {
+    let before = r#"
+        [bridge.lan]
+        [port.t]
+        type = "geneve"
+        bridge = "lan"
+        vni = 1
+        local = "10.8.0.1"
+        remotes = ["10.8.0.2"]
+    "#;
+    for (key, value, underlays) in [
+        ("vni", "2", ""),
+        ("options", "[{ class = 1, type = 2, data = \"00000000\" }]", ""),
+        ("remotes", "10.8.0.2,10.8.0.3", ""),
+        ("accept", "any", ""),
+        ("tos", "4", ""),
+        ("ttl", "inherit", ""),
+        ("df", "false", ""),
+        ("mtu", "1400", ""),
+        ("mss-clamp", "true", ""),
+        ("split-horizon", "false", ""),
+        ("learning", "false", ""),
+        ("checksum", "false", "~ port udp:10.8.0.1:6081 (reopened): zero-checksum false -> true\n"),
+        ("port", "6082", "- port udp:10.8.0.1:6081 + port udp:10.8.0.1:6082\n"),
+        ("local", "10.8.0.9", "- port udp:10.8.0.1:6081 + port udp:10.8.0.9:6081\n"),
+        ("netns", "blue", "- port udp:10.8.0.1:6081 + port udp:10.8.0.1:6081@blue\n"),
+    ] {
+        let mut document = Document::parse(before, "t").unwrap();
+        document.port_set("t", &[(key.to_owned(), Some(parse_value(value)))].into()).unwrap();
+        let plan = diff(&config(before), &document.to_config().unwrap()).unwrap();
+        let (ours, others): (Vec<_>, Vec<_>) =
+            plan.changes.iter().map(ToString::to_string).partition(|change| change.starts_with("~ port t"));
+        assert!(ours.len() == 1 && ours[0].starts_with(&format!("~ port t: {key} ")), "{plan}");
+        assert_eq!(ours[0].matches(" -> ").count(), 1, "{plan}");
+        assert_eq!(others.join(" "), underlays.trim_end(), "{key}");
+    }
+    let other_type = before.replace("geneve", "vxlan");
+    let plan = diff(&config(before), &config(&other_type)).unwrap().to_string();
+    assert!(
+        plan.contains("~ port t: type geneve -> vxlan, ") && plan.contains("+ port udp:10.8.0.1:4789\n"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn a_wire_changes_both_its_ends_and_reopens_neither() {
+    let ends = |keys: &str| config(&format!("[port.a]\ntype = \"tun\"\n{keys}\n[port.b]\ntype = \"tun\"\n"));
+    let plan = diff(&ends(""), &ends("wire = \"b\"")).unwrap();
+    assert_eq!(plan.to_string(), "~ port a: wire - -> b\n~ port b: wire - -> a\n");
+}
+
+#[test]
+fn a_static_entry_that_moves_to_another_peer_is_another() {
+    let at = |remote: &str| {
+        let tunnel = "[port.t]\ntype = \"gre\"\nbridge = \"lan\"\nremotes = [\"10.8.0.2\", \"10.8.0.3\"]\n";
+        let entry = format!("[[fdb]]\nmac = \"02:00:00:00:00:01\"\nport = \"t\"\nremote = \"{remote}\"\n");
+        config(&format!("[bridge.lan]\n{tunnel}{entry}"))
+    };
+    let plan = diff(&at("10.8.0.2"), &at("10.8.0.3")).unwrap();
+    assert_eq!(
+        plan.to_string(),
+        "- fdb 02:00:00:00:00:01 on lan at t remote 10.8.0.2\n+ fdb 02:00:00:00:00:01 on lan at t remote 10.8.0.3\n"
+    );
+}
+
+#[test]
 fn what_takes_a_restart_is_refused() {
     let wanted = config(&format!("[switch]\nworkers = 2\nbusy-poll = \"0s\"\n{BEFORE}"));
     assert_eq!(
@@ -167,7 +235,61 @@ fn kind() -> impl Strategy<Value = PortKind> {
         device().prop_map(PortKind::Tun),
         ("[xy]", option::of("[no]")).prop_map(|(device, netns)| PortKind::Netdev { device, netns }),
         "[ab]".prop_map(|peer| PortKind::Patch { peer }),
+        tunnel().prop_map(PortKind::Tunnel),
+        underlay().prop_map(PortKind::Underlay),
     ]
+}
+
+fn encapsulation() -> impl Strategy<Value = Encapsulation> {
+    let option = (0..2u16, 0..2u8, vec(0..2u8, 0..2));
+    let option = option.prop_map(|(class, kind, data)| GeneveOption { class, kind, data });
+    prop_oneof![
+        (0..2u32, any::<bool>()).prop_map(|(vni, strict)| Encapsulation::Vxlan { vni, strict }),
+        (0..2u32, vec(option, 0..2)).prop_map(|(vni, options)| Encapsulation::Geneve { vni, options }),
+        (option::of(0..2u32), any::<[bool; 2]>())
+            .prop_map(|(key, [checksum, sequence])| Encapsulation::Gre { key, checksum, sequence }),
+    ]
+}
+
+fn tunnel() -> impl Strategy<Value = TunnelConfig> {
+    let outer = (option::of(0..2u8), option::of(1..3u8), option::of(any::<bool>()), any::<bool>());
+    let outer =
+        outer.prop_map(|(tos, ttl, dont_fragment, checksum)| Outer { tos, ttl, dont_fragment, checksum });
+    let place = (option::of(1..3u16), address(), option::of("[no]"));
+    let rest = (any::<[bool; 4]>(), vec(address(), 0..3), option::of(1400..1402u32));
+    (encapsulation(), place, outer, rest).prop_map(|(encapsulation, (port, local, netns), outer, rest)| {
+        let ([ip, accept_any, mss_clamp, split_horizon], remotes, mtu) = rest;
+        TunnelConfig {
+            encapsulation,
+            payload: if ip { Layer::Ip } else { Layer::Ethernet },
+            port,
+            local,
+            remotes,
+            netns,
+            accept_any,
+            outer,
+            mtu,
+            mss_clamp,
+            split_horizon,
+        }
+    })
+}
+
+fn underlay() -> impl Strategy<Value = UnderlayConfig> {
+    let place = (option::of(1..3u16), address(), option::of("[no]"));
+    (place, any::<bool>(), option::of(address())).prop_map(
+        |((port, local, netns), zero_checksum, interface_of)| UnderlayConfig {
+            port,
+            local,
+            netns,
+            zero_checksum,
+            interface_of,
+        },
+    )
+}
+
+fn address() -> impl Strategy<Value = IpAddr> {
+    (1..4u8).prop_map(|last| IpAddr::from([10, 8, 0, last]))
 }
 
 fn vlan() -> impl Strategy<Value = VlanMode> {
@@ -181,8 +303,9 @@ fn vlan() -> impl Strategy<Value = VlanMode> {
 fn port() -> impl Strategy<Value = PortConfig> {
     let rate = || option::of(1..3u32);
     let storm = (rate(), rate(), rate());
-    (any::<prop::sample::Index>(), vlan(), any::<[bool; 2]>(), rate(), storm, kind()).prop_map(
-        |(bridge, vlan, [isolated, learning], learn_limit, (broadcast, multicast, unknown), kind)| {
+    let own = (kind(), option::of("[pq]"));
+    (any::<prop::sample::Index>(), vlan(), any::<[bool; 2]>(), rate(), storm, own).prop_map(
+        |(bridge, vlan, [isolated, learning], learn_limit, (broadcast, multicast, unknown), (kind, wire))| {
             PortConfig {
                 // Which of the bridges is decided when they are known.
                 bridge: Some(bridge.index(usize::MAX).to_string()),
@@ -191,7 +314,7 @@ fn port() -> impl Strategy<Value = PortConfig> {
                 learning,
                 learn_limit,
                 storm: Storm { broadcast, multicast, unknown },
-                wire: None,
+                wire,
                 kind,
             }
         },
@@ -199,12 +322,13 @@ fn port() -> impl Strategy<Value = PortConfig> {
 }
 
 fn static_entry() -> impl Strategy<Value = StaticEntry> {
-    ("[ab]", mac(), "[pqr]", option::of(1..4u16)).prop_map(|(bridge, mac, port, vlan)| StaticEntry {
+    let place = ("[pqr]", option::of(1..4u16), option::of(address()));
+    ("[ab]", mac(), place).prop_map(|(bridge, mac, (port, vlan, remote))| StaticEntry {
         bridge,
         mac,
         port,
         vlan,
-        remote: None,
+        remote,
     })
 }
 
@@ -244,12 +368,12 @@ fn apply(config: &mut Config, change: &Change) {
         }
         Change::PortReopen { name, from, to } => {
             has_bridge(config, &to);
-            assert_ne!(from.kind, to.kind);
+            assert!(from.kind.reopens(&to.kind));
             assert_eq!(config.ports.insert(name, *to), Some(*from));
         }
         Change::PortChange { name, from, to } => {
             has_bridge(config, &to);
-            assert_eq!(from.kind, to.kind);
+            assert!(!from.kind.reopens(&to.kind));
             assert_eq!(config.ports.insert(name, *to), Some(*from));
         }
         Change::BridgeAdd { name, to } => assert!(config.bridges.insert(name, to).is_none()),

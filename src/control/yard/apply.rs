@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::State;
 use crate::control::api::Applied;
-use crate::control::config::{Config, Document, PortConfig, StaticEntry};
+use crate::control::config::{Config, Document, PortConfig, PortKind, StaticEntry};
 use crate::control::opening;
 use crate::control::plan::{self, Change as Step, Plan};
 use crate::control::shape::{self, LiveBridge, LivePort, WORKER_PATIENCE};
@@ -16,6 +16,7 @@ use crate::packet::{Location, PeerId, PortId};
 use crate::port::{Opened, Queue};
 use crate::switch;
 use crate::table::fdb::Station;
+use crate::tunnel::TunnelId;
 use crate::worker::{Change, Command};
 
 /// A port that was opened and is not installed yet.
@@ -128,8 +129,10 @@ impl State {
                 Step::PortChange { name, from, to } => {
                     if let Some(live) = self.live.ports.get_mut(name) {
                         live.configure(to);
-                        estranged
-                            .extend((from.bridge != to.bridge || from.vlan != to.vlan).then_some(live.id));
+                        let others = from.bridge != to.bridge
+                            || from.vlan != to.vlan
+                            || network_of(from) != network_of(to);
+                        estranged.extend(others.then_some(live.id));
                     }
                 }
                 Step::PortRemove { name } => gone.extend(self.live.ports.get(name).map(|port| port.id)),
@@ -273,5 +276,13 @@ impl State {
             );
         }
         closed.into_iter().flatten().collect()
+    }
+}
+
+/// Which of the networks beyond a tunnel's peers it leads to.
+fn network_of(port: &PortConfig) -> Option<(&'static str, TunnelId)> {
+    match &port.kind {
+        PortKind::Tunnel(tunnel) => Some((tunnel.name(), tunnel.id())),
+        _ => None,
     }
 }
