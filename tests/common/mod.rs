@@ -1,7 +1,8 @@
 //! What the black-box suites stand on: the real `tapyard` program, real namespaces, real devices.
 //!
 //! A test makes [`Host`]s (namespaces), starts a [`Yard`] (the switch, in a namespace of its own) and sends through it:
-//! what a kernel's stack sends ([`traffic`]), or exact frames ([`Lan`], [`Station`]). Whatever was made is removed when
+//! what a kernel's stack sends ([`traffic`]), or exact frames ([`Lan`], [`Station`]); or several hosts with tunnels between
+//! them, some of whose ends nobody here wrote ([`overlay`]). Whatever was made is removed when
 //! its value is dropped, also when the test fails; a failing test prints the switch's log and its tables.
 //!
 //! Nothing waits without a bound, and nothing is proved by waiting: a frame that must *not* arrive is looked for after
@@ -12,6 +13,8 @@
 pub(crate) mod frames;
 mod host;
 mod lan;
+mod openvswitch;
+pub(crate) mod overlay;
 #[allow(unsafe_code, reason = "namespaces and packet sockets, as in the program's own `sys`")]
 mod raw;
 pub(crate) mod traffic;
@@ -51,12 +54,17 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Runs a program to its end, at most `seconds` long (exit code 124 when it took longer).
 pub(crate) fn bounded(seconds: u32, program: &str, args: &[&str]) -> Output {
-    let mut command = Command::new("timeout");
+    let mut command = command("timeout");
     command.args(["-k", "1", &seconds.to_string(), program]).args(args);
-    // Where administrators' programs are, which a plain user's PATH may leave out.
+    command.output().unwrap_or_else(|error| panic!("timeout {program}: {error}"))
+}
+
+/// A program to start, which may be among those of administrators that a plain user's PATH leaves out.
+fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
     let path = env::var("PATH").unwrap_or_default();
     command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
-    command.output().unwrap_or_else(|error| panic!("timeout {program}: {error}"))
+    command
 }
 
 /// Runs `test` where it may make namespaces: right here, or else in a user namespace in which this program starts again

@@ -30,7 +30,16 @@ pub(crate) struct Yard {
 }
 
 /// A directory that is gone with this value, however the test ended.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
+
+impl Scratch {
+    /// An empty one.
+    pub(super) fn new() -> Scratch {
+        let dir = std::env::temp_dir().join(format!("tapyard-test-{}-{}", process::id(), unique()));
+        fs::create_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+        Scratch(dir)
+    }
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -56,9 +65,7 @@ impl Yard {
     }
 
     fn launch(config: &str, home: Home) -> Yard {
-        let dir = std::env::temp_dir().join(format!("tapyard-test-{}-{}", process::id(), unique()));
-        fs::create_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-        let mut yard = Yard { child: None, home, dir: Scratch(dir) };
+        let mut yard = Yard { child: None, home, dir: Scratch::new() };
         yard.write_config(config);
         yard.run();
         yard
