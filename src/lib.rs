@@ -5,7 +5,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`wire`] | views over the bytes of frames |
-//! | [`packet`] | frames in memory: buffer, offload state, batch, drop reasons, counters, segmentation |
+//! | [`packet`] | frames in memory: buffer, offload state, batch, drop reasons, counters, segmentation and its reverse |
 //! | [`tunnel`] | encapsulation for remote peers: VXLAN, GENEVE, GRE |
 //! | [`table`] | bounded tables: the FDB and the workers' caches of it, token buckets |
 //! | [`switch`] | the core: (port, frames, now) in, (port, frames) and drops out; no I/O, no clock |

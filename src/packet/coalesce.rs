@@ -73,7 +73,7 @@ impl Coalescer {
     /// empty piece is an empty frame. The offload state of every frame made passes [`Offload::check`].
     ///
     /// # Panics
-    /// When `buffer` is not live.
+    /// When `buffer` is not live, or the batch is another one than at the last [`Coalescer::begin`].
     pub fn unpack(
         &mut self,
         batch: &mut Batch,
