@@ -95,8 +95,8 @@ fn tagged_frames_pass(from: &Host, to: &Host) {
         let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
         let sent = vlan(7, &ether(to.mac("eth"), from.mac("eth"), EXPERIMENT, &payload));
         sender.send(&sent);
-        // The kernels of both guests say things of their own meanwhile.
-        while receiver.receive() != sent {}
+        // The guests' kernels say things of their own meanwhile, but not as many.
+        assert!((0..100).any(|_| receiver.receive() == sent), "{len} bytes from {from} to {to}");
     }
 }
 
