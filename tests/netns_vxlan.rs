@@ -13,7 +13,7 @@ use common::overlay::{
 };
 use common::traffic::{ping, ping_in_vain, tcp, wait_for_ping};
 use common::{Host, Station, Yard, as_root, number, wait_until};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use Family::{V4, V6};
 use Side::{Bare, Kernel, OpenVSwitch, Tapyard};
@@ -186,8 +186,8 @@ fn what_passes_is_shown_of_each_peer() {
             assert!(grown(1, packets) < 20 && grown(1, bytes) < 20 * 1028, "{before:?} {after:?}");
         }
         let shown = peer(yard, &plan, 2);
-        assert_eq!((&shown["state"], &shown["fdb_entries"]), (&json!("up"), &json!(1)), "{shown}");
-        assert!(number(&shown, "heard_secs") < 10, "{shown}");
+        assert_eq!(shown["state"], "up", "{shown}");
+        assert!(number(&shown, "heard_secs") < 10 && number(&shown, "fdb_entries") > 0, "{shown}");
     });
 }
 
@@ -334,15 +334,15 @@ fn what_no_peer_may_send_is_dropped_and_counted() {
             stranger.send_datagram(0, to, &vxlan(vni, &sent));
         }
         wait_until("unknown VNIs to be counted", || dropped(yard, "tunnel-unknown") == 8);
-        for len in 0..8 {
+        for len in 1..8 {
             peer.send_datagram(0, to, &good[..len]);
         }
         peer.send_datagram(0, to, &[&[0], &good[1..]].concat());
-        wait_until("headers that are none to be counted", || dropped(yard, "tunnel-header") == 9);
-        for len in 8..8 + 14 {
+        wait_until("headers that are none to be counted", || dropped(yard, "tunnel-header") == 8);
+        for len in [0].into_iter().chain(8..8 + 14) {
             peer.send_datagram(0, to, &good[..len]);
         }
-        wait_until("inner runts to be counted", || dropped(yard, "runt") == 14);
+        wait_until("runts to be counted", || dropped(yard, "runt") == 15);
         assert_eq!(yard.behind(station(1)), None, "nothing was learned from any of them");
 
         peer.send_datagram(0, to, &good);
@@ -516,9 +516,13 @@ fn a_guest_is_told_when_the_path_between_the_hosts_becomes_narrower() {
             }
             assert_eq!(peer(overlay.yard(1), &plan, 2)["mtu"], 1400 - overhead, "{tunnel:?}");
             assert_eq!(path_mtu(two, &guest_v4(0, 1)), None, "nobody told who had sent nothing large");
-            tcp(two, one, &guest_v4(0, 1), 4 << 20);
-            assert_eq!(path_mtu(two, &guest_v4(0, 1)), Some(1400 - overhead), "{tunnel:?}");
-            // Fragments may be fragmented, so nobody is told of them: both have to know by now.
+            tcp(two, one, &guest_v4(0, 1), 4 << 20); // which sends no more than the other announces by now
+            // The first packet that is lost tells the switch, the next one is answered by it.
+            wait_until("the other guest to be told", || {
+                two.run(10, "ping", &["-c", "1", "-W", "1", "-M", "do", "-s", "1390", &guest_v4(0, 1)]);
+                path_mtu(two, &guest_v4(0, 1)) == Some(1400 - overhead)
+            });
+            // Nobody is told of a packet that may be fragmented: both have to know.
             ping(one, &guest_v4(0, 2), 4000, 3);
         }
     });
@@ -527,19 +531,11 @@ fn a_guest_is_told_when_the_path_between_the_hosts_becomes_narrower() {
 #[test]
 fn a_guest_whose_mtu_is_too_large_is_told() {
     as_root(|| {
-        let overlay = Overlay::start(&Plan::new(Vxlan, V4, &[Tapyard, Tapyard]));
+        let plan = Plan { guest_mtu: 1500, ..Plan::new(Vxlan, V4, &[Tapyard, Tapyard]) };
+        let overlay = Overlay::start(&plan);
         let (one, two) = (overlay.guest(1), overlay.guest(2));
         wait_for_ping(one, &guest_v4(0, 2));
-        one.ip("link set dev eth mtu 1500");
-        two.ip("link set dev eth mtu 1500");
-        for n in [1, 2] {
-            let config = tapyard_config(
-                &Plan::new(Vxlan, V4, &[Tapyard, Tapyard]),
-                n,
-                std::slice::from_ref(overlay.guest(n)),
-            );
-            overlay.yard(n).reload(&config.replace(&format!("mtu = {GUEST_MTU}"), "mtu = 1500"));
-        }
+        wait_for_ping(one, &guest_v6(0, 2));
         let replied = |n| number(&overlay.yard(n).json("stats"), "replied");
         let before = replied(1);
         tcp(one, two, &guest_v4(0, 2), 4 << 20);

@@ -62,6 +62,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) networks: usize,
     /// The hosts are on links of their own, with a router in between.
     pub(crate) routed: bool,
+    /// The MTU of the guests' devices.
+    pub(crate) guest_mtu: u32,
     /// Further keys of Tapyard's tunnel ports.
     pub(crate) keys: &'a str,
     /// Further keys of the ports of its guests.
@@ -71,7 +73,16 @@ pub(crate) struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// One network, all hosts on one link.
     pub(crate) fn new(tunnel: Tunnel, family: Family, sides: &'a [Side]) -> Plan<'a> {
-        Plan { tunnel, family, sides, networks: 1, routed: false, keys: "", guest_keys: "" }
+        Plan {
+            tunnel,
+            family,
+            sides,
+            networks: 1,
+            routed: false,
+            guest_mtu: GUEST_MTU,
+            keys: "",
+            guest_keys: "",
+        }
     }
 
     /// The address of host `n`, counted from 1.
@@ -217,7 +228,7 @@ impl Site {
             Side::Bare => Switch::Bare,
         };
         for (k, guest) in guests.iter().enumerate() {
-            guest.ip(&format!("link set dev eth mtu {GUEST_MTU}"));
+            guest.ip(&format!("link set dev eth mtu {}", plan.guest_mtu));
             guest.ip(&format!("addr add {}/16 dev eth", guest_v4(k, n)));
             guest.ip(&format!("addr add {}/32 dev eth nodad", guest_v6(k, n)));
             guest.ip("link set dev eth up");
@@ -271,7 +282,8 @@ pub(crate) fn tapyard_config(plan: &Plan<'_>, n: usize, guests: &[Host]) -> Stri
         Tunnel::GreIp => ("gre", "transport = \"ip\"\nkey"),
     };
     let network = |(k, guest): (usize, &Host)| {
-        let keys = format!("bridge = \"lan{k}\"\ndevice = \"eth\"\nmtu = {GUEST_MTU}\n{}", plan.guest_keys);
+        let keys =
+            format!("bridge = \"lan{k}\"\ndevice = \"eth\"\nmtu = {}\n{}", plan.guest_mtu, plan.guest_keys);
         let remotes: Vec<_> = plan.peers(n).iter().map(IpAddr::to_string).collect();
         format!(
             "[bridge.lan{k}]\n{}\
