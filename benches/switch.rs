@@ -198,7 +198,7 @@ fn superframe() -> (Vec<u8>, Offload) {
     bytes.extend((0..PAYLOAD).map(|i| i as u8));
     let gso = Gso::TcpV4;
     let (gso_size, header_len, csum_start, csum_offset) = (1448, 54, 34, 16);
-    (bytes, Offload { needs_csum: true, gso, ecn: false, gso_size, header_len, csum_start, csum_offset })
+    (bytes, Offload { needs_csum: true, gso, gso_size, header_len, csum_start, csum_offset, ..Offload::NONE })
 }
 
 /// Superframes, four in a batch, to a port that takes them whole and to one that needs them cut. Both include the copy

@@ -207,6 +207,32 @@ fn a_superframe_is_cut_once_for_all_peers_and_put_together_again() {
     assert_eq!(far.counters(1).rx_frames, 1);
 }
 
+/// What the kernel's VTEP sends over a veth: a superframe whose segments nobody has measured.
+#[test]
+fn a_superframe_that_comes_whole_is_cut_to_what_fits_where_it_goes() {
+    let narrow = Port { mtu: 1400, ..port() };
+    let mut yard = Yard::new(over_vxlan(vec![narrow, vxlan_port(VNI, 2, &[1])]));
+    let (bytes, _) = superframe(20_000);
+    let left = yard.hear(2, 1, in_vxlan(VNI, &bytes));
+    assert_eq!(left.len(), 1);
+    assert_eq!((left[0].offload.gso, left[0].offload.gso_size), (Gso::TcpV4, 1360));
+    assert_eq!(left[0].bytes, bytes);
+
+    let plain = Port { mtu: 1400, ..plain() };
+    let mut yard = Yard::new(over_vxlan(vec![plain, vxlan_port(VNI, 2, &[1])]));
+    let left = yard.hear(2, 1, in_vxlan(VNI, &bytes));
+    assert_eq!(left.len(), 15);
+    let payload: Vec<u8> = left.iter().flat_map(|sent| kit::frames::verified(&sent.bytes)).collect();
+    assert_eq!(payload, bytes[54..]);
+
+    let hub = |vni| Port { split_horizon: false, ..vxlan_port(vni, 2, &[1]) };
+    let mut yard = Yard::new(over_vxlan(vec![hub(VNI), hub(VNI + 1)]));
+    yard.hear(2, 1, in_vxlan(VNI, &bytes));
+    let posted = yard.posted();
+    assert_eq!(posted.len(), 15);
+    assert!(posted.iter().all(|p| p.bytes.len() <= 8 + 14 + 1450));
+}
+
 #[test]
 fn a_tunnel_that_the_underlay_refuses_drops_with_its_reason() {
     let mut yard = yard();

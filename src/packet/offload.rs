@@ -39,6 +39,8 @@ pub struct Offload {
     pub ecn: bool,
     /// Payload bytes of a segment.
     pub gso_size: u16,
+    /// Nobody said what `gso_size` is: it was made up for a superframe that came without, and may be lowered.
+    pub guessed: bool,
     /// Bytes from the frame's start to the end of its L4 header; exact past [`Offload::check`], 0 when no superframe.
     pub header_len: u16,
     /// Bytes from the frame's start to where the checksum begins.
@@ -54,6 +56,7 @@ impl Offload {
         gso: Gso::None,
         ecn: false,
         gso_size: 0,
+        guessed: false,
         header_len: 0,
         csum_start: 0,
         csum_offset: 0,

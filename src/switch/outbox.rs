@@ -29,6 +29,16 @@ pub(super) enum Recipients {
     AllBut(PeerId),
 }
 
+impl Recipients {
+    /// The only one, if it is one.
+    pub(super) fn peer(self) -> Option<PeerId> {
+        match self {
+            Recipients::Peer(peer) => Some(peer),
+            Recipients::All | Recipients::AllBut(_) => None,
+        }
+    }
+}
+
 /// A frame to leave by a patch port and to come in at its peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Crossing {

@@ -108,7 +108,7 @@ pub(crate) fn unfinished(mut packet: Vec<u8>, v6: bool, l4: L4, gso_size: u16) -
     let header_len = if gso == Gso::None { 0 } else { start as u16 + header };
     let (csum_start, csum_offset) = (start as u16, offset as u16);
     let offload =
-        Offload { needs_csum: true, gso, ecn: false, gso_size, header_len, csum_start, csum_offset };
+        Offload { needs_csum: true, gso, gso_size, header_len, csum_start, csum_offset, ..Offload::NONE };
     (packet, offload)
 }
 

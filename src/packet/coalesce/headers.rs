@@ -84,7 +84,8 @@ impl Headers {
             };
         match size {
             Some(size @ 1..) if holds => {
-                Offload { ecn: !self.udp && tcp::flags(l4) & tcp::CWR != 0, ..self.gso(size) }
+                let ecn = !self.udp && tcp::flags(l4) & tcp::CWR != 0;
+                Offload { ecn, guessed: true, ..self.gso(size) }
             }
             _ => self.needs_csum(),
         }

@@ -34,6 +34,7 @@ const SUPERFRAME_OFFLOAD: Offload = Offload {
     needs_csum: true,
     gso: Gso::TcpV4,
     ecn: false,
+    guessed: false,
     gso_size: 5,
     header_len: 40,
     csum_start: 20,
@@ -521,7 +522,7 @@ fn unfinished_pieces_are_merged_with_their_like() {
 fn what_is_longer_than_the_mtu_is_a_superframe() {
     let mut tcp = tcp_segment(0, 5000);
     leave_unfinished(&mut tcp);
-    let superframe = Offload { gso_size: 1460, ..SUPERFRAME_OFFLOAD };
+    let superframe = Offload { gso_size: 1460, guessed: true, ..SUPERFRAME_OFFLOAD };
     let udp = |packet: &[u8]| {
         let mut packet = packet.to_vec();
         leave_unfinished(&mut packet);

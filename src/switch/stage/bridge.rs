@@ -216,12 +216,9 @@ impl Forwarding<'_> {
     /// all long packets of a connection would vanish.
     #[inline]
     fn enter(&mut self, overlay: &Overlay, port: &Port, departure: Departure) {
-        let of_peer = match departure.to {
-            Recipients::Peer(peer) => overlay.mtu(peer),
-            Recipients::All | Recipients::AllBut(_) => None,
-        };
-        let mtu = of_peer.unwrap_or(port.mtu);
-        if egress::fits(&self.frames[departure.frame as usize], mtu) {
+        let mtu = departure.to.peer().and_then(|peer| overlay.mtu(peer)).unwrap_or(port.mtu);
+        let frame = &self.frames[departure.frame as usize];
+        if frame.offload.guessed || egress::fits(frame, mtu) {
             self.outbox.push(overlay.underlay, departure);
         } else {
             self.outbox.oversize.push(Oversize { departure, mtu, from: self.port_id });

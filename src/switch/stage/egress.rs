@@ -25,7 +25,7 @@ pub(in crate::switch) fn prepare<'a>(
         dress(frame, departure.form);
         let fits = match port {
             None => Err(DropReason::PortMissing),
-            Some(port) => fits(frame, port.mtu).then_some(port).ok_or(DropReason::ExceedsMtu),
+            Some(port) => make_fit(frame, port.mtu).then_some(port).ok_or(DropReason::ExceedsMtu),
         };
         let finished = match fits {
             Ok(port) if port.capabilities.take(&frame.offload) => {
@@ -81,6 +81,26 @@ pub(in crate::switch) fn dress(frame: &mut Frame, form: Form) {
         Form::AsIs => {}
         Form::Untagged => frame.retag(None),
         Form::Tagged(tci) => frame.retag(Some(tci)),
+    }
+}
+
+/// The same, where a superframe whose segments nobody has measured yet gets such as fit.
+#[inline]
+pub(in crate::switch) fn make_fit(frame: &mut Frame, mtu: u32) -> bool {
+    fits(frame, mtu) || frame.offload.guessed && shorten(frame, mtu as usize)
+}
+
+/// Lowers the segment size of a superframe to what fits.
+#[cold]
+fn shorten(frame: &mut Frame, mtu: usize) -> bool {
+    let l3 = frame.layer.network(frame.bytes()).map_or(frame.layer.header_len(), |(_, at)| at);
+    let size = (l3 + mtu).checked_sub(usize::from(frame.offload.header_len));
+    match size.and_then(|size| u16::try_from(size).ok()) {
+        Some(size @ 1..) => {
+            frame.offload.gso_size = size;
+            true
+        }
+        _ => false,
     }
 }
 

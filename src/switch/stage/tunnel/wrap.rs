@@ -87,6 +87,10 @@ impl Wrapping {
             _ => return Err(DropReason::TunnelPayload),
         };
         egress::dress(frame, departure.form);
+        let mtu = departure.to.peer().and_then(|peer| overlay.mtu(peer)).unwrap_or(port.mtu);
+        if frame.offload.guessed && !egress::make_fit(frame, mtu) {
+            return Err(DropReason::ExceedsMtu);
+        }
         if overlay.mss_clamp {
             mss::clamp(frame, port.mtu);
         }
