@@ -205,8 +205,9 @@ fn among_three_hosts_a_broadcast_comes_once_to_each() {
         for from in 0..3 {
             let sent = frame(BROADCAST, station(from as u32));
             stations[from].send(&sent);
-            // Behind it, on the same way, one that ends the wait for copies that must not come.
-            let last = frame(BROADCAST, station(100 + from as u32));
+            // Behind it, on the same way since it is of the same flow, one that ends the wait for copies that must not
+            // come.
+            let last = ether(BROADCAST, station(from as u32), EXPERIMENT, &[0x5a; 46]);
             stations[from].send(&last);
             for (n, at) in stations.iter().enumerate().filter(|(n, _)| *n != from) {
                 let mut copies = 0;
@@ -391,7 +392,10 @@ fn a_zero_checksum_is_accepted() {
     as_root(|| {
         let plan = Plan::new(Vxlan, V4, &[Tapyard, Kernel]);
         let overlay = Overlay::start(&plan);
-        overlay.site(2).host.ip("link set dev tunnel0 type vxlan noudpcsum");
+        // No checksum is something that a device is made with.
+        overlay.site(2).host.ip("link del dev tunnel0");
+        let plan = Plan { kernel_keys: "noudpcsum", ..plan };
+        add_kernel_tunnel(&plan, 2, 0, &overlay.site(2).host);
         wait_for_ping(overlay.guest(1), &guest_v4(0, 2));
         tcp(overlay.guest(2), overlay.guest(1), &guest_v4(0, 1), 16 << 20);
         tcp(overlay.guest(1), overlay.guest(2), &guest_v4(0, 2), 16 << 20);

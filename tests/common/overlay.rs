@@ -68,6 +68,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) keys: &'a str,
     /// Further keys of the ports of its guests.
     pub(crate) guest_keys: &'a str,
+    /// Further keys of the kernel's tunnel devices.
+    pub(crate) kernel_keys: &'a str,
 }
 
 impl<'a> Plan<'a> {
@@ -82,6 +84,7 @@ impl<'a> Plan<'a> {
             guest_mtu: GUEST_MTU,
             keys: "",
             guest_keys: "",
+            kernel_keys: "",
         }
     }
 
@@ -311,7 +314,8 @@ pub(crate) fn join_kernel(plan: &Plan<'_>, n: usize, k: usize, host: &Host, gues
 pub(crate) fn add_kernel_tunnel(plan: &Plan<'_>, n: usize, k: usize, host: &Host) {
     assert_eq!(plan.tunnel, Tunnel::Vxlan, "every kernel has vxlan, not every one has others");
     let (device, local) = (format!("tunnel{k}"), plan.address(n));
-    host.ip(&format!("link add name {device} type vxlan id {} dstport 4789 local {local}", id(k)));
+    let (id, keys) = (id(k), plan.kernel_keys);
+    host.ip(&format!("link add name {device} type vxlan id {id} dstport 4789 local {local} {keys}"));
     for peer in plan.peers(n) {
         let peer = peer.to_string();
         let args = ["fdb", "append", "00:00:00:00:00:00", "dev", &device, "dst", &peer];

@@ -212,8 +212,12 @@ fn a_thousand_connections_leave_nothing_behind_and_others_are_answered() {
         }
     }
     drop(other);
+    // The last of them may be in the socket's backlog still, and be taken in only now.
+    let end = Instant::now() + PATIENCE;
+    while fixture.say(VERSION) != "{\"ok\":\"fake\"}\n" {
+        assert!(Instant::now() < end, "the server never came round");
+    }
     fixture.assert_all_given_up();
-    fixture.assert_answers();
 }
 
 #[test]
