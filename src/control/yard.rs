@@ -36,6 +36,8 @@ const DEFAULT_BUSY_POLL: Duration = Duration::from_micros(50);
 const MAX_ECHOES: usize = 1024;
 /// How often the device of a port that is missing is looked for.
 const RETRY: Duration = Duration::from_secs(1);
+/// How often the ways to peers are looked at. That one has become narrower is told; that it is wide again is not.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// A running switch. Dropping it ends the workers and closes every port.
 pub struct Yard {
@@ -128,6 +130,8 @@ pub(super) struct State {
     pub(super) workers: Vec<worker::Handle>,
     /// The epoch at which the queues that a port has now were given to the workers.
     installed: BTreeMap<PortId, u64>,
+    /// When the ways to peers were last looked at unasked.
+    looked: Instant,
     /// Who waits for which echo, the oldest first.
     echoes: VecDeque<(u64, Sender<Echo>)>,
     /// Wakes the watcher.
@@ -159,6 +163,7 @@ impl State {
             generations,
             workers,
             installed: BTreeMap::new(),
+            looked: started,
             echoes: VecDeque::new(),
             wake,
         })
@@ -315,6 +320,21 @@ impl State {
         Ok(applied)
     }
 
+    /// Looks for what nobody tells, and says when to do so again, if ever.
+    fn do_chores(&mut self) -> Option<Duration> {
+        let retry = self.look_for_missing().then_some(RETRY);
+        let tunnels = self.live.ports.values().filter(|port| port.tunnel.is_some());
+        let tunnels: Vec<_> = tunnels.map(|port| port.id).collect();
+        if tunnels.is_empty() {
+            return retry;
+        }
+        if self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            self.look_at_links(|port| tunnels.contains(&port));
+        }
+        Some(retry.unwrap_or(LOOK.saturating_sub(self.looked.elapsed())))
+    }
+
     /// Looks for the devices of ports that are missing; true when some still are.
     fn look_for_missing(&mut self) -> bool {
         let missing: Vec<_> =
@@ -400,9 +420,9 @@ fn json(value: impl serde::Serialize) -> Result<Value, String> {
     serde_json::to_value(value).map_err(|error| error.to_string())
 }
 
-/// Takes what the workers tell, and looks for missing devices while there are any. Ends with the workers.
+/// Takes what the workers tell, and looks now and then for what nobody tells. Ends with the workers.
 fn watch(state: &Mutex<State>, events: &Receiver<Event>, woken: &Receiver<()>) {
-    let mut retry = never();
+    let mut chores = never();
     loop {
         select! {
             recv(events) -> event => match event {
@@ -410,9 +430,9 @@ fn watch(state: &Mutex<State>, events: &Receiver<Event>, woken: &Receiver<()>) {
                 Err(_) => return,
             },
             recv(woken) -> _ => {}
-            recv(retry) -> _ => {}
+            recv(chores) -> _ => {}
         }
-        retry = if lock(state).look_for_missing() { after(RETRY) } else { never() };
+        chores = lock(state).do_chores().map_or_else(never, after);
     }
 }
 

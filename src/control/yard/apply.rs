@@ -33,6 +33,8 @@ impl State {
         let fresh = self.open_all(&plan)?;
         self.enact(&plan, wanted, fresh);
         self.document = document;
+        // There may be something new to look at now and then.
+        let _ = self.wake.try_send(());
         let changes: Vec<_> = plan.changes.iter().map(ToString::to_string).collect();
         changes.iter().for_each(|change| tracing::info!("{change}"));
         Ok(Applied { epoch: self.epoch, changes })
