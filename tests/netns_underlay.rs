@@ -8,12 +8,20 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::process::Command;
 
 use common::{Host, as_root, wait_until};
-use tapyard::packet::{Batch, Counters, Datagram, DropReason, Gso, Offload, PeerId, PortId, Received};
+use etherparse::PacketBuilder;
+use tapyard::packet::{
+    Batch, Counters, Datagram, DropReason, Frame, Gso, Layer, Offload, PeerId, PortId, Received,
+};
 use tapyard::port::link::Links;
 use tapyard::port::netdev::{self, NetdevOptions};
 use tapyard::port::underlay::{self, Transport, UnderlayOptions};
 use tapyard::port::{Port, PortError, Queue, Rx, Trouble, Underlay, What};
 use tapyard::sys::netns::Netns;
+use tapyard::sys::steering::Wrapping;
+use tapyard::tunnel::geneve::{self, Geneve};
+use tapyard::tunnel::gre::Gre;
+use tapyard::tunnel::vxlan::Vxlan;
+use tapyard::tunnel::{Payload, Tunnel};
 
 const PORT: u16 = 4789;
 const VXLAN: Transport = Transport::Udp { port: PORT };
@@ -39,7 +47,14 @@ fn hosts() -> [Host; 2] {
 
 fn options(host: &Host, transport: Transport, local: &str) -> UnderlayOptions {
     let netns = Some(Netns::new(host.name()));
-    UnderlayOptions { transport, local: ip(local), netns, zero_checksum: false, interface_of: None }
+    UnderlayOptions {
+        transport,
+        local: ip(local),
+        netns,
+        zero_checksum: false,
+        interface_of: None,
+        wrapping: None,
+    }
 }
 
 /// An open underlay, and what has been read from it.
@@ -560,7 +575,14 @@ fn without_privilege_udp_works_and_the_error_of_gre_says_how_to_get_it() {
 fn carry_without_privilege() {
     let here = |transport, local| {
         let local = ip(local);
-        UnderlayOptions { transport, local, netns: None, zero_checksum: true, interface_of: None }
+        UnderlayOptions {
+            transport,
+            local,
+            netns: None,
+            zero_checksum: true,
+            interface_of: None,
+            wrapping: None,
+        }
     };
     let mut sender = Open::new(&here(VXLAN, "127.0.0.1"), 2);
     let mut receiver = Open::new(&here(VXLAN, "127.0.0.2"), 1);
@@ -572,6 +594,91 @@ fn carry_without_privilege() {
         let says = format!("{refused}: not permitted: run as root, or give the program the right (setcap ");
         assert!(text.starts_with(&says) && !text.contains('\n'), "{text}");
     }
+}
+
+/// A UDP packet in a frame, of flow `number`, or the answer to it.
+fn inner(number: u16, v6: bool, answer: bool) -> Vec<u8> {
+    let (mut from, mut to) = ((2, 1000 + number), (3, 53));
+    if answer {
+        (from, to) = (to, from);
+    }
+    let frame = PacketBuilder::ethernet2([2, 0, 0, 0, 0, from.0], [2, 0, 0, 0, 0, to.0]);
+    let packet = match v6 {
+        true => frame.ipv6([from.0; 16], [to.0; 16], 64),
+        false => frame.ipv4([10, 0, 0, from.0], [10, 0, 0, to.0], 64),
+    };
+    let mut bytes = Vec::new();
+    packet.udp(from.1, to.1).write(&mut bytes, &[0; 20]).expect("a vector takes anything");
+    bytes
+}
+
+/// Whatever the outer source port is, as of a peer that chooses it by another hash.
+#[test]
+fn a_flow_and_its_answers_are_one_workers_whatever_is_around_them() {
+    as_root(|| {
+        let options_of_geneve = geneve::encode(&[geneve::Opt { class: 1, kind: 2, data: vec![0; 8] }]);
+        let geneve =
+            Geneve { vni: 7, options: options_of_geneve.expect("good options"), layer: Layer::Ethernet };
+        let gre = |key, checksum| Gre { key, checksum, sequence: None, layer: Layer::Ethernet };
+        let tunnels: [(Wrapping, Box<dyn Tunnel>); 5] = [
+            (Wrapping::Vxlan, Box::new(Vxlan { vni: 7, strict: false })),
+            (Wrapping::Geneve, Box::new(geneve)),
+            (Wrapping::Gre, Box::new(gre(None, false))),
+            (Wrapping::Gre, Box::new(gre(Some(7), false))),
+            (Wrapping::Gre, Box::new(gre(Some(7), true))),
+        ];
+        let [a, b] = hosts();
+        let [from, dest] = PAIRS[0];
+        for (wrapping, tunnel) in tunnels {
+            for v6 in [false, true] {
+                let options = UnderlayOptions { wrapping: Some(wrapping), ..options(&b, VXLAN, dest) };
+                let mut receiver = Open::new(&options, 2);
+                let flows = 16;
+                for number in 0..flows {
+                    for answer in [false, true, false, true] {
+                        let mut frame = Frame::from_bytes(&inner(number, v6, answer));
+                        tunnel.encap(&mut frame, Payload::Frame(Layer::Ethernet));
+                        let socket =
+                            a.enter(|| UdpSocket::bind(SocketAddr::new(ip(from), 0))).expect("a socket");
+                        socket.send_to(frame.bytes(), SocketAddr::new(ip(dest), PORT)).expect("sent");
+                    }
+                }
+                receiver.expect(4 * usize::from(flows));
+                let counts: Vec<_> = receiver.read.iter().map(|read| read.len()).collect();
+                assert!(counts.iter().all(|&count| count > 0 && count % 4 == 0), "{tunnel:?}: {counts:?}");
+                for number in 0..flows {
+                    let port = (1000 + number).to_be_bytes();
+                    let of_flow =
+                        |(bytes, _): &&(Vec<u8>, Received)| bytes.windows(2).any(|pair| *pair == port);
+                    let of = |read: &Vec<(Vec<u8>, Received)>| read.iter().filter(of_flow).count();
+                    assert!(
+                        receiver.read.iter().map(of).any(|count| count == 4),
+                        "{tunnel:?}: flow {number}"
+                    );
+                }
+            }
+        }
+    });
+}
+
+/// Nothing inside says whose it is.
+#[test]
+fn what_carries_no_ethernet_is_parted_by_its_outside() {
+    as_root(|| {
+        let [a, b] = hosts();
+        let [from, dest] = PAIRS[0];
+        let options = UnderlayOptions { wrapping: Some(Wrapping::Gre), ..options(&b, VXLAN, dest) };
+        let mut receiver = Open::new(&options, 2);
+        for number in 0..64 {
+            let socket = a.enter(|| UdpSocket::bind(SocketAddr::new(ip(from), 0))).expect("a socket");
+            for _ in 0..3 {
+                socket.send_to(&[0, 0, 8, 0, 0x45, number], SocketAddr::new(ip(dest), PORT)).expect("sent");
+            }
+        }
+        receiver.expect(3 * 64);
+        let counts: Vec<_> = receiver.read.iter().map(|read| read.len()).collect();
+        assert!(counts.iter().all(|&count| count > 0 && count % 3 == 0), "{counts:?}");
+    });
 }
 
 #[test]

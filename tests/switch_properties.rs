@@ -103,6 +103,7 @@ fn any_offload() -> impl Strategy<Value = Offload> {
             gso,
             ecn,
             gso_size,
+            guessed: false,
             header_len,
             csum_start,
             csum_offset,

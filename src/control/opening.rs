@@ -10,6 +10,7 @@ use crate::port::tap::{self, Mode, TapOptions};
 use crate::port::underlay::{self, Transport, UnderlayOptions};
 use crate::port::{Opened, PortError};
 use crate::sys::netns::Netns;
+use crate::sys::steering::Wrapping;
 
 /// Opens what a port is made of, with a queue for each of `workers`.
 pub(super) fn open(kind: &PortKind, workers: usize) -> Result<Opened, PortError> {
@@ -43,6 +44,12 @@ fn underlay_options(config: &UnderlayConfig) -> UnderlayOptions {
         netns: config.netns.clone().map(Netns::new),
         zero_checksum: config.zero_checksum,
         interface_of: config.interface_of,
+        wrapping: match config.protocol {
+            "vxlan" => Some(Wrapping::Vxlan),
+            "geneve" => Some(Wrapping::Geneve),
+            "gre" => Some(Wrapping::Gre),
+            _ => None,
+        },
     }
 }
 

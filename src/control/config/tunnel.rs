@@ -101,6 +101,8 @@ impl From<&GeneveOption> for geneve::Opt {
 /// The socket that tunnels share, or by which they hear a multicast group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnderlayConfig {
+    /// The type of all its tunnels.
+    pub protocol: &'static str,
     /// The UDP port; `None`: it receives GRE over IP itself.
     pub port: Option<u16>,
     /// The address it receives at: its own, or the multicast group that it hears.
@@ -184,6 +186,7 @@ impl TunnelConfig {
 
     fn own_underlay(&self) -> UnderlayConfig {
         UnderlayConfig {
+            protocol: self.name(),
             port: self.port,
             local: self.local,
             netns: self.netns.clone(),

@@ -279,6 +279,7 @@ fn underlay() -> impl Strategy<Value = UnderlayConfig> {
     let place = (option::of(1..3u16), address(), option::of("[no]"));
     (place, any::<bool>(), option::of(address())).prop_map(
         |((port, local, netns), zero_checksum, interface_of)| UnderlayConfig {
+            protocol: "vxlan",
             port,
             local,
             netns,

@@ -32,6 +32,7 @@ use super::{Opened, PortError, Rx, Trouble, Underlay};
 use crate::packet::{Batch, Capabilities, Counters, Datagram, DropReason, Received};
 use crate::sys::inet::{SocketOption, option};
 use crate::sys::netns::Netns;
+use crate::sys::steering::{self, Wrapping};
 
 /// What carries the tunnels' headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +63,8 @@ pub struct UnderlayOptions {
     pub zero_checksum: bool,
     /// The address whose interface joins the group, where `local` is one; otherwise routing picks it.
     pub interface_of: Option<IpAddr>,
+    /// How frames lie in its datagrams: then the kernel parts flows between workers by what is inside.
+    pub wrapping: Option<Wrapping>,
 }
 
 impl fmt::Display for UnderlayOptions {
@@ -86,7 +89,13 @@ pub fn open(options: &UnderlayOptions, workers: usize) -> Result<Opened, PortErr
 
 fn open_here(options: &UnderlayOptions, workers: usize) -> io::Result<Opened> {
     let maker = Maker::new(options)?;
-    let mut receivers = maker.receivers(workers)?.into_iter();
+    let receivers = maker.receivers(workers)?;
+    if let ([first, _, ..], Some(wrapping)) = (&receivers[..], options.wrapping)
+        && let Err(error) = steering::share(first.as_fd(), receivers.len() as u32, wrapping)
+    {
+        tracing::info!("{options}: the kernel parts flows by outer addresses, which is slower: {error}");
+    }
+    let mut receivers = receivers.into_iter();
     let queue = |_| -> io::Result<super::Queue> {
         let receiver = receivers.next().map(|socket| Receiver::new(socket, &maker));
         let senders = (!options.local.is_multicast()).then(|| Senders::new(&maker)).transpose()?;
