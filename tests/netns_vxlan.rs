@@ -364,7 +364,11 @@ fn a_zero_checksum_is_accepted() {
     as_root(|| {
         let plan = Plan::new(Vxlan, V4, &[Tapyard, Kernel]);
         let overlay = Overlay::start(&plan);
-        overlay.site(2).host.ip("link set dev tunnel0 type vxlan noudpcsum");
+        let kernel = &overlay.site(2).host;
+        kernel.ip("link del dev tunnel0"); // of a device that is there it cannot be changed
+        let peer = plan.address(1);
+        kernel.ip(&format!("link add tunnel0 type vxlan id {} dstport 4789 remote {peer} noudpcsum", id(0)));
+        kernel.ip("link set dev tunnel0 master bridge0 up");
         wait_for_ping(overlay.guest(1), &guest_v4(0, 2));
         tcp(overlay.guest(2), overlay.guest(1), &guest_v4(0, 1), 16 << 20);
         tcp(overlay.guest(1), overlay.guest(2), &guest_v4(0, 2), 16 << 20);
