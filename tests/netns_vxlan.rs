@@ -8,12 +8,11 @@ use std::net::IpAddr;
 
 use common::frames::{BROADCAST, EXPERIMENT, ether, frame, station, vlan};
 use common::overlay::{
-    Family, GUEST_MTU, Overlay, Plan, Side, Tunnel, add_kernel_tunnel, guest_v4, guest_v6, id, netstat,
-    tapyard_config, tunnel_port,
+    Family, GUEST_MTU, Overlay, Plan, Side, Tunnel, add_kernel_tunnel, dropped, guest_v4, guest_v6, id,
+    netstat, no_frame_was_damaged, path_mtu, peer, shrink, tapyard_config, tunnel_port,
 };
 use common::traffic::{ping, ping_in_vain, tcp, wait_for_ping};
-use common::{Host, Station, Yard, as_root, number, wait_until};
-use serde_json::Value;
+use common::{Host, Station, as_root, number, wait_until};
 
 use Family::{V4, V6};
 use Side::{Bare, Kernel, OpenVSwitch, Tapyard};
@@ -100,16 +99,6 @@ fn tagged_frames_pass(from: &Host, to: &Host) {
     }
 }
 
-/// Asserts that nothing was dropped for what it looked like: such a drop would be ours, since both kernels send well.
-fn no_frame_was_damaged(yard: &Yard) {
-    for row in yard.rows("drops") {
-        let reason = row["reason"].as_str().expect("a name");
-        let harmless = ["same-port", "no-member", "local", "queue-full", "unreachable"];
-        assert!(harmless.contains(&reason), "{row}");
-    }
-    yard.assert_conserved();
-}
-
 #[test]
 fn superframes_pass_in_a_vlan_of_the_overlay() {
     as_root(|| {
@@ -150,16 +139,6 @@ fn networks_over_one_socket_do_not_hear_one_another() {
             }
         }
     });
-}
-
-/// What `tunnel show -j` says of the peer on host `n` in the first network.
-fn peer(yard: &Yard, plan: &Plan<'_>, n: usize) -> Value {
-    let tunnels = yard.rows("tunnel show");
-    let tunnel =
-        tunnels.iter().find(|row| row["name"] == tunnel_port(0).as_str()).expect("the tunnel is shown");
-    let address = plan.address(n).to_string();
-    let peers = tunnel["peers"].as_array().expect("a list");
-    peers.iter().find(|row| row["address"] == address.as_str()).expect("the peer is shown").clone()
 }
 
 #[test]
@@ -305,12 +284,6 @@ fn peers_come_and_go_with_the_configuration() {
 /// A VXLAN packet with this VNI and inner frame.
 fn vxlan(vni: u32, frame: &[u8]) -> Vec<u8> {
     [&[8, 0, 0, 0][..], &(vni << 8).to_be_bytes(), frame].concat()
-}
-
-/// Frames dropped for `reason` on whatever port.
-fn dropped(yard: &Yard, reason: &str) -> u64 {
-    let rows = yard.rows("drops").into_iter().filter(|row| row["reason"] == reason);
-    rows.map(|row| number(&row, "frames")).sum()
 }
 
 #[test]
@@ -486,18 +459,6 @@ fn the_outer_ttl_is_the_one_that_was_asked_for() {
 }
 
 // -- What does not fit
-
-/// The path MTU that a guest's kernel knows to `address`.
-fn path_mtu(guest: &Host, address: &str) -> Option<u32> {
-    let route = guest.ip(&format!("route get {address}"));
-    route.split_whitespace().skip_while(|word| *word != "mtu").nth(1)?.parse().ok()
-}
-
-/// A path between the hosts that becomes narrower, unknown to the guests.
-fn shrink(overlay: &Overlay, mtu: u32) {
-    overlay.wire.ip(&format!("link set dev to2 mtu {mtu}"));
-    overlay.site(2).host.ip(&format!("link set dev under mtu {mtu}"));
-}
 
 #[test]
 fn a_guest_is_told_when_the_path_between_the_hosts_becomes_narrower() {

@@ -107,6 +107,7 @@ fn any_offload() -> impl Strategy<Value = Offload> {
             header_len,
             csum_start,
             csum_offset,
+            ..Offload::NONE
         },
     )
 }

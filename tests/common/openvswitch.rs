@@ -36,6 +36,12 @@ impl OpenVSwitch {
     pub(crate) fn vsctl(&self, arguments: &str) {
         expect_success(vsctl(&self.dir, arguments), &format!("ovs-vsctl {arguments}"));
     }
+    /// `ovs-ofctl …` on a bridge, which must succeed; its output.
+    pub(crate) fn ofctl(&self, arguments: &[&str]) -> String {
+        let rundir = format!("OVS_RUNDIR={}", self.dir.0.display());
+        let output = bounded(20, "env", &[&[&rundir, "ovs-ofctl"], arguments].concat());
+        expect_success(output, &format!("ovs-ofctl {arguments:?}"))
+    }
 }
 
 fn vsctl(dir: &Scratch, arguments: &str) -> std::process::Output {

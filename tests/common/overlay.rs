@@ -6,11 +6,12 @@
 
 use std::net::{IpAddr, UdpSocket};
 
+use serde_json::Value;
 use socket2::SockRef;
 
 use super::host::expect_success;
 use super::openvswitch::OpenVSwitch;
-use super::{Host, Yard, tap};
+use super::{Host, Yard, number, tap};
 
 /// The guests' MTU, which fits an underlay of 1500 bytes whatever the tunnel: IPv6, UDP, VXLAN or GENEVE and Ethernet take
 /// 70, and two VLAN tags 8.
@@ -64,6 +65,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) routed: bool,
     /// The MTU of the guests' devices.
     pub(crate) guest_mtu: u32,
+    /// The hosts have this multicast group as their only remote, and accept anybody.
+    pub(crate) group: Option<&'a str>,
+    /// Guests have a `tun` that is wired to the tunnel, which carries IP: two hosts, both Tapyard.
+    pub(crate) wired: bool,
     /// Further keys of Tapyard's tunnel ports.
     pub(crate) keys: &'a str,
     /// Further keys of the ports of its guests.
@@ -82,6 +87,8 @@ impl<'a> Plan<'a> {
             networks: 1,
             routed: false,
             guest_mtu: GUEST_MTU,
+            group: None,
+            wired: false,
             keys: "",
             guest_keys: "",
             kernel_keys: "",
@@ -157,6 +164,14 @@ impl Overlay {
     pub(crate) fn yard(&self, n: usize) -> &Yard {
         match &self.site(n).switch {
             Switch::Tapyard(yard) => yard,
+            _ => panic!("host {n} has another switch"),
+        }
+    }
+
+    /// The Open vSwitch on host `n`.
+    pub(crate) fn openvswitch(&self, n: usize) -> &OpenVSwitch {
+        match &self.site(n).switch {
+            Switch::OpenVSwitch(ovs) => ovs,
             _ => panic!("host {n} has another switch"),
         }
     }
@@ -260,6 +275,44 @@ impl Site {
     }
 }
 
+/// What `tunnel show -j` says of the peer on host `n` in the first network.
+pub(crate) fn peer(yard: &Yard, plan: &Plan<'_>, n: usize) -> Value {
+    let tunnels = yard.rows("tunnel show");
+    let tunnel =
+        tunnels.iter().find(|row| row["name"] == tunnel_port(0).as_str()).expect("the tunnel is shown");
+    let address = plan.address(n).to_string();
+    let peers = tunnel["peers"].as_array().expect("a list");
+    peers.iter().find(|row| row["address"] == address.as_str()).expect("the peer is shown").clone()
+}
+
+/// Frames dropped for `reason` on whatever port.
+pub(crate) fn dropped(yard: &Yard, reason: &str) -> u64 {
+    let rows = yard.rows("drops").into_iter().filter(|row| row["reason"] == reason);
+    rows.map(|row| number(&row, "frames")).sum()
+}
+
+/// Asserts that nothing was dropped for what it looked like: such a drop would be ours, since both kernels send well.
+pub(crate) fn no_frame_was_damaged(yard: &Yard) {
+    for row in yard.rows("drops") {
+        let reason = row["reason"].as_str().expect("a name");
+        let harmless = ["same-port", "no-member", "local", "queue-full", "unreachable"];
+        assert!(harmless.contains(&reason), "{row}");
+    }
+    yard.assert_conserved();
+}
+
+/// The path MTU that a guest's kernel knows to `address`.
+pub(crate) fn path_mtu(guest: &Host, address: &str) -> Option<u32> {
+    let route = guest.ip(&format!("route get {address}"));
+    route.split_whitespace().skip_while(|word| *word != "mtu").nth(1)?.parse().ok()
+}
+
+/// A path between the hosts that becomes narrower, unknown to the guests.
+pub(crate) fn shrink(overlay: &Overlay, mtu: u32) {
+    overlay.wire.ip(&format!("link set dev to2 mtu {mtu}"));
+    overlay.site(2).host.ip(&format!("link set dev under mtu {mtu}"));
+}
+
 /// A counter of `/proc/net/netstat`, such as `InCEPkts`.
 pub(crate) fn netstat(host: &Host, name: &str) -> u64 {
     let text =
@@ -284,14 +337,25 @@ pub(crate) fn tapyard_config(plan: &Plan<'_>, n: usize, guests: &[Host]) -> Stri
         Tunnel::Gre => ("gre", "key"),
         Tunnel::GreIp => ("gre", "transport = \"ip\"\nkey"),
     };
+    let remotes = match plan.group {
+        Some(group) => format!("remotes = \"{group}\"\naccept = \"any\""),
+        None => format!("remotes = {:?}", plan.peers(n).iter().map(IpAddr::to_string).collect::<Vec<_>>()),
+    };
     let network = |(k, guest): (usize, &Host)| {
-        let keys =
-            format!("bridge = \"lan{k}\"\ndevice = \"eth\"\nmtu = {}\n{}", plan.guest_mtu, plan.guest_keys);
-        let remotes: Vec<_> = plan.peers(n).iter().map(IpAddr::to_string).collect();
+        let eth = format!("device = \"eth\"\nmtu = {}\n{}", plan.guest_mtu, plan.guest_keys);
+        let (ends, joined) = match plan.wired {
+            true => (
+                format!("[port.guest{k}]\ntype = \"tun\"\nnetns = \"{guest}\"\n{eth}\n"),
+                format!("payload = \"ip\"\nwire = \"guest{k}\""),
+            ),
+            false => {
+                let bridge = format!("bridge = \"lan{k}\"");
+                let guest = tap(&format!("guest{k}"), guest, &format!("{bridge}\n{eth}"));
+                (format!("[bridge.lan{k}]\n{guest}"), bridge)
+            }
+        };
         format!(
-            "[bridge.lan{k}]\n{}\
-             [port.{}]\nbridge = \"lan{k}\"\ntype = \"{kind}\"\n{number} = {}\nlocal = \"{}\"\nremotes = {remotes:?}\n{}\n",
-            tap(&format!("guest{k}"), guest, &keys),
+            "{ends}[port.{}]\n{joined}\ntype = \"{kind}\"\n{number} = {}\nlocal = \"{}\"\n{remotes}\n{}\n",
             tunnel_port(k),
             id(k),
             plan.address(n),
@@ -314,9 +378,10 @@ pub(crate) fn join_kernel(plan: &Plan<'_>, n: usize, k: usize, host: &Host, gues
 pub(crate) fn add_kernel_tunnel(plan: &Plan<'_>, n: usize, k: usize, host: &Host) {
     assert_eq!(plan.tunnel, Tunnel::Vxlan, "every kernel has vxlan, not every one has others");
     let (device, local) = (format!("tunnel{k}"), plan.address(n));
+    let group = plan.group.map(|group| format!("group {group} dev under ttl 8")).unwrap_or_default();
     let (id, keys) = (id(k), plan.kernel_keys);
-    host.ip(&format!("link add name {device} type vxlan id {id} dstport 4789 local {local} {keys}"));
-    for peer in plan.peers(n) {
+    host.ip(&format!("link add name {device} type vxlan id {id} dstport 4789 local {local} {group} {keys}"));
+    for peer in plan.peers(n).into_iter().filter(|_| plan.group.is_none()) {
         let peer = peer.to_string();
         let args = ["fdb", "append", "00:00:00:00:00:00", "dev", &device, "dst", &peer];
         expect_success(host.run(10, "bridge", &args), "bridge fdb append");
