@@ -218,6 +218,18 @@ fn a_superframe_that_comes_whole_is_cut_to_what_fits_where_it_goes() {
     assert_eq!((left[0].offload.gso, left[0].offload.gso_size), (Gso::TcpV4, 1360));
     assert_eq!(left[0].bytes, bytes);
 
+    // One that the tunnel takes for an ordinary packet, since its own MTU allows that.
+    for v6 in [false, true] {
+        let (short, _) = unfinished(packet(mac(7), mac(1), v6, L4::Tcp, 1385), v6, L4::Tcp, 1388);
+        let left = yard.hear(2, 1, in_vxlan(VNI, &short));
+        assert_eq!(left.len(), 1, "{:?}", yard.drops(0));
+        let (gso, size) = if v6 { (Gso::TcpV6, 1340) } else { (Gso::TcpV4, 1360) };
+        assert_eq!((left[0].offload.gso, left[0].offload.gso_size), (gso, size));
+        assert_eq!(left[0].bytes, short);
+    }
+    let (datagram, _) = unfinished(packet(mac(7), mac(1), false, L4::Udp, 1400), false, L4::Udp, 0);
+    assert_eq!(yard.hear(2, 1, in_vxlan(VNI, &datagram)), [], "nobody else may cut a datagram");
+
     let plain = Port { mtu: 1400, ..plain() };
     let mut yard = Yard::new(over_vxlan(vec![plain, vxlan_port(VNI, 2, &[1])]));
     let left = yard.hear(2, 1, in_vxlan(VNI, &bytes));

@@ -166,7 +166,7 @@ fn look(frame: &mut Frame, index: usize, piece: &Piece) -> Option<Run> {
     let fits = bytes.len() - headers.l3 <= mtu;
     let offload = match (unfinished, fits) {
         (false, _) => Offload::NONE,
-        (true, true) => headers.needs_csum(),
+        (true, true) => headers.unfinished_frame(bytes),
         (true, false) => headers.superframe(bytes, mtu),
     };
     let leads = fits && headers.may_lead(bytes);

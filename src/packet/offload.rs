@@ -39,7 +39,8 @@ pub struct Offload {
     pub ecn: bool,
     /// Payload bytes of a segment.
     pub gso_size: u16,
-    /// Nobody said what `gso_size` is: it was made up for a superframe that came without, and may be lowered.
+    /// It came without a word on how long its segments are to be, which a tunnel does not tell: its `gso_size` was made up,
+    /// or, if it seemed to be no superframe, may still be. Who sends it may cut it as he needs.
     pub guessed: bool,
     /// Bytes from the frame's start to the end of its L4 header; exact past [`Offload::check`], 0 when no superframe.
     pub header_len: u16,

@@ -75,25 +75,37 @@ impl Headers {
     #[cold]
     pub(super) fn superframe(&self, bytes: &[u8], mtu: usize) -> Offload {
         let size = (mtu + self.l3).checked_sub(self.len).and_then(|size| u16::try_from(size).ok());
-        let once = tcp::SYN | tcp::RST | tcp::URG;
-        let l4 = &bytes[self.l4..];
-        let holds = self.end == bytes.len()
-            && match self.udp {
-                true => usize::from(udp::len(l4)) == l4.len(),
-                false => tcp::flags(l4) & once == 0,
-            };
         match size {
-            Some(size @ 1..) if holds => {
-                let ecn = !self.udp && tcp::flags(l4) & tcp::CWR != 0;
+            Some(size @ 1..) if self.may_be_cut(bytes) => {
+                let ecn = !self.udp && tcp::flags(&bytes[self.l4..]) & tcp::CWR != 0;
                 Offload { ecn, guessed: true, ..self.gso(size) }
             }
             _ => self.needs_csum(),
         }
     }
 
+    /// The offload state of a frame with an unfinished checksum that is no longer than what fits. Its sender may still
+    /// have meant it to be cut, for a receiver whom less fits.
+    #[inline]
+    pub(super) fn unfinished_frame(&self, bytes: &[u8]) -> Offload {
+        Offload { guessed: !self.udp && self.may_be_cut(bytes), ..self.needs_csum() }
+    }
+
+    /// Whether the headers are such as a superframe has.
+    #[inline]
+    fn may_be_cut(&self, bytes: &[u8]) -> bool {
+        let once = tcp::SYN | tcp::RST | tcp::URG;
+        let l4 = &bytes[self.l4..];
+        self.end == bytes.len()
+            && match self.udp {
+                true => usize::from(udp::len(l4)) == l4.len(),
+                false => tcp::flags(l4) & once == 0,
+            }
+    }
+
     /// The offload state of a frame whose checksum is unfinished.
     #[inline]
-    pub(super) fn needs_csum(&self) -> Offload {
+    fn needs_csum(&self) -> Offload {
         let csum_offset = self.checksum_at() - self.l4;
         // Extension headers are at most four of 2 KiB, so this is a small number.
         let csum_start = self.l4 as u16;

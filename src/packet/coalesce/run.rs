@@ -1,7 +1,7 @@
 //! A frame that is growing: its first piece, which may have others merged into it.
 
 use super::headers::Headers;
-use crate::packet::{Frame, Layer};
+use crate::packet::{Frame, Layer, Offload};
 use crate::wire::{ipv4, tcp};
 
 /// Most segments in a superframe: what one UDP_SEGMENT send takes. Of TCP at the usual MSS fewer fit anyway.
@@ -113,6 +113,8 @@ impl Run {
             self.headers.set_push(frame.bytes_mut());
         }
         // The first piece was an IP packet, none of which is longer than 16 bits can say.
-        frame.offload = self.headers.seal(frame.bytes_mut(), self.segment_len as u16);
+        let offload = self.headers.seal(frame.bytes_mut(), self.segment_len as u16);
+        // Pieces that were left unfinished may each have been meant to be cut.
+        frame.offload = Offload { guessed: self.unfinished && !self.headers.udp, ..offload };
     }
 }

@@ -9,6 +9,7 @@ use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Crossing, Outbox};
 use crate::switch::topology::Form;
 use crate::switch::{Port, Topology, Way};
+use crate::wire::{ipv4, tcp};
 
 /// Makes the frames queued for a port fit it and gives the indices of those to send; the others are counted.
 pub(in crate::switch) fn prepare<'a>(
@@ -90,18 +91,28 @@ pub(in crate::switch) fn make_fit(frame: &mut Frame, mtu: u32) -> bool {
     fits(frame, mtu) || frame.offload.guessed && shorten(frame, mtu as usize)
 }
 
-/// Lowers the segment size of a superframe to what fits.
+/// Has a frame be cut into segments that fit: lowers their size, or makes a superframe of TCP that is none yet.
 #[cold]
 fn shorten(frame: &mut Frame, mtu: usize) -> bool {
-    let l3 = frame.layer.network(frame.bytes()).map_or(frame.layer.header_len(), |(_, at)| at);
-    let size = (l3 + mtu).checked_sub(usize::from(frame.offload.header_len));
-    match size.and_then(|size| u16::try_from(size).ok()) {
-        Some(size @ 1..) => {
-            frame.offload.gso_size = size;
-            true
-        }
-        _ => false,
+    let bytes = frame.bytes();
+    let Some((ether_type, l3)) = frame.layer.network(bytes) else { return false };
+    let mut offload = frame.offload;
+    if offload.gso == Gso::None {
+        let l4 = usize::from(offload.csum_start);
+        let Some(header_len) = bytes.get(l4..).and_then(tcp::header_len) else { return false };
+        offload.gso = if ether_type == ipv4::ETHER_TYPE { Gso::TcpV4 } else { Gso::TcpV6 };
+        offload.ecn = tcp::flags(&bytes[l4..]) & tcp::CWR != 0;
+        offload.header_len = (l4 + header_len) as u16;
     }
+    let size = (l3 + mtu).checked_sub(usize::from(offload.header_len));
+    let Some(size @ 1..) = size.and_then(|size| u16::try_from(size).ok()) else { return false };
+    offload.gso_size = size;
+    // What was said of TCP is checked once more where it is taken for a superframe.
+    if offload.check(frame.layer, bytes).is_err() {
+        return false;
+    }
+    frame.offload = offload;
+    true
 }
 
 fn within_mtu(frame: &Frame, mtu: usize) -> bool {
