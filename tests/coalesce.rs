@@ -319,7 +319,7 @@ proptest! {
             _ if finished && !looks_unfinished(packet.layer, &bytes) => Offload::NONE,
             true => {
                 let cwr = matches!(&packet.l4, TransportHeader::Tcp(tcp) if tcp.cwr);
-                Offload { ecn: cwr, ..packet.unfinished(Some(room as u16)).offload }
+                Offload { ecn: cwr, guessed: true, ..packet.unfinished(Some(room as u16)).offload }
             }
             false => packet.unfinished(None).offload,
         };

@@ -106,6 +106,7 @@ fn any_offload() -> impl Strategy<Value = Offload> {
             header_len,
             csum_start,
             csum_offset,
+            ..Offload::NONE
         },
     )
 }
