@@ -1,21 +1,21 @@
 //! The engine alone: memory ports, one core. What a 64-byte frame costs by the number of stations, bridges, VLANs and
 //! ports, what a flooded copy costs, and what cutting a superframe at egress does.
 
+mod kit;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use tapyard::packet::{Batch, BridgeId, Capabilities, Gso, Offload, PortId, Vid};
+use kit::{BATCHES, mac, shuffled, superframe};
+use tapyard::packet::{Batch, BridgeId, Capabilities, Offload, PortId, Vid};
 use tapyard::port::Port as _;
 use tapyard::port::memory::Memory;
-use tapyard::switch::{Bridge, Outgoing, Port, Storm, Switch, Topology, VlanPolicy, Way};
-use tapyard::table::fdb::{Allowance, Fdb, Generations};
+use tapyard::switch::{Outgoing, Switch, Topology, VlanPolicy};
+use tapyard::table::fdb::Generations;
 use tapyard::table::vlan_set::VlanSet;
 use tapyard::time::Time;
 use tapyard::wire::ethernet::Mac;
-
-/// Batches an iteration runs, so that the clock is not what is measured.
-const BATCHES: usize = 64;
 
 /// A switch of `bridges` bridges with `ports` ports each, and what feeds the first port of each.
 struct Yard {
@@ -25,10 +25,7 @@ struct Yard {
     batch: Batch,
 }
 
-fn mac(n: usize) -> Mac {
-    Mac::from_bits(0x0200_0000_0000 | n as u64)
-}
-
+/// A frame of 64 bytes, with a VLAN tag unless `vid` is 0.
 fn frame(destination: Mac, source: Mac, vid: Vid) -> (Vec<u8>, Offload) {
     let mut bytes = [destination.octets(), source.octets()].concat();
     if vid != 0 {
@@ -38,17 +35,6 @@ fn frame(destination: Mac, source: Mac, vid: Vid) -> (Vec<u8>, Offload) {
     bytes.extend([0x08, 0x00, 0x45]);
     bytes.resize(64, 0);
     (bytes, Offload::NONE)
-}
-
-/// A cheap full-period walk over 0..n, so that neighbours in time are no neighbours in any table.
-fn shuffled(n: usize) -> impl Iterator<Item = usize> {
-    let step = (n / 2 + n / 7) | 1;
-    let step = (step..).find(|s| gcd(*s, n) == 1).expect("some number is coprime to n");
-    (0..n).map(move |i| i * step % n)
-}
-
-fn gcd(a: usize, b: usize) -> usize {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 impl Yard {
@@ -62,30 +48,9 @@ impl Yard {
         for b in 0..bridges {
             let id = BridgeId(b as u16);
             let members: Vec<_> = (0..ports).map(|p| PortId((b * ports + p) as u16)).collect();
-            for member in &members {
-                topology.ports.push(Some(Port {
-                    name: format!("p{}", member.0),
-                    bridge: Some(id),
-                    vlan: vlan.clone(),
-                    isolated: false,
-                    split_horizon: false,
-                    learning: true,
-                    allowance: Allowance::default(),
-                    storm: Storm::default(),
-                    mtu: 1500,
-                    capabilities,
-                    way: Way::Queue,
-                    wire: None,
-                }));
-            }
-            let ageing = Duration::from_secs(300);
-            topology.bridges.push(Some(Bridge {
-                name: format!("b{b}"),
-                mac: mac(0xffff_ffff),
-                fdb: Arc::new(Fdb::new(id, 4_000_000, ageing, Arc::clone(&generations))),
-                refresh: Fdb::refresh_period(ageing),
-                members,
-            }));
+            let port = kit::port(id, vlan.clone(), capabilities);
+            topology.ports.extend(std::iter::repeat_n(Some(port), ports));
+            topology.bridges.push(Some(kit::bridge(id, members, &generations)));
         }
         let mut switch = Switch::new(generations);
         switch.set_topology(Arc::new(topology));
@@ -186,25 +151,10 @@ fn flood(c: &mut Criterion) {
     group.finish();
 }
 
-/// A TCP superframe of 60,000 bytes for the station at port 1.
-fn superframe() -> (Vec<u8>, Offload) {
-    const PAYLOAD: u16 = 60_000;
-    let mut bytes = [mac(2).octets(), mac(1).octets()].concat();
-    bytes.extend([0x08, 0x00, 0x45, 0x00]);
-    bytes.extend((20 + 20 + PAYLOAD).to_be_bytes());
-    bytes.extend([0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
-    bytes.extend([0; 12]);
-    bytes.extend([0x50, 0x10, 0, 0, 0, 0, 0, 0]);
-    bytes.extend((0..PAYLOAD).map(|i| i as u8));
-    let gso = Gso::TcpV4;
-    let (gso_size, header_len, csum_start, csum_offset) = (1448, 54, 34, 16);
-    (bytes, Offload { needs_csum: true, gso, gso_size, header_len, csum_start, csum_offset, ..Offload::NONE })
-}
-
 /// Superframes, four in a batch, to a port that takes them whole and to one that needs them cut. Both include the copy
 /// into the batch, which stands for reading them.
 fn segmentation(c: &mut Criterion) {
-    let (bytes, offload) = superframe();
+    let (bytes, offload) = superframe(mac(2), mac(1), 1448);
     let mut group = c.benchmark_group("superframe");
     group.throughput(Throughput::Bytes(4 * bytes.len() as u64));
     for (name, capabilities) in [("whole", Capabilities::ALL), ("cut", Capabilities::NONE)] {

@@ -319,9 +319,13 @@ proptest! {
             _ if finished && !looks_unfinished(packet.layer, &bytes) => Offload::NONE,
             true => {
                 let cwr = matches!(&packet.l4, TransportHeader::Tcp(tcp) if tcp.cwr);
-                Offload { ecn: cwr, ..packet.unfinished(Some(room as u16)).offload }
+                Offload { ecn: cwr, guessed: true, ..packet.unfinished(Some(room as u16)).offload }
             }
-            false => packet.unfinished(None).offload,
+            false => {
+                let fits = bytes.len() - l2 <= mtu as usize;
+                let may_be_cut = fits && !once && matches!(packet.l4, TransportHeader::Tcp(_));
+                Offload { guessed: may_be_cut, ..packet.unfinished(None).offload }
+            }
         };
         prop_assert_eq!(frame.offload, expected);
     }

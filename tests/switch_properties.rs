@@ -5,61 +5,17 @@ mod kit;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kit::frames::{L4, dot1q, frame, mac, packet, tag, unfinished, verified};
-use kit::{BRIDGE, Sent, Yard, access, bucket, on, patch, port, trunk};
+use kit::any::{address, any_port, hostile, valid};
+use kit::frames::{dot1q, fits, l3_start, mac, verified};
+use kit::{BRIDGE, Yard, on, patch, port};
 use proptest::prelude::*;
-use proptest::{collection, option, sample};
-use tapyard::packet::{Capabilities, DropReason, Gso, Offload, PortId, Vid};
-use tapyard::switch::{Port, Storm, VlanPolicy, Way};
-use tapyard::table::fdb::{Allowance, Kind, Station};
+use proptest::{collection, sample};
+use tapyard::packet::{DropReason, Gso, Offload, PortId, Vid};
+use tapyard::switch::{Port, VlanPolicy, Way};
+use tapyard::table::fdb::{Kind, Station};
 use tapyard::wire::ethernet::Mac;
 
-const VIDS: [Vid; 3] = [1, 10, 20];
 const PORTS: u16 = 8;
-
-fn address() -> impl Strategy<Value = Mac> {
-    let group = [1, 0, 0x5e, 0, 0, 1];
-    prop_oneof![
-        8 => (1..6u32).prop_map(mac),
-        2 => Just(Mac::BROADCAST),
-        1 => Just(Mac::new(group)),
-        1 => sample::select(vec![Mac::default(), Mac::new([1, 0x80, 0xc2, 0, 0, 0]), mac(99), mac(BRIDGE)]),
-    ]
-}
-
-/// A port of a bridge that is VLAN-aware or is not.
-fn any_port(bridge: u16, aware: bool) -> impl Strategy<Value = Port> {
-    let vlan = prop_oneof![
-        sample::select(&VIDS[..]).prop_map(access),
-        (sample::subsequence(&VIDS[..], 1..=3), option::of(sample::select(&VIDS[..])))
-            .prop_map(|(vids, native)| trunk(&vids, native)),
-    ];
-    let vlan = if aware { vlan.boxed() } else { Just(port()).boxed() };
-    let limit = option::weighted(0.3, 0..4u32);
-    let storm = option::weighted(0.1, 0..100u32);
-    let offloads = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    let mtu = sample::select(vec![20, 576, 1500, 9000]);
-    let bools = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.8));
-    (vlan, limit, storm, offloads, mtu, bools).prop_map(
-        move |(vlan, limit, storm, (checksum, tso4, tso6, uso), mtu, (isolated, learning))| {
-            let storm = storm.and_then(bucket);
-            Port {
-                isolated,
-                learning,
-                mtu,
-                allowance: Allowance { limit, quota: limit.unwrap_or(0) },
-                storm: Storm { broadcast: storm.clone(), multicast: None, unknown: storm },
-                capabilities: Capabilities {
-                    checksum,
-                    tso4: checksum && tso4,
-                    tso6: checksum && tso6,
-                    uso: checksum && uso,
-                },
-                ..on(bridge, vlan)
-            }
-        },
-    )
-}
 
 /// Up to [`PORTS`] ports on two bridges.
 fn ports() -> impl Strategy<Value = Vec<Port>> {
@@ -67,72 +23,6 @@ fn ports() -> impl Strategy<Value = Vec<Port>> {
         let one = prop_oneof![3 => any_port(0, first), 1 => any_port(1, second)];
         collection::vec(one, 2..usize::from(PORTS))
     })
-}
-
-/// A frame as a decent sender sends it: a valid packet with up to two tags, perhaps with things left undone.
-fn valid() -> impl Strategy<Value = (Vec<u8>, Offload)> {
-    let l4 = sample::select(vec![L4::Tcp, L4::Udp]);
-    let undone = option::of(prop_oneof![Just(0u16), 8..2000u16, Just(1448)]);
-    let tci =
-        (sample::select(vec![0, 1, 10, 20, 30, 4095]), 0..16u16).prop_map(|(vid, bits)| bits << 12 | vid);
-    let tags = (option::of(tci), option::weighted(0.2, Just((0x88a8, 300))));
-    let length = prop_oneof![0..64usize, 0..3000usize, 0..20_000usize];
-    (address(), address(), any::<bool>(), l4, length, undone, tags).prop_map(
-        |(to, from, v6, l4, length, undone, (outer, inner))| {
-            let whole = packet(to, from, v6, l4, length);
-            let (mut bytes, mut offload) = match undone {
-                Some(gso_size) => unfinished(whole, v6, l4, gso_size),
-                None => (whole, Offload::NONE),
-            };
-            for (tpid, tci) in inner.into_iter().chain(outer.map(|tci| (0x8100, tci))) {
-                bytes = tag(&bytes, tpid, tci);
-                offload.shift(4);
-            }
-            (bytes, offload)
-        },
-    )
-}
-
-fn any_offload() -> impl Strategy<Value = Offload> {
-    let gso = sample::select(vec![Gso::None, Gso::TcpV4, Gso::TcpV6, Gso::Udp, Gso::Unknown]);
-    let number = || prop_oneof![0..100u16, any::<u16>()];
-    let offset = prop_oneof![Just(6u16), Just(16), any::<u16>()];
-    (any::<bool>(), gso, any::<bool>(), number(), number(), number(), offset).prop_map(
-        |(needs_csum, gso, ecn, gso_size, header_len, csum_start, csum_offset)| Offload {
-            needs_csum,
-            gso,
-            ecn,
-            gso_size,
-            guessed: false,
-            header_len,
-            csum_start,
-            csum_offset,
-            ..Offload::NONE
-        },
-    )
-}
-
-/// Anything at all: garbage, garbage behind good addresses, and good frames that were cut, changed or lied about.
-fn hostile() -> impl Strategy<Value = (Vec<u8>, Offload)> {
-    let garbage = collection::vec(any::<u8>(), 0..200);
-    let cut = |(bytes, offload): (Vec<u8>, Offload), at: sample::Index| {
-        (bytes[..at.index(bytes.len())].to_vec(), offload)
-    };
-    let changed = |((mut bytes, offload), at, value): ((Vec<u8>, Offload), sample::Index, u8)| {
-        let at = at.index(bytes.len().min(80));
-        bytes[at] = value;
-        (bytes, offload)
-    };
-    let addressed = (address(), address(), garbage.clone())
-        .prop_map(|(to, from, garbage)| [&frame(to, from)[..12], &garbage].concat());
-    prop_oneof![
-        (garbage, any_offload()),
-        (addressed, prop_oneof![any_offload(), Just(Offload::NONE)]),
-        (valid(), any_offload()).prop_map(|((bytes, _), offload)| (bytes, offload)),
-        (valid(), any::<sample::Index>()).prop_map(move |(good, at)| cut(good, at)),
-        (valid(), any::<sample::Index>(), any::<u8>()).prop_map(changed),
-        valid(),
-    ]
 }
 
 #[derive(Clone, Debug)]
@@ -213,28 +103,6 @@ fn form(port: &Port, vid: Vid, bytes: &[u8]) -> Vec<u8> {
         VlanPolicy::Access(_) => bare,
         VlanPolicy::Trunk { native, .. } if *native == Some(vid) => bare,
         VlanPolicy::Trunk { .. } => dot1q(&bare, tci & 0xf000 | vid),
-    }
-}
-
-/// Where L3 begins: behind up to four tags.
-fn l3_start(bytes: &[u8]) -> usize {
-    let is_tag = |at: &usize| matches!(bytes.get(*at..*at + 2), Some([0x81, 0] | [0x88, 0xa8]));
-    let tags = (12..).step_by(4).take_while(is_tag).count();
-    if tags > 4 { 14 } else { 14 + 4 * tags }
-}
-
-/// What left fits the port it left by.
-fn fits(port: &Port, Sent { bytes, offload, .. }: &Sent) {
-    assert!(bytes.len() >= 14, "no runt leaves");
-    assert!(port.capabilities.take(offload), "{offload:?}");
-    let on_wire = match offload.gso {
-        Gso::None => bytes.len(),
-        _ => bytes.len().min(usize::from(offload.header_len) + usize::from(offload.gso_size)),
-    };
-    assert!(on_wire <= port.mtu as usize + l3_start(bytes), "{} bytes, MTU {}", bytes.len(), port.mtu);
-    if offload.needs_csum {
-        let field = usize::from(offload.csum_start) + usize::from(offload.csum_offset);
-        assert!(usize::from(offload.csum_start) >= 14 && field + 2 <= bytes.len(), "{offload:?}");
     }
 }
 

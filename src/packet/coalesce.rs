@@ -14,7 +14,7 @@
 //! Only the most recent frame is continued. So nothing overtakes anything, and one comparison a piece is enough.
 //!
 //! The kernel's tunnels leave more undone than a datagram can say: over a veth they send inner frames with unfinished
-//! checksums, and inner superframes whole. [`Headers::unfinished`] and [`Headers::superframe`] tell those.
+//! checksums, and inner superframes whole. `Headers::unfinished` and `Headers::superframe` tell those.
 
 mod headers;
 mod run;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::os::fd::RawFd;
 
 use super::{Port, Rx};
-use crate::packet::{Batch, Counters, Offload};
+use crate::packet::{Batch, Counters, MAX_BATCH_BYTES, Offload};
 
 /// A port whose frames are a list, read once or for ever, and which takes everything it is sent.
 pub struct Memory {
@@ -39,7 +39,7 @@ impl Memory {
 
 impl Port for Memory {
     fn rx(&mut self, batch: &mut Batch, _counters: &mut Counters) -> Rx {
-        let mut taken = 0;
+        let (mut taken, mut bytes) = (0, 0);
         for frame in batch.spare() {
             if self.next == self.frames.len() {
                 if !self.endless || self.frames.is_empty() {
@@ -51,6 +51,10 @@ impl Port for Memory {
             frame.fill(&self.bytes[range.clone()], *offload);
             self.next += 1;
             taken += 1;
+            bytes += range.len();
+            if bytes >= MAX_BATCH_BYTES {
+                break;
+            }
         }
         batch.commit(taken);
         if self.next == self.frames.len() && !self.endless { Rx::Drained } else { Rx::More }

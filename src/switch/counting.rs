@@ -1,9 +1,8 @@
 //! The counters of all ports of one worker.
 
-use foldhash::HashMap;
-
 use super::{PeerCounters, Port, Topology, Way};
 use crate::packet::{Batch, Counters, Datagram, DropReason, Location, PeerId, PortId};
+use crate::table::strangers::Strangers;
 
 /// Counters by port slot, and the sum of those whose port is gone, so that no frame is ever unaccounted for.
 #[derive(Default)]
@@ -11,7 +10,9 @@ pub(super) struct PortCounters {
     /// `None` where no port is.
     ports: Vec<Option<Counters>>,
     pub(super) retired: Counters,
-    peers: HashMap<Location, PeerCounters>,
+    /// Of peers, by port slot: those of the configured ones and those of strangers, each up to the last that anything
+    /// was counted for.
+    peers: Vec<[Vec<PeerCounters>; 2]>,
 }
 
 impl PortCounters {
@@ -25,7 +26,18 @@ impl PortCounters {
                 self.retired += &counters;
             }
         }
-        self.peers.retain(|&at, _| matches!(topology.port(at.port), Some(Port { way: Way::Tunnel(overlay), .. }) if overlay.address(at.peer).is_some()));
+        let there = |at: Location| match topology.port(at.port) {
+            Some(Port { way: Way::Tunnel(overlay), .. }) => overlay.address(at.peer).is_some(),
+            _ => false,
+        };
+        for (port, lists) in self.peers.iter_mut().enumerate() {
+            for (list, peers) in lists.iter_mut().enumerate() {
+                let slots = peers.iter_mut().enumerate();
+                slots.filter(|(slot, _)| !there(location(port, list, *slot))).for_each(|(_, counters)| {
+                    *counters = PeerCounters::default();
+                });
+            }
+        }
     }
 
     /// The counters of a port; of those retired when there is no such port any more.
@@ -41,7 +53,18 @@ impl PortCounters {
     /// The counters of a peer.
     #[inline]
     pub(super) fn peer(&mut self, at: Location) -> &mut PeerCounters {
-        self.peers.entry(at).or_default()
+        let (port, list, slot) = place(at);
+        if self.peers.get(port).is_none_or(|lists| lists[list].len() <= slot) {
+            self.make_room(at);
+        }
+        &mut self.peers[port][list][slot]
+    }
+
+    #[cold]
+    fn make_room(&mut self, at: Location) {
+        let (port, list, slot) = place(at);
+        self.peers.resize_with(self.peers.len().max(port + 1), Default::default);
+        self.peers[port][list].resize(slot + 1, PeerCounters::default());
     }
 
     /// Counts what became of a datagram of `len` bytes, of which `header` are the tunnel's.
@@ -56,8 +79,15 @@ impl PortCounters {
             .sent(len, datagram.outcome.is_ok());
     }
 
+    /// The counters of all peers that something was counted for.
     pub(super) fn peers(&self) -> impl Iterator<Item = (Location, &PeerCounters)> {
-        self.peers.iter().map(|(&at, counters)| (at, counters))
+        let tunnels = self.peers.iter().enumerate();
+        let lists =
+            tunnels.flat_map(|(port, lists)| (0..).zip(lists).map(move |(list, peers)| (port, list, peers)));
+        let slots = lists.flat_map(|(port, list, peers)| {
+            (0..).zip(peers).map(move |(slot, counters)| (location(port, list, slot), counters))
+        });
+        slots.filter(|(_, counters)| **counters != PeerCounters::default())
     }
 
     /// Counts frames that came in by a port that is gone.
@@ -76,4 +106,17 @@ impl PortCounters {
         let slots = self.ports.iter().enumerate();
         slots.filter_map(|(slot, counters)| Some((PortId(slot as u16), counters.as_ref()?)))
     }
+}
+
+/// Where the counters of a peer stand: the port's slot, which of its lists, the slot there.
+#[inline]
+fn place(at: Location) -> (usize, usize, usize) {
+    let (list, slot) = (at.peer.0 / Strangers::FIRST, at.peer.0 % Strangers::FIRST);
+    (at.port.index(), usize::from(list), usize::from(slot))
+}
+
+/// The reverse of [`place`].
+fn location(port: usize, list: usize, slot: usize) -> Location {
+    let peer = PeerId(list as u16 * Strangers::FIRST + slot as u16);
+    Location { port: PortId(port as u16), peer }
 }

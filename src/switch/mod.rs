@@ -83,7 +83,7 @@ pub struct Switch {
     cache: FdbCache,
     counters: PortCounters,
     outbox: Outbox,
-    /// Frames of the run at hand that passed ingress; kept for its memory.
+    /// Frames that passed ingress and that no bridge has decided about yet.
     arrivals: Vec<Arrival>,
     unwrapping: Unwrapping,
     wrapping: Wrapping,
@@ -152,8 +152,9 @@ impl Switch {
         let frames = unwrapping.unwrap(&topology, underlay, received, batch, now, &mut effects);
         for run in frames.chunk_by(|a, b| a.at.port == b.at.port) {
             let frames = run.iter().map(|unwrapped| (unwrapped.frame, unwrapped.at.peer));
-            self.run(&topology, run[0].at.port, Origin::Outside, frames, batch, now);
+            self.arrive(&topology, run[0].at.port, Origin::Outside, frames, batch);
         }
+        self.forward(&topology, Origin::Outside, batch, now);
         self.unwrapping = unwrapping;
         self.settle(&topology, batch, now);
     }
@@ -218,46 +219,74 @@ impl Switch {
     fn run(
         &mut self,
         topology: &Topology,
-        port_id: PortId,
+        port: PortId,
         origin: Origin,
         frames: impl Iterator<Item = (u32, PeerId)>,
         batch: &mut Batch,
         now: Time,
     ) {
+        self.arrive(topology, port, origin, frames, batch);
+        self.forward(topology, origin, batch, now);
+    }
+
+    /// Takes in frames that came by one port. Those on a bridge wait among the arrivals.
+    fn arrive(
+        &mut self,
+        topology: &Topology,
+        port_id: PortId,
+        origin: Origin,
+        frames: impl Iterator<Item = (u32, PeerId)>,
+        batch: &mut Batch,
+    ) {
         let Some(port) = topology.port(port_id) else {
             return self.counters.discard_all(DropReason::PortMissing, frames, batch);
         };
-        let mut arrivals = std::mem::take(&mut self.arrivals);
         let counters = self.counters.of(port_id);
         let before = (counters.rx_frames, counters.rx_bytes);
-        match port.bridge.and_then(|id| Some((id, topology.bridge(id)?))) {
+        match port.bridge.filter(|&id| topology.bridge(id).is_some()) {
             None => stage::wire::pass(topology, port_id, port, frames, batch, counters, &mut self.outbox),
-            Some((bridge_id, bridge)) => {
-                stage::ingress::arrive(port, bridge_id, frames, batch, &self.cache, counters, &mut arrivals);
-                let mut forwarding = stage::bridge::Forwarding {
-                    topology,
-                    bridge_id,
-                    bridge,
-                    port_id,
-                    port,
-                    learning: port.learning && origin == Origin::Outside,
-                    frames: batch.frames(),
-                    now,
-                    cache: &mut self.cache,
-                    counters: self.counters.of(port_id),
-                    outbox: &mut self.outbox,
-                    events: &mut self.events,
-                };
-                forwarding.forward(&arrivals);
+            Some(bridge) => {
+                let (cache, arrivals) = (&self.cache, &mut self.arrivals);
+                let frames = frames.map(|(frame, peer)| (frame, Location { port: port_id, peer }));
+                stage::ingress::arrive(port, bridge, frames, batch, cache, counters, arrivals);
             }
         }
         if origin == Origin::Ourselves {
-            let counters = self.counters.of(port_id);
             counters.copies += counters.rx_frames - before.0;
             (counters.rx_frames, counters.rx_bytes) = before;
         }
-        arrivals.clear();
-        self.arrivals = arrivals;
+    }
+
+    /// Has the bridges decide about all that have arrived.
+    fn forward(&mut self, topology: &Topology, origin: Origin, batch: &Batch, now: Time) {
+        // All lines of the FDB cache that they need are asked for first, in a loop so short that the processor has many
+        // of its rounds under way at once: with many stations, the misses of a batch overlap.
+        let touch = |arrival: &Arrival| self.cache.touch(&arrival.to) ^ self.cache.touch(&arrival.from);
+        std::hint::black_box(self.arrivals.iter().fold(0, |sum, arrival| sum ^ touch(arrival)));
+        for arrivals in self.arrivals.chunk_by(|a, b| a.at.port == b.at.port) {
+            let port_id = arrivals[0].at.port;
+            let Some(port) = topology.port(port_id) else { continue };
+            let Some((bridge_id, bridge)) = port.bridge.and_then(|id| Some((id, topology.bridge(id)?)))
+            else {
+                continue;
+            };
+            let mut forwarding = stage::bridge::Forwarding {
+                topology,
+                bridge_id,
+                bridge,
+                port_id,
+                port,
+                learning: port.learning && origin == Origin::Outside,
+                frames: batch.frames(),
+                now,
+                cache: &mut self.cache,
+                counters: self.counters.of(port_id),
+                outbox: &mut self.outbox,
+                events: &mut self.events,
+            };
+            forwarding.forward(arrivals);
+        }
+        self.arrivals.clear();
     }
 
     /// Lets what was sent to patch ports come in at their other ends.

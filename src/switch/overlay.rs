@@ -37,7 +37,7 @@ impl Overlay {
     #[inline]
     pub(super) fn address(&self, peer: PeerId) -> Option<IpAddr> {
         match self.peers.get(peer.index()) {
-            Some(known) => known.map(|peer| peer.address),
+            Some(known) => known.as_ref().map(|peer| peer.address),
             None => self.strangers.as_ref()?.address(peer),
         }
     }

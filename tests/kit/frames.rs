@@ -2,8 +2,11 @@
 
 use etherparse::{NetHeaders, PacketBuilder, PacketHeaders, PayloadSlice, TransportHeader};
 use tapyard::packet::{Gso, Offload, Vid};
+use tapyard::switch::Port;
 use tapyard::table::fdb::Station;
 use tapyard::wire::ethernet::Mac;
+
+use super::Sent;
 
 /// Address number `n`.
 pub(crate) fn mac(n: u32) -> Mac {
@@ -140,4 +143,26 @@ pub(crate) fn verified(bytes: &[u8]) -> Vec<u8> {
     };
     assert_eq!(Ok(found), expected.map_err(drop), "L4 checksum");
     payload.to_vec()
+}
+
+/// Where L3 begins: behind up to four tags.
+pub(crate) fn l3_start(bytes: &[u8]) -> usize {
+    let is_tag = |at: &usize| matches!(bytes.get(*at..*at + 2), Some([0x81, 0] | [0x88, 0xa8]));
+    let tags = (12..).step_by(4).take_while(is_tag).count();
+    if tags > 4 { 14 } else { 14 + 4 * tags }
+}
+
+/// What left fits the port it left by.
+pub(crate) fn fits(port: &Port, Sent { bytes, offload, .. }: &Sent) {
+    assert!(bytes.len() >= 14, "no runt leaves");
+    assert!(port.capabilities.take(offload), "{offload:?}");
+    let on_wire = match offload.gso {
+        Gso::None => bytes.len(),
+        _ => bytes.len().min(usize::from(offload.header_len) + usize::from(offload.gso_size)),
+    };
+    assert!(on_wire <= port.mtu as usize + l3_start(bytes), "{} bytes, MTU {}", bytes.len(), port.mtu);
+    if offload.needs_csum {
+        let field = usize::from(offload.csum_start) + usize::from(offload.csum_offset);
+        assert!(usize::from(offload.csum_start) >= 14 && field + 2 <= bytes.len(), "{offload:?}");
+    }
 }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each suite uses its part of the kit")]
 
+pub(crate) mod any;
 pub(crate) mod frames;
 pub(crate) mod tunnels;
 
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tapyard::packet::{
-    Batch, BridgeId, Capabilities, Counters, DropReason, Layer, Location, Offload, PeerId, PortId, Received,
-    Vid,
+    Batch, BridgeId, Capabilities, Counters, DropReason, Gso, Layer, Location, Offload, PeerId, PortId,
+    Received, Vid,
 };
 use tapyard::switch::{
     Bridge, Event, Outgoing, PeerCounters, Port, Storm, Switch, Topology, VlanPolicy, Way,
@@ -247,7 +248,8 @@ impl Yard {
             Outgoing::Datagrams(datagrams) => {
                 for datagram in datagrams {
                     let frame = &batch.frames()[datagram.frame as usize];
-                    assert_eq!(frame.offload, Offload::NONE, "nothing is left undone in a datagram");
+                    let Offload { needs_csum, gso, .. } = frame.offload;
+                    assert_eq!((needs_csum, gso), (false, Gso::None), "nothing is left undone in a datagram");
                     datagram.outcome = underlay_says;
                     posted.push(Posted {
                         tunnel: datagram.tunnel.0,

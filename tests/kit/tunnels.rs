@@ -58,11 +58,14 @@ pub(crate) fn vxlan_port(vni: u32, underlay: u16, hosts: &[u16]) -> Port {
     tunnel_port(overlay(Vxlan { vni, strict: false }, underlay, hosts))
 }
 
-/// The underlay of those among `ports` that are tunnels.
+/// The underlay of those among `ports` that are tunnels of this type.
 pub(crate) fn underlay(protocol: &'static Protocol, ports: &[Port]) -> Port {
     let mut underlay = Underlay { protocol, peers: Default::default(), tunnels: Default::default() };
     for (slot, port) in ports.iter().enumerate() {
         let Way::Tunnel(overlay) = &port.way else { continue };
+        if overlay.tunnel.protocol().name != protocol.name {
+            continue;
+        }
         let (id, port) = (overlay.tunnel.id(), PortId(slot as u16));
         underlay.tunnels.insert(id, port);
         for (peer, known) in overlay.peers.iter().enumerate() {

@@ -464,16 +464,17 @@ fn an_unfinished_checksum_is_told_by_its_field() {
         p.splice(20..20, [0x94, 4, 0, 0]);
     });
     let offload = Offload { needs_csum: true, csum_start: 20, csum_offset: 16, ..Offload::NONE };
+    let tcp = Offload { guessed: true, ..offload };
     let udp = Offload { csum_offset: 6, ..offload };
     let mut with_extensions = over_ipv6(&datagram(1, 9));
     with_extensions[6] = 60;
     with_extensions[5] += 8;
     with_extensions.splice(40..40, [17, 0, 1, 4, 0, 0, 0, 0]);
     for (packet, expected) in [
-        (unfinished(&HELLO), offload),
-        (unfinished(&with_options), Offload { csum_start: 24, ..offload }),
+        (unfinished(&HELLO), tcp),
+        (unfinished(&with_options), Offload { csum_start: 24, ..tcp }),
         (unfinished(&datagram(1, 9)), udp),
-        (over_ipv6(&HELLO), Offload { csum_start: 40, ..offload }),
+        (over_ipv6(&HELLO), Offload { csum_start: 40, ..tcp }),
         (over_ipv6(&datagram(1, 9)), Offload { csum_start: 40, ..udp }),
         (with_extensions, Offload { csum_start: 48, ..udp }),
         ([&unfinished(&HELLO)[..], &[0; 3]].concat(), offload),
@@ -514,7 +515,8 @@ fn unfinished_pieces_are_merged_with_their_like() {
     assert_eq!(unpack(&[&unfinished[0], &unfinished[1], &END]).len(), 2, "the last one is finished");
     let mut end = END;
     leave_unfinished(&mut end);
-    assert_eq!(unpack(&[&unfinished[0], &unfinished[1], &end]), [(SUPERFRAME.to_vec(), SUPERFRAME_OFFLOAD)]);
+    let merged = Offload { guessed: true, ..SUPERFRAME_OFFLOAD };
+    assert_eq!(unpack(&[&unfinished[0], &unfinished[1], &end]), [(SUPERFRAME.to_vec(), merged)]);
     assert_eq!(unpack(&[&HELLO, &unfinished[1]])[0].0, HELLO);
 }
 
@@ -563,7 +565,7 @@ fn what_is_longer_than_the_mtu_is_a_superframe() {
     assert_eq!(unpack_all(&[vec![(ETHERNET, in_frame.clone())]]), [(in_frame, expected)]);
 
     let with_mtu = |mtu, packet: &[u8]| unpack_all(&[vec![(Piece { mtu, ..IP }, packet.to_vec())]])[0].1;
-    assert_eq!(with_mtu(5040, &tcp), plain, "it fits");
+    assert_eq!(with_mtu(5040, &tcp), Offload { guessed: true, ..plain }, "it fits");
     assert_eq!(with_mtu(5039, &tcp), Offload { gso_size: 4999, ..superframe });
     assert_eq!(with_mtu(41, &tcp), Offload { gso_size: 1, ..superframe });
     for mtu in [0, 39, 40] {

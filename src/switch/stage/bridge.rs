@@ -66,7 +66,7 @@ impl Forwarding<'_> {
     #[inline]
     fn learn(&mut self, arrival: &Arrival, period: u32) {
         match self.cache.get(&arrival.from) {
-            Some(hit) if hit.at == self.origin(arrival) && hit.fresh == period => {}
+            Some(hit) if hit.at == arrival.at && hit.fresh == period => {}
             // A static station may send from elsewhere; it is still reached where it was configured.
             Some(Hit { learned: false, .. }) => {}
             _ => self.learn_shared(arrival, period),
@@ -77,12 +77,11 @@ impl Forwarding<'_> {
     fn learn_shared(&mut self, arrival: &Arrival, period: u32) {
         let generation = self.cache.generation(&arrival.from);
         let station = Station::new(arrival.source, arrival.vid);
-        let origin = self.origin(arrival);
-        let learned = self.bridge.fdb.learn(station, origin, self.port.allowance, self.now);
+        let learned = self.bridge.fdb.learn(station, arrival.at, self.port.allowance, self.now);
         let hit = match learned {
             Learned::Pinned(at) => Hit { at, learned: false, fresh: period },
             Learned::NoRoom => return,
-            _ => Hit { at: origin, learned: true, fresh: period },
+            _ => Hit { at: arrival.at, learned: true, fresh: period },
         };
         self.cache.fill(&arrival.from, hit, generation);
         if let Learned::Flapping { from } = learned
@@ -116,7 +115,7 @@ impl Forwarding<'_> {
     fn unicast(&mut self, arrival: &Arrival, at: Location) -> Result<(), DropReason> {
         let Location { port: to, peer } = at;
         // Another peer of the same tunnel is another place.
-        if at == self.origin(arrival) {
+        if at == arrival.at {
             return Err(DropReason::SamePort);
         }
         // The table may know a port longer than this bridge has it: what is meant for one bridge never leaves by another.
@@ -172,12 +171,6 @@ impl Forwarding<'_> {
         Ok(())
     }
 
-    /// Where a frame came from.
-    #[inline]
-    fn origin(&self, arrival: &Arrival) -> Location {
-        Location { port: self.port_id, peer: arrival.peer }
-    }
-
     /// Why nothing may pass from this port to `to`, if so.
     #[inline]
     fn kept_apart(&self, to: &Port) -> Option<DropReason> {
@@ -193,8 +186,8 @@ impl Forwarding<'_> {
     fn recipients(&self, arrival: &Arrival, to: PortId, port: &Port) -> Option<Recipients> {
         match &port.way {
             Way::Tunnel(overlay) if to == self.port_id => {
-                let others = overlay.flood.iter().any(|&peer| peer != arrival.peer);
-                others.then_some(Recipients::AllBut(arrival.peer))
+                let others = overlay.flood.iter().any(|&peer| peer != arrival.at.peer);
+                others.then_some(Recipients::AllBut(arrival.at.peer))
             }
             Way::Tunnel(overlay) => (!overlay.flood.is_empty()).then_some(Recipients::All),
             _ => (to != self.port_id).then_some(Recipients::All),

@@ -1,6 +1,6 @@
 //! The first stage: is this a frame, is what came with it true, and which VLAN is it in?
 
-use crate::packet::{Batch, BridgeId, Counters, DropReason, Frame, PeerId, Vid};
+use crate::packet::{Batch, BridgeId, Counters, DropReason, Frame, Location, Vid};
 use crate::switch::{Port, VlanPolicy};
 use crate::table::fdb::Station;
 use crate::table::fdb_cache::{FdbCache, Place};
@@ -9,8 +9,8 @@ use crate::wire::ethernet::{self, Mac};
 /// A frame that passed, with what the bridge needs to know of it.
 pub(in crate::switch) struct Arrival {
     pub(in crate::switch) frame: u32,
-    /// The peer it came from, behind a tunnel.
-    pub(in crate::switch) peer: PeerId,
+    /// Where it came from.
+    pub(in crate::switch) at: Location,
     pub(in crate::switch) vid: Vid,
     /// The priority bits (PCP and DEI) of its tag, in place; 0 when it has none.
     pub(in crate::switch) priority: u16,
@@ -20,18 +20,18 @@ pub(in crate::switch) struct Arrival {
     pub(in crate::switch) from: Place,
 }
 
-/// Takes frames in that came by `port`, which is on a bridge; those that do not pass are counted.
+/// Takes frames in that came by `port`, which is on a bridge, each with where it came from; those that do not pass are
+/// counted.
 pub(in crate::switch) fn arrive(
     port: &Port,
     bridge: BridgeId,
-    frames: impl Iterator<Item = (u32, PeerId)>,
+    frames: impl Iterator<Item = (u32, Location)>,
     batch: &mut Batch,
     cache: &FdbCache,
     counters: &mut Counters,
     arrivals: &mut Vec<Arrival>,
 ) {
-    let mut touched = 0;
-    for (index, peer) in frames {
+    for (index, at) in frames {
         let frame = &mut batch.frames_mut()[index as usize];
         counters.rx_frames += 1;
         counters.rx_bytes += frame.len() as u64;
@@ -40,13 +40,10 @@ pub(in crate::switch) fn arrive(
             Ok(Headers { vid, priority, destination, source }) => {
                 let to = cache.place(bridge, Station::new(destination, vid));
                 let from = cache.place(bridge, Station::new(source, vid));
-                // Both lines are asked for now, so that with many stations the misses of a batch overlap.
-                touched ^= cache.touch(&to) ^ cache.touch(&from);
-                arrivals.push(Arrival { frame: index, peer, vid, priority, destination, source, to, from });
+                arrivals.push(Arrival { frame: index, at, vid, priority, destination, source, to, from });
             }
         }
     }
-    std::hint::black_box(touched);
 }
 
 struct Headers {

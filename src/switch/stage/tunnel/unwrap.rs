@@ -36,12 +36,13 @@ pub(in crate::switch) struct Effects<'a> {
 /// Who has sent a datagram, and by which tunnel.
 #[derive(Clone, Copy)]
 struct Sender<'a> {
-    id: TunnelId,
-    source: IpAddr,
     at: Location,
     port: &'a Port,
     overlay: &'a Overlay,
 }
+
+/// The sender of the last datagram, by the tunnel's number and his address: the next is mostly his too.
+type Last<'a> = Option<(TunnelId, IpAddr, Sender<'a>)>;
 
 /// A packet that is none of ours, and the port that counts it.
 struct Refused(PortId, DropReason);
@@ -67,9 +68,9 @@ impl Unwrapping {
             return &self.frames;
         };
         let way_in = WayIn { topology, underlay_id, underlay, now };
-        let mut sender = None;
+        let mut last = None;
         for (buffer, from) in received.iter().enumerate() {
-            way_in.look(buffer, from, batch, &mut sender, &mut self.pieces, effects);
+            way_in.look(buffer, from, batch, &mut last, &mut self.pieces, effects);
             let before = self.unpacked.len();
             let lost = self.coalescer.unpack(batch, buffer, &self.pieces, &mut self.unpacked);
             for piece in self.pieces.iter().rev().take(lost) {
@@ -105,7 +106,7 @@ impl<'a> WayIn<'a> {
         buffer: usize,
         from: &Received,
         batch: &mut Batch,
-        sender: &mut Option<Sender<'a>>,
+        last: &mut Last<'a>,
         pieces: &mut Vec<Piece>,
         effects: &mut Effects<'_>,
     ) {
@@ -114,7 +115,7 @@ impl<'a> WayIn<'a> {
         for at in (0..end).step_by(stride) {
             let datagram = at..end.min(at + stride);
             let bytes = &mut batch.frames_mut()[buffer].bytes_mut()[datagram.clone()];
-            match self.admit(bytes, from, sender) {
+            match self.admit(bytes, from, last) {
                 Err(Refused(port, reason)) => {
                     effects.counters.of(port).discard(reason, bytes.len());
                 }
@@ -142,13 +143,17 @@ impl<'a> WayIn<'a> {
         &self,
         datagram: &mut [u8],
         from: &Received,
-        last: &mut Option<Sender<'a>>,
+        last: &mut Last<'a>,
     ) -> Result<(Sender<'a>, usize, Payload), Refused> {
         let refused_by_all = |reason| Refused(self.underlay_id, reason);
         let header = (self.underlay.protocol.parse)(datagram).map_err(refused_by_all)?;
-        let sender = match *last {
-            Some(sender) if sender.id == header.id && sender.source == from.source => sender,
-            _ => *last.insert(self.sender(&header, from)?),
+        let sender = match last {
+            Some((id, source, sender)) if *id == header.id && *source == from.source => *sender,
+            _ => {
+                let sender = self.sender(&header, from)?;
+                *last = Some((header.id, from.source, sender));
+                sender
+            }
         };
         let refused = |reason| Refused(sender.at.port, reason);
         sender.overlay.tunnel.accept(&header).map_err(refused)?;
@@ -170,7 +175,7 @@ impl<'a> WayIn<'a> {
         let met = |overlay: &Overlay| overlay.strangers.as_ref()?.meet(source, self.now);
         let at = known.or_else(|| Some(Location { port: port_id, peer: met(overlay)? }));
         let at = at.ok_or(Refused(port_id, DropReason::Stranger))?;
-        Ok(Sender { id, source, at, port, overlay })
+        Ok(Sender { at, port, overlay })
     }
 
     /// Sends an echo back, or tells that one of ours has come back.

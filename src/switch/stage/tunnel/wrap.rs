@@ -139,13 +139,15 @@ impl Wrapping {
     ) {
         for part in self.datagrams.chunks_mut(MAX_PENDING) {
             (outlet.send)(outlet.underlay, batch, part);
-            for datagram in part {
-                let len = batch.frames()[datagram.frame as usize].len();
-                let header =
-                    outlet.tunnel(datagram.tunnel).map_or(0, |(_, overlay)| overlay.tunnel.header_len());
-                outlet.counters.dispatched(datagram, len, header);
-                if datagram.outcome == Err(DropReason::ExceedsMtu) && outlet.events.len() < MAX_EVENTS {
-                    outlet.events.push(Event::TooLong(datagram.tunnel));
+            for run in part.chunk_by(|a, b| a.tunnel == b.tunnel) {
+                let tunnel = outlet.tunnel(run[0].tunnel);
+                let header = tunnel.map_or(0, |(_, overlay)| overlay.tunnel.header_len());
+                for datagram in run {
+                    let len = batch.frames()[datagram.frame as usize].len();
+                    outlet.counters.dispatched(datagram, len, header);
+                    if datagram.outcome == Err(DropReason::ExceedsMtu) && outlet.events.len() < MAX_EVENTS {
+                        outlet.events.push(Event::TooLong(datagram.tunnel));
+                    }
                 }
             }
         }
