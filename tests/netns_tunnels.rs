@@ -13,6 +13,7 @@ use common::overlay::{
 };
 use common::traffic::{Stream, ping, ping_in_vain, tcp, wait_for_ping};
 use common::{Station, Yard, as_root, number, wait_until};
+use serde_json::json;
 
 use Family::{V4, V6};
 use Side::{Kernel, OpenVSwitch, Tapyard};
@@ -332,6 +333,7 @@ fn geneve_options_are_what_open_vswitch_reads_and_writes() {
         wait_for_ping(one, &guest_v4(0, 2));
         tcp(one, two, &guest_v4(0, 2), 1 << 18);
         tcp(two, one, &guest_v4(0, 1), 1 << 18);
+        assert_eq!(peer(yard, &plan, 2)["options"], json!(["0102:01:11223344"]));
         flows("0xdeadbeee", "0x11223344->tun_metadata0");
         ping_in_vain(one, &guest_v4(0, 2), 2);
 

@@ -103,7 +103,7 @@ fn details(tunnels: Vec<TunnelInfo>) -> String {
             ("options", if tunnel.options.is_empty() { "-".into() } else { tunnel.options.join(" ") }),
         ];
         let facts: String = facts.iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect();
-        format!("{facts}\n{}", peers(&tunnel.peers))
+        format!("{facts}\n{}{}", peers(&tunnel.peers), received_options(&tunnel.peers))
     });
     text.collect::<Vec<_>>().join("\n")
 }
@@ -140,6 +140,12 @@ fn peers(peers: &[TunnelPeerInfo]) -> Table {
     table
 }
 
+/// A line for each peer that sends options.
+fn received_options(peers: &[TunnelPeerInfo]) -> String {
+    let senders = peers.iter().filter(|peer| !peer.options.is_empty());
+    senders.map(|peer| format!("options from {}: {}\n", peer.address, peer.options.join(" "))).collect()
+}
+
 fn heard(peer: &TunnelPeerInfo) -> String {
     peer.heard_secs.map_or_else(|| "never".into(), |secs| format!("{secs}s"))
 }
@@ -162,6 +168,7 @@ mod tests {
             tx_bytes: 0,
             drops: 2,
             fdb_entries: 17,
+            options: Vec::new(),
         }
     }
 
@@ -205,6 +212,16 @@ mod tests {
         let text = table(vec![tunnel(vec![worst])]);
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         assert_eq!(table(Vec::new()), "there is no tunnel\n");
+    }
+
+    #[test]
+    fn the_options_of_peers_are_shown() {
+        let sends = TunnelPeerInfo {
+            options: vec!["0102:01:00".into(), "0103:02:".into()],
+            ..peer("10.8.0.2", "up")
+        };
+        let text = details(vec![tunnel(vec![peer("10.8.0.3", "up"), sends])]);
+        assert!(text.ends_with("\noptions from 10.8.0.2: 0102:01:00 0103:02:\n"), "{text}");
     }
 
     #[test]

@@ -343,6 +343,8 @@ pub struct TunnelPeerInfo {
     pub drops: u64,
     /// Addresses behind it.
     pub fdb_entries: u64,
+    /// The GENEVE options that it last sent, each as `CLASS:TYPE:DATA` in hexadecimal.
+    pub options: Vec<String>,
 }
 
 /// How an echo to a peer ended. It was lost when it has neither `rtt_nanos` nor `not_sent`.

@@ -1,5 +1,7 @@
 //! The counters of all ports of one worker.
 
+use foldhash::HashMap;
+
 use super::{PeerCounters, Port, Topology, Way};
 use crate::packet::{Batch, Counters, Datagram, DropReason, Location, PeerId, PortId};
 use crate::table::strangers::Strangers;
@@ -13,6 +15,8 @@ pub(super) struct PortCounters {
     /// Of peers, by port slot: those of the configured ones and those of strangers, each up to the last that anything
     /// was counted for.
     peers: Vec<[Vec<PeerCounters>; 2]>,
+    /// The options that peers last sent, of those who send any.
+    options: HashMap<Location, Vec<u8>>,
 }
 
 impl PortCounters {
@@ -30,6 +34,7 @@ impl PortCounters {
             Some(Port { way: Way::Tunnel(overlay), .. }) => overlay.address(at.peer).is_some(),
             _ => false,
         };
+        self.options.retain(|&at, _| there(at));
         for (port, lists) in self.peers.iter_mut().enumerate() {
             for (list, peers) in lists.iter_mut().enumerate() {
                 let slots = peers.iter_mut().enumerate();
@@ -65,6 +70,19 @@ impl PortCounters {
         let (port, list, slot) = place(at);
         self.peers.resize_with(self.peers.len().max(port + 1), Default::default);
         self.peers[port][list].resize(slot + 1, PeerCounters::default());
+    }
+
+    /// Notes the options in a packet from a peer. They are the same in most packets, so only others cost anything.
+    pub(super) fn note_options(&mut self, at: Location, options: &[u8]) {
+        let last = self.options.entry(at).or_default();
+        if last != options {
+            last.clear();
+            last.extend_from_slice(options);
+        }
+    }
+
+    pub(super) fn options(&self) -> impl Iterator<Item = (Location, &[u8])> {
+        self.options.iter().map(|(&at, options)| (at, &options[..]))
     }
 
     /// Counts what became of a datagram of `len` bytes, of which `header` are the tunnel's.

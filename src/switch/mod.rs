@@ -367,6 +367,11 @@ impl Switch {
         self.counters.peers()
     }
 
+    /// The options that peers of tunnels last sent, as they stood in the packet: those of GENEVE.
+    pub fn all_options(&self) -> impl Iterator<Item = (Location, &[u8])> {
+        self.counters.options()
+    }
+
     /// The sum of the counters of ports that were removed.
     pub fn retired(&self) -> &Counters {
         &self.counters.retired

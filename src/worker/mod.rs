@@ -107,6 +107,8 @@ pub struct Report {
     pub retired: Counters,
     /// Counters of the peers of tunnels.
     pub peers: Vec<(Location, PeerCounters)>,
+    /// The options that peers last sent, see [`Switch::all_options`].
+    pub options: Vec<(Location, Vec<u8>)>,
     /// How the worker spent its time.
     pub activity: Activity,
 }
@@ -518,6 +520,7 @@ impl Worker {
             ports: self.switch.all_counters().map(|(id, counters)| (id, counters.clone())).collect(),
             retired: self.switch.retired().clone(),
             peers: self.switch.all_peers().map(|(at, counters)| (at, *counters)).collect(),
+            options: self.switch.all_options().map(|(at, options)| (at, options.to_vec())).collect(),
             activity: self.activity,
         }
     }

@@ -6,18 +6,19 @@ use std::net::IpAddr;
 
 use super::{known, remote_of};
 use crate::control::api::{TunnelInfo, TunnelPeerInfo};
-use crate::control::config::{Encapsulation, PortConfig, TunnelConfig};
+use crate::control::config::{Encapsulation, GeneveOption, PortConfig, TunnelConfig};
 use crate::control::overlay::{LivePeer, LiveTunnel};
 use crate::control::yard::State;
 use crate::packet::{Layer, Location, PeerId, PortId};
 use crate::switch::PeerCounters;
 use crate::time::Time;
+use crate::tunnel::geneve;
 
 /// The tunnels, or the one called `only`.
 pub(in crate::control) fn tunnels(state: &State, only: Option<&str>) -> Result<Vec<TunnelInfo>, String> {
     let named = |name: &str| state.config.tunnels().any(|(tunnel, ..)| tunnel == name);
     known(only, only.is_some_and(named), "tunnel")?;
-    let counters = counters(state);
+    let (counters, options) = counters(state);
     let now = Time::ZERO + state.started.elapsed();
     let mut all = Vec::new();
     for (name, tunnel, port) in
@@ -27,7 +28,8 @@ pub(in crate::control) fn tunnels(state: &State, only: Option<&str>) -> Result<V
         let Some(running) = &live.tunnel else { continue };
         let entries = entries(state, live.id, running);
         let peer = |(id, peer): (PeerId, &LivePeer)| {
-            let seen = counters.get(&Location { port: live.id, peer: id }).copied().unwrap_or_default();
+            let at = Location { port: live.id, peer: id };
+            let seen = counters.get(&at).copied().unwrap_or_default();
             TunnelPeerInfo {
                 address: peer.address,
                 state: state_of(peer, &seen, now),
@@ -41,6 +43,7 @@ pub(in crate::control) fn tunnels(state: &State, only: Option<&str>) -> Result<V
                 tx_bytes: seen.tx_bytes,
                 drops: seen.drops,
                 fdb_entries: entries.get(&peer.address).copied().unwrap_or_default(),
+                options: options.get(&at).map(|options| option_texts(options)).unwrap_or_default(),
             }
         };
         let met = running.strangers().collect::<Vec<_>>();
@@ -84,15 +87,22 @@ fn info(
     }
 }
 
-/// What all workers together have seen of each peer.
-fn counters(state: &State) -> BTreeMap<Location, PeerCounters> {
-    let mut all = BTreeMap::<Location, PeerCounters>::new();
+/// What all workers together have seen of each peer: counters, and the options that one of them saw last.
+fn counters(state: &State) -> (BTreeMap<Location, PeerCounters>, BTreeMap<Location, Vec<u8>>) {
+    let (mut all, mut options) = (BTreeMap::<_, PeerCounters>::new(), BTreeMap::new());
     for report in state.reports() {
         for (at, seen) in &report.peers {
             *all.entry(*at).or_default() += seen;
         }
+        options.extend(report.options);
     }
-    all
+    (all, options)
+}
+
+/// GENEVE options, as the configuration's are shown.
+fn option_texts(options: &[u8]) -> Vec<String> {
+    let option = |(class, kind, data): (u16, u8, &[u8])| GeneveOption { class, kind, data: data.to_vec() };
+    geneve::options(options).map(|found| option(found).to_string()).collect()
 }
 
 /// How many FDB entries are behind each peer.

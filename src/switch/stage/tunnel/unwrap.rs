@@ -115,7 +115,7 @@ impl<'a> WayIn<'a> {
         for at in (0..end).step_by(stride) {
             let datagram = at..end.min(at + stride);
             let bytes = &mut batch.frames_mut()[buffer].bytes_mut()[datagram.clone()];
-            match self.admit(bytes, from, last) {
+            match self.admit(bytes, from, last, effects.counters) {
                 Err(Refused(port, reason)) => {
                     effects.counters.of(port).discard(reason, bytes.len());
                 }
@@ -144,6 +144,7 @@ impl<'a> WayIn<'a> {
         datagram: &mut [u8],
         from: &Received,
         last: &mut Last<'a>,
+        counters: &mut PortCounters,
     ) -> Result<(Sender<'a>, usize, Payload), Refused> {
         let refused_by_all = |reason| Refused(self.underlay_id, reason);
         let header = (self.underlay.protocol.parse)(datagram).map_err(refused_by_all)?;
@@ -158,6 +159,9 @@ impl<'a> WayIn<'a> {
         let refused = |reason| Refused(sender.at.port, reason);
         sender.overlay.tunnel.accept(&header).map_err(refused)?;
         let (header_len, payload) = (header.len, header.payload);
+        if !header.options.is_empty() {
+            counters.note_options(sender.at, header.options);
+        }
         if let Payload::Frame(layer) = payload {
             ecn::decapsulate(&mut datagram[header_len..], layer, from.tos).map_err(refused)?;
         }
