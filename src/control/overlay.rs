@@ -80,6 +80,10 @@ impl LiveTunnel {
         config: &Config,
     ) -> Vec<PeerId> {
         let elsewhere = self.config.local != tunnel.local || self.config.netns != tunnel.netns;
+        if self.config.leads_elsewhere(tunnel) {
+            // Nothing is known any more of what is behind it, so nothing names those who were met.
+            self.strangers = Arc::default();
+        }
         self.tunnel = codec(tunnel, &self.sequence);
         self.overhead = overhead(tunnel, self.tunnel.header_len(), matches!(vlan, VlanMode::Trunk { .. }));
         self.config = tunnel.clone();
@@ -261,6 +265,7 @@ fn look(config: &TunnelConfig, address: IpAddr) -> Option<u32> {
 mod tests {
     use super::super::config::Document;
     use super::*;
+    use crate::time::Time;
 
     fn config(keys: &str) -> Config {
         let text = format!("bridge.lan = {{}}\n[port.t]\nbridge = \"lan\"\n{keys}\n");
@@ -305,6 +310,22 @@ mod tests {
         assert_eq!(change(&mut live, "10.8.0.5,10.8.0.1,10.8.0.9"), []);
         assert_eq!(addresses(&live).len(), 3);
         assert_eq!(live.slot_of("10.8.0.9".parse().unwrap()), Some(PeerId(0)));
+    }
+
+    #[test]
+    fn who_was_met_is_known_only_while_unknown_peers_are_taken() {
+        let with = |keys: &str| config(&format!("type = \"vxlan\"\nvni = 1\nremotes = \"10.8.0.5\"\n{keys}"));
+        let open = with("accept = \"any\"");
+        for (change, forgotten) in
+            [("accept = \"any\"\nmtu = 1400", false), ("", true), ("port = 4790", true)]
+        {
+            let mut live = live(&open);
+            live.strangers.meet("10.8.0.9".parse().unwrap(), Time::ZERO);
+            let to = with(change);
+            let (tunnel, vlan) = tunnel(&to);
+            live.configure("t", tunnel, vlan, &to);
+            assert_eq!(live.strangers().count(), usize::from(!forgotten), "{change}");
+        }
     }
 
     #[test]
