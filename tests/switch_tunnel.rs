@@ -314,14 +314,6 @@ fn who_sends_long_packets_has_no_one_else_go_without_an_answer() {
 }
 
 #[test]
-fn that_a_packet_was_too_long_is_told_since_the_way_may_let_more_through_by_now() {
-    let mut yard = yard();
-    yard.hear(2, 1, in_vxlan(VNI, &unicast(1, 7)));
-    yard.send(0, &packet(mac(7), mac(1), false, L4::Udp, 1500));
-    assert_eq!(yard.events(), [Event::TooLong(PortId(1))]);
-}
-
-#[test]
 fn an_echo_is_answered_and_its_answer_is_news() {
     let (mut near, mut far) = (yard(), Yard::new(over_vxlan(vec![port(), vxlan_port(VNI, 2, &[9])])));
     assert!(!near.probe(at(1, 5), 7, 100) && !near.probe(at(0, 0), 7, 100));

@@ -198,15 +198,10 @@ impl Switch {
     }
 
     /// Tells senders that their packets do not fit a tunnel. What they are told comes in by that tunnel's port, as if a
-    /// router behind it had said it, and so finds its way to them through VLANs and patches. Control is told, too: what
-    /// fits may be more by now than the topology says.
+    /// router behind it had said it, and so finds its way to them through VLANs and patches.
     fn answer_oversize(&mut self, topology: &Topology, batch: &mut Batch, now: Time) {
         let mut oversize = std::mem::take(&mut self.outbox.oversize);
         for Oversize { departure, mtu, from } in oversize.drain(..) {
-            let too_long = Event::TooLong(departure.out);
-            if self.events.len() < MAX_EVENTS && !self.events.contains(&too_long) {
-                self.events.push(too_long);
-            }
             let may_tell = self.too_big[from.index()].take(now);
             let answer = may_tell.then(|| stage::tunnel::too_big(departure, mtu, batch)).flatten();
             let Some(answer) = answer else {
