@@ -103,8 +103,8 @@ impl LiveTunnel {
             }
         }
         let mut free = 0;
-        for (address, flooded) in wanted {
-            let path_mtu = look(&self.config, address);
+        let addresses: Vec<_> = wanted.keys().copied().collect();
+        for ((address, flooded), path_mtu) in wanted.into_iter().zip(look(&self.config, &addresses)) {
             let peer = Slot::Held(LivePeer { address, flooded, path_mtu });
             while self.slots.get(free).is_some_and(|slot| !matches!(slot, Slot::Free)) {
                 free += 1;
@@ -129,10 +129,13 @@ impl LiveTunnel {
 
     /// Asks the kernel what the ways to the peers let through; true when that is another than it was.
     pub(super) fn look(&mut self) -> bool {
+        let addresses: Vec<_> = self.peers().map(|(_, peer)| peer.address).collect();
+        let mut seen = look(&self.config, &addresses).into_iter();
         let mut changed = false;
         for slot in &mut self.slots {
-            if let Slot::Held(peer) = slot {
-                let path_mtu = look(&self.config, peer.address);
+            if let Slot::Held(peer) = slot
+                && let Some(path_mtu) = seen.next()
+            {
                 changed |= std::mem::replace(&mut peer.path_mtu, path_mtu) != path_mtu;
             }
         }
@@ -256,9 +259,9 @@ fn overhead(config: &TunnelConfig, header: usize, tagged: bool) -> u32 {
     ip + udp + header as u32 + ethernet
 }
 
-fn look(config: &TunnelConfig, address: IpAddr) -> Option<u32> {
+fn look(config: &TunnelConfig, addresses: &[IpAddr]) -> Vec<Option<u32>> {
     let netns = config.netns.clone().map(Netns::new);
-    underlay::path_mtu(netns.as_ref(), config.local, address).ok()
+    underlay::path_mtus(netns.as_ref(), config.local, addresses)
 }
 
 #[cfg(test)]
