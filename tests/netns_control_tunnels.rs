@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Yard, as_root, number};
+use common::{Host, Yard, as_root, number};
 use serde_json::{Value, json};
 
 const CONFIG: &str = "\
@@ -24,6 +24,11 @@ fn tunnel(yard: &Yard, name: &str) -> Value {
 fn peers(yard: &Yard, name: &str) -> Vec<String> {
     let rows = tunnel(yard, name)["peers"].as_array().expect("a list").clone();
     rows.iter().map(|row| row["address"].as_str().expect("an address").to_owned()).collect()
+}
+
+/// The state of a port that `port show` tells of only when it is named.
+fn state(yard: &Yard, underlay: &str) -> Value {
+    yard.rows(&format!("port show {underlay}"))[0]["state"].clone()
 }
 
 fn names(rows: &[Value]) -> Vec<String> {
@@ -122,6 +127,42 @@ fn tunnels_share_an_underlay_for_as_long_as_one_of_them_is_there() {
             format!("- port {underlay}\n~ port other: port 4789 -> 4790\n+ port udp:0.0.0.0:4790\n")
         );
         assert!(yard.refused(&format!("port show {underlay}")).contains("there is no port"));
+    });
+}
+
+#[test]
+fn a_tunnel_may_move_between_all_addresses_and_one_of_them() {
+    as_root(|| {
+        let yard = Yard::start(CONFIG);
+        let [every, one] = ["udp:0.0.0.0:4789", "udp:127.0.0.1:4789"];
+        for (local, from, to) in [("127.0.0.1", every, one), ("0.0.0.0", one, every)] {
+            let moved = yard.ok(&format!("port set site local={local}"));
+            assert!(moved.starts_with(&format!("- port {from}\n")), "{moved}");
+            assert_eq!(tunnel(&yard, "site")["underlay"], to);
+        }
+        // The address is not here, so the one socket is opened again for the other.
+        assert!(yard.refused("port set site local=198.51.100.1").contains("198.51.100.1"));
+        assert_eq!(tunnel(&yard, "site")["underlay"], every);
+        assert_eq!(state(&yard, every), "up");
+    });
+}
+
+#[test]
+fn a_socket_for_all_addresses_is_opened_anew_beside_that_of_a_group() {
+    as_root(|| {
+        let host = Host::new("group");
+        host.ip("route add 239.0.0.0/8 dev lo");
+        let space = host.name();
+        let yard = Yard::start(CONFIG);
+        yard.ok(&format!("port set site remotes=239.1.1.1 accept=any netns={space}"));
+        for change in ["checksum=false", "checksum=true", "local=127.0.0.1", "local=0.0.0.0"] {
+            yard.ok(&format!("port set site {change}"));
+            let all: Vec<_> = names(&yard.json("stats")["ports"].as_array().expect("a list").clone());
+            assert_eq!(all.len(), 3, "{all:?}");
+            for underlay in all.iter().filter(|name| name.starts_with("udp:")) {
+                assert_eq!(state(&yard, underlay), "up", "{change}: {underlay}");
+            }
+        }
     });
 }
 

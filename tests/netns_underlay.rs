@@ -469,7 +469,7 @@ fn a_path_that_shrinks_is_told_by_a_router() {
         }
         for [from, dest] in [["10.8.0.1", "10.8.1.1"], ["fd08:0::1", "fd08:1::1"]] {
             let netns = Netns::new(a.name());
-            let path_mtu = || underlay::path_mtu(Some(&netns), ip(from), ip(dest)).expect("a way");
+            let path_mtu = || underlay::path_mtus(Some(&netns), ip(from), &[ip(dest)])[0].expect("a way");
             router.ip("link set rb mtu 1500");
             let mut sender = Open::new(&options(&a, VXLAN, from), 1);
             let mut receiver = Open::new(&options(&b, VXLAN, dest), 1);
@@ -486,6 +486,9 @@ fn a_path_that_shrinks_is_told_by_a_router() {
             });
             assert_eq!(troubles[0], Trouble { to: ip(dest), what: What::PathMtu(1350) });
             assert_eq!(path_mtu(), 1350);
+            let near = if from.contains(':') { "fd08:0::fe" } else { "10.8.0.254" };
+            let both = underlay::path_mtus(Some(&netns), ip(from), &[ip(near), ip(dest)]);
+            assert_eq!(both, [Some(1500), Some(1350)]);
             assert_eq!(sender.send(&payloads(10, 1400), to(dest)), [Err(DropReason::ExceedsMtu); 10]);
             // What fits is not taken for what did not.
             assert_eq!(sender.send(&payloads(10, 1200), to(dest)), [Ok(()); 10]);

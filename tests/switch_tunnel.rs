@@ -298,6 +298,34 @@ fn a_peer_with_less_room_than_others_is_told_of_alone() {
 }
 
 #[test]
+fn a_sender_behind_a_peer_is_told_too_whichever_peer_that_is() {
+    let Way::Tunnel(both) = vxlan_port(VNI, 2, &[1, 2]).way else { unreachable!("it is a tunnel") };
+    let hub = Port { split_horizon: false, ..tunnel_port((*both).clone()) };
+    let mut yard = Yard::new(over_vxlan(vec![port(), hub]));
+    yard.hear(2, 1, in_vxlan(VNI, &unicast(1, 7)));
+    yard.hear(2, 2, in_vxlan(VNI, &unicast(1, 8)));
+    yard.posted();
+    for (sender, from, to) in [(1, 7, 8), (2, 8, 7)] {
+        let long = packet(mac(to), mac(from), false, L4::Udp, 1451);
+        yard.hear(2, sender, in_vxlan(VNI, &long));
+        let told = yard.posted();
+        assert_eq!(told.iter().map(|p| p.to).collect::<Vec<_>>(), [host(sender)]);
+        assert_eq!(told[0].bytes[8..14], mac(from).octets());
+    }
+    assert_eq!(yard.drops(1), []);
+}
+
+#[test]
+fn who_sends_long_packets_has_no_one_else_go_without_an_answer() {
+    let mut yard = Yard::new(over_vxlan(vec![port(), vxlan_port(VNI, 3, &[1]), port()]));
+    yard.hear(3, 1, in_vxlan(VNI, &unicast(1, 7)));
+    let long = |from| packet(mac(7), mac(from), false, L4::Udp, 1500);
+    let told = (0..2000).filter(|_| !yard.send(0, &long(1)).is_empty()).count();
+    assert!((1..2000).contains(&told), "{told}");
+    assert_eq!(yard.send(2, &long(2)).len(), 1);
+}
+
+#[test]
 fn an_echo_is_answered_and_its_answer_is_news() {
     let (mut near, mut far) = (yard(), Yard::new(over_vxlan(vec![port(), vxlan_port(VNI, 2, &[9])])));
     assert!(!near.probe(at(1, 5), 7, 100) && !near.probe(at(0, 0), 7, 100));

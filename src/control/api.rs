@@ -339,7 +339,7 @@ pub struct TunnelPeerInfo {
     pub tx_packets: u64,
     /// Their bytes.
     pub tx_bytes: u64,
-    /// Packets to it and from it that were dropped, for any reason.
+    /// Packets to it that the underlay did not take.
     pub drops: u64,
     /// Addresses behind it.
     pub fdb_entries: u64,

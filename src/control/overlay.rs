@@ -80,6 +80,10 @@ impl LiveTunnel {
         config: &Config,
     ) -> Vec<PeerId> {
         let elsewhere = self.config.local != tunnel.local || self.config.netns != tunnel.netns;
+        if self.config.leads_elsewhere(tunnel) {
+            // Nothing is known any more of what is behind it, so nothing names those who were met.
+            self.strangers = Arc::default();
+        }
         self.tunnel = codec(tunnel, &self.sequence);
         self.overhead = overhead(tunnel, self.tunnel.header_len(), matches!(vlan, VlanMode::Trunk { .. }));
         self.config = tunnel.clone();
@@ -99,8 +103,8 @@ impl LiveTunnel {
             }
         }
         let mut free = 0;
-        for (address, flooded) in wanted {
-            let path_mtu = look(&self.config, address);
+        let addresses: Vec<_> = wanted.keys().copied().collect();
+        for ((address, flooded), path_mtu) in wanted.into_iter().zip(look(&self.config, &addresses)) {
             let peer = Slot::Held(LivePeer { address, flooded, path_mtu });
             while self.slots.get(free).is_some_and(|slot| !matches!(slot, Slot::Free)) {
                 free += 1;
@@ -125,10 +129,13 @@ impl LiveTunnel {
 
     /// Asks the kernel what the ways to the peers let through; true when that is another than it was.
     pub(super) fn look(&mut self) -> bool {
+        let addresses: Vec<_> = self.peers().map(|(_, peer)| peer.address).collect();
+        let mut seen = look(&self.config, &addresses).into_iter();
         let mut changed = false;
         for slot in &mut self.slots {
-            if let Slot::Held(peer) = slot {
-                let path_mtu = look(&self.config, peer.address);
+            if let Slot::Held(peer) = slot
+                && let Some(path_mtu) = seen.next()
+            {
                 changed |= std::mem::replace(&mut peer.path_mtu, path_mtu) != path_mtu;
             }
         }
@@ -252,15 +259,16 @@ fn overhead(config: &TunnelConfig, header: usize, tagged: bool) -> u32 {
     ip + udp + header as u32 + ethernet
 }
 
-fn look(config: &TunnelConfig, address: IpAddr) -> Option<u32> {
+fn look(config: &TunnelConfig, addresses: &[IpAddr]) -> Vec<Option<u32>> {
     let netns = config.netns.clone().map(Netns::new);
-    underlay::path_mtu(netns.as_ref(), config.local, address).ok()
+    underlay::path_mtus(netns.as_ref(), config.local, addresses)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::config::Document;
     use super::*;
+    use crate::time::Time;
 
     fn config(keys: &str) -> Config {
         let text = format!("bridge.lan = {{}}\n[port.t]\nbridge = \"lan\"\n{keys}\n");
@@ -305,6 +313,22 @@ mod tests {
         assert_eq!(change(&mut live, "10.8.0.5,10.8.0.1,10.8.0.9"), []);
         assert_eq!(addresses(&live).len(), 3);
         assert_eq!(live.slot_of("10.8.0.9".parse().unwrap()), Some(PeerId(0)));
+    }
+
+    #[test]
+    fn who_was_met_is_known_only_while_unknown_peers_are_taken() {
+        let with = |keys: &str| config(&format!("type = \"vxlan\"\nvni = 1\nremotes = \"10.8.0.5\"\n{keys}"));
+        let open = with("accept = \"any\"");
+        for (change, forgotten) in
+            [("accept = \"any\"\nmtu = 1400", false), ("", true), ("port = 4790", true)]
+        {
+            let mut live = live(&open);
+            live.strangers.meet("10.8.0.9".parse().unwrap(), Time::ZERO);
+            let to = with(change);
+            let (tunnel, vlan) = tunnel(&to);
+            live.configure("t", tunnel, vlan, &to);
+            assert_eq!(live.strangers().count(), usize::from(!forgotten), "{change}");
+        }
     }
 
     #[test]

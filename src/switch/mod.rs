@@ -38,7 +38,8 @@ use stage::tunnel::{Effects, Outlet, Unwrapping, Wrapping};
 
 /// So many patch ports a frame may cross: bridges joined in a loop end there.
 const MAX_PATCHES: usize = 8;
-/// ICMP errors a second that a worker makes (RFC 1812 section 4.3.2.8).
+/// ICMP errors a second that a worker makes for those behind one port (RFC 1812 section 4.3.2.8): for each port of its
+/// own, so that nobody who sends long packets has those of others vanish.
 const MAX_TOO_BIG: u32 = 1000;
 /// Events kept until the worker fetches them; more in one go are a storm, and tell nothing new.
 const MAX_EVENTS: usize = 16;
@@ -87,8 +88,8 @@ pub struct Switch {
     arrivals: Vec<Arrival>,
     unwrapping: Unwrapping,
     wrapping: Wrapping,
-    /// Limits what senders of packets that are too long are told.
-    too_big: TokenBucket,
+    /// Limits what senders of packets that are too long are told, by the port they are behind.
+    too_big: Vec<TokenBucket>,
     events: Vec<Event>,
 }
 
@@ -113,7 +114,7 @@ impl Switch {
             arrivals: Vec::new(),
             unwrapping: Unwrapping::default(),
             wrapping: Wrapping::new(seed),
-            too_big: TokenBucket::new(MAX_TOO_BIG),
+            too_big: Vec::new(),
             events: Vec::new(),
         }
     }
@@ -126,6 +127,8 @@ impl Switch {
         }
         self.counters.resize(&topology);
         self.outbox.resize(topology.ports.len());
+        let ports = self.too_big.len().max(topology.ports.len());
+        self.too_big.resize_with(ports, || TokenBucket::new(MAX_TOO_BIG));
         self.topology = topology;
     }
 
@@ -200,14 +203,15 @@ impl Switch {
     fn answer_oversize(&mut self, topology: &Topology, batch: &mut Batch, now: Time) {
         let mut oversize = std::mem::take(&mut self.outbox.oversize);
         for Oversize { departure, mtu, from } in oversize.drain(..) {
-            let answer =
-                self.too_big.take(now).then(|| stage::tunnel::too_big(departure, mtu, batch)).flatten();
+            let may_tell = self.too_big[from.index()].take(now);
+            let answer = may_tell.then(|| stage::tunnel::too_big(departure, mtu, batch)).flatten();
             let Some(answer) = answer else {
                 self.counters.drop(departure.out, DropReason::ExceedsMtu);
                 continue;
             };
             self.counters.of(from).replied += 1;
-            let answer = std::iter::once((answer, PeerId::NONE));
+            // It is the peer's that the packet was for, so that it also gets to one who sent it from behind another.
+            let answer = std::iter::once((answer, departure.to.peer().unwrap_or(PeerId::NONE)));
             self.run(topology, departure.out, Origin::Ourselves, answer, batch, now);
         }
         if self.outbox.oversize.is_empty() {

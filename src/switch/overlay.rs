@@ -99,7 +99,7 @@ pub struct PeerCounters {
     pub tx_packets: u64,
     /// Their bytes, tunnel headers included.
     pub tx_bytes: u64,
-    /// Packets to it and from it that were dropped, for any reason.
+    /// Packets to it that the underlay did not take.
     pub drops: u64,
     /// When a packet last came from it.
     pub heard: Option<Time>,

@@ -3,7 +3,7 @@
 //! They have numbers as configured peers have, from [`Strangers::FIRST`] on, so that the FDB can name them. The list is
 //! bounded. When it is full, a new peer takes the place of the one that was silent longest, if that was for long enough
 //! that the FDB has forgotten what was behind it; otherwise it is refused, so that a flood of made-up addresses throws
-//! nobody out.
+//! nobody out. Nor does it hold up the workers: who was refused once is so without a search until a place can be free.
 
 use core::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,12 +31,14 @@ pub struct Strangers {
 struct Heard {
     at: Box<[AtomicU32]>,
     used: Mutex<u16>,
+    /// Before this no place is free, in seconds: all are taken by peers that were heard later than [`SILENCE`] before.
+    full_until: AtomicU32,
 }
 
 impl Default for Heard {
     fn default() -> Heard {
         let at = (0..Strangers::LIMIT).map(|_| AtomicU32::new(0)).collect();
-        Heard { at, used: Mutex::new(0) }
+        Heard { at, used: Mutex::new(0), full_until: AtomicU32::new(0) }
     }
 }
 
@@ -59,6 +61,9 @@ impl Strangers {
 
     #[cold]
     fn admit(&self, address: IpAddr, now: Time) -> Option<PeerId> {
+        if now.secs() < self.heard.full_until.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut used = self.heard.used.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(peer) = self.by_address.get(&address) {
             return Some(*peer); // another worker was faster
@@ -69,11 +74,16 @@ impl Strangers {
         } else {
             let heard = |slot: u16| self.heard.at[usize::from(slot)].load(Ordering::Relaxed);
             let silent = (0..Strangers::LIMIT).min_by_key(|&slot| heard(slot))?;
-            if u64::from(now.secs().saturating_sub(heard(silent))) < SILENCE.as_secs() {
+            // What is heard until then only makes it later.
+            let free = heard(silent).saturating_add(SILENCE.as_secs() as u32);
+            if now.secs() < free {
+                self.heard.full_until.store(free, Ordering::Relaxed);
                 return None;
             }
             PeerId(Strangers::FIRST + silent)
         };
+        // Before another worker looks for a silent one.
+        self.heard.at[slot(peer)].store(now.secs(), Ordering::Relaxed);
         if let Some(former) = self.by_id.insert(peer, address) {
             self.by_address.remove(&former);
         }
@@ -125,5 +135,35 @@ mod tests {
         assert_eq!(strangers.address(heir), Some(address(5000)));
         assert_eq!(strangers.meet(address(0), later), Some(first));
         assert_eq!(strangers.all().len(), usize::from(Strangers::LIMIT));
+    }
+
+    #[test]
+    fn a_place_is_given_once_though_two_are_let_in_before_either_is_heard() {
+        let strangers = Strangers::default();
+        let start = Time::from_secs(1);
+        for n in 0..u32::from(Strangers::LIMIT) {
+            strangers.meet(address(n), start);
+        }
+        let later = start + SILENCE;
+        let heirs = [5000, 5001].map(|n| strangers.admit(address(n), later).unwrap());
+        assert_ne!(heirs[0], heirs[1]);
+        assert_eq!(heirs.map(|heir| strangers.address(heir)), [Some(address(5000)), Some(address(5001))]);
+    }
+
+    #[test]
+    fn who_is_refused_is_so_without_a_search_until_a_place_can_be_free() {
+        let strangers = Strangers::default();
+        let start = Time::from_secs(1);
+        for n in 0..u32::from(Strangers::LIMIT) {
+            strangers.meet(address(n), start + Duration::from_secs(u64::from(n)));
+        }
+        let full_until = || u64::from(strangers.heard.full_until.load(Ordering::Relaxed));
+        assert_eq!(strangers.meet(address(5000), start + Duration::from_secs(10)), None);
+        assert_eq!(full_until(), 1 + SILENCE.as_secs());
+        // The first was heard again, so that the second is the next to go.
+        strangers.meet(address(0), start + Duration::from_secs(20));
+        assert_eq!(strangers.meet(address(5000), start + SILENCE), None);
+        assert_eq!(full_until(), 2 + SILENCE.as_secs());
+        assert!(strangers.meet(address(5000), start + SILENCE + Duration::from_secs(1)).is_some());
     }
 }

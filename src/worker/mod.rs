@@ -34,8 +34,8 @@ const TURNS_PER_POLL: u32 = 4;
 const RECHECK: Duration = Duration::from_millis(10);
 /// How long after control looked at a port's MTU it is not told of long frames again.
 const TOO_LONG_PAUSE: Duration = Duration::from_secs(1);
-/// With so many events waiting for control, flaps and troubles of peers are not told any more: another would tell it
-/// nothing new. What concerns ports always is, there being no more of that than ports.
+/// With so many events waiting for control, flaps, echoes and troubles of peers are not told any more: anybody can make
+/// any number of them. What concerns ports always is, there being no more of that than ports.
 const MAX_WAITING: usize = 64;
 const WAKER: Token = Token(usize::MAX);
 
@@ -391,7 +391,8 @@ impl Worker {
                 }
                 *told = now;
             }
-            if !matches!(event, switch::Event::Flap { .. }) || self.happened.len() < MAX_WAITING {
+            let is_of_ports = matches!(event, switch::Event::TooLong(_));
+            if is_of_ports || self.happened.len() < MAX_WAITING {
                 let _ = self.happened.send(Event::Switch(event));
             }
         }
@@ -543,3 +544,6 @@ fn make_ready(slots: &mut [Option<Slot>], ready: &mut Vec<PortId>, id: PortId) {
         ready.push(id);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,6 +201,19 @@ impl PortKind {
         self != to && !matches!((self, to), (PortKind::Tunnel(_), PortKind::Tunnel(_)))
     }
 
+    /// Whether `other` cannot be opened while this is open: a device can be held once only, and so can a socket's port.
+    pub fn bars(&self, other: &PortKind) -> bool {
+        match (self, other) {
+            (PortKind::Underlay(open), PortKind::Underlay(other)) => open.bars(other),
+            _ => self.device().is_some_and(|device| other.device() == Some(device)),
+        }
+    }
+
+    /// Whether it is a tunnel that has other stations behind it when it becomes `to`, which keeps the port.
+    pub fn leads_elsewhere(&self, to: &PortKind) -> bool {
+        matches!((self, to), (PortKind::Tunnel(from), PortKind::Tunnel(to)) if from.leads_elsewhere(to))
+    }
+
     /// The device's name and its namespace, for the types that have a device.
     pub fn device(&self) -> Option<(&str, Option<&str>)> {
         match self {

@@ -124,12 +124,30 @@ impl UnderlayConfig {
             None => format!("gre:{}", self.local),
         };
         let interface = self.interface_of.map(|address| format!("%{address}")).unwrap_or_default();
-        // A namespace may be named or given by its path.
-        let name = |netns: &str| {
-            let named = ["/run/netns/", "/var/run/netns/"].iter().find_map(|dir| netns.strip_prefix(dir));
-            format!("@{}", named.unwrap_or(netns))
-        };
-        format!("{place}{interface}{}", self.netns.as_deref().map(name).unwrap_or_default())
+        let netns = self.space().map(|netns| format!("@{netns}")).unwrap_or_default();
+        format!("{place}{interface}{netns}")
+    }
+
+    /// The name of its namespace, which may be named or given by its path.
+    fn space(&self) -> Option<&str> {
+        let netns = self.netns.as_deref()?;
+        let named = ["/run/netns/", "/var/run/netns/"].iter().find_map(|dir| netns.strip_prefix(dir));
+        Some(named.unwrap_or(netns))
+    }
+
+    /// Whether it hears a multicast group.
+    pub fn is_group(&self) -> bool {
+        self.local.is_multicast()
+    }
+
+    /// Whether the kernel refuses the socket `other` while this one is open: one of them is for all addresses, so for
+    /// the other's too. That of a group, which is shared from the start, may come to the one for all, but not before it.
+    pub(super) fn bars(&self, other: &UnderlayConfig) -> bool {
+        self.port.is_some()
+            && (self.port, self.space()) == (other.port, other.space())
+            && self.local.is_ipv4() == other.local.is_ipv4()
+            && self.local != other.local
+            && (other.local.is_unspecified() || self.local.is_unspecified() && !other.is_group())
     }
 }
 
@@ -172,6 +190,13 @@ impl TunnelConfig {
             [remote] if !remote.is_multicast() => Some(remote),
             _ => None,
         }
+    }
+
+    /// Whether other stations are behind it when it becomes `to`: it leads to another of the networks beyond its peers,
+    /// or into another one between, or unknown peers are not taken any more.
+    pub fn leads_elsewhere(&self, to: &TunnelConfig) -> bool {
+        let network = |of: &TunnelConfig| (of.name(), of.id(), of.port, of.netns.clone());
+        network(self) != network(to) || self.accept_any && !to.accept_any
     }
 
     /// The name of the underlay that it sends by and receives from.

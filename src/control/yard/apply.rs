@@ -16,7 +16,6 @@ use crate::packet::{Location, PeerId, PortId};
 use crate::port::{Opened, Queue};
 use crate::switch;
 use crate::table::fdb::Station;
-use crate::tunnel::TunnelId;
 use crate::worker::{Change, Command};
 
 /// A port that was opened and is not installed yet.
@@ -46,11 +45,17 @@ impl State {
             Step::PortAdd { name, to } | Step::PortReopen { name, to, .. } => Some((name, &**to)),
             _ => None,
         });
-        let opening: Vec<_> = opening.collect();
+        let mut opening: Vec<_> = opening.collect();
+        let in_the_way = self.in_the_way(plan, &opening);
+        opening.extend(in_the_way.iter().map(|(name, port)| (name, port)));
         let closing = self.closing_first(plan, &opening);
+        let closed = |name: &String| self.config.ports.get(name).map(|port| &port.kind);
+        let sockets = closing.iter().filter_map(closed).any(|kind| matches!(kind, PortKind::Underlay(_)));
         let waits = |&(name, to): &(&String, &PortConfig)| {
-            let (wanted, mut closed) = (to.kind.device(), closing.iter());
-            closed.any(|closed| closed == name || wanted.is_some() && self.device_of(closed) == wanted)
+            // Sockets may be in each other's way too, so that their order matters.
+            sockets && matches!(to.kind, PortKind::Underlay(_))
+                || closing.contains(name)
+                || closing.iter().filter_map(closed).any(|kind| kind.bars(&to.kind))
         };
         let (waiting, free): (Vec<_>, Vec<_>) = opening.into_iter().partition(waits);
         let mut fresh = Vec::new();
@@ -78,18 +83,36 @@ impl State {
     /// The ports to be closed before those of `opening` can be opened. A device can be held once only, and it may pass
     /// from one port to another, or two may swap theirs.
     fn closing_first(&self, plan: &Plan, opening: &[(&String, &PortConfig)]) -> Vec<String> {
-        let wanted = |device| opening.iter().any(|(_, to)| to.kind.device() == Some(device));
-        let closing = plan.changes.iter().filter_map(|step| match step {
-            Step::PortReopen { name, .. } => Some(name),
-            Step::PortRemove { name } if self.device_of(name).is_some_and(wanted) => Some(name),
+        let bars = |name| {
+            let kind = self.config.ports.get(name).map(|port| &port.kind);
+            kind.is_some_and(|kind| opening.iter().any(|(_, to)| kind.bars(&to.kind)))
+        };
+        let removed = plan.changes.iter().filter_map(|step| match step {
+            Step::PortRemove { name } if bars(name) => Some(name),
             _ => None,
         });
-        closing.cloned().collect()
+        let reopened =
+            opening.iter().map(|(name, _)| *name).filter(|name| self.config.ports.contains_key(*name));
+        let mut closing: Vec<_> = removed.chain(reopened).cloned().collect();
+        // In the order in which they could be opened, in case they have to be again: the socket for all addresses has a
+        // name before those of groups.
+        closing.sort();
+        closing
     }
 
-    /// The device of a port that runs, with its namespace.
-    fn device_of(&self, name: &str) -> Option<(&str, Option<&str>)> {
-        self.config.ports.get(name)?.kind.device()
+    /// Sockets of groups that stay, and that one of `opening` can only be opened before.
+    fn in_the_way(&self, plan: &Plan, opening: &[(&String, &PortConfig)]) -> Vec<(String, PortConfig)> {
+        let goes = |port: &String| {
+            plan.changes.iter().any(|step| matches!(step, Step::PortRemove { name } if name == port))
+        };
+        let bars = |(name, port): &(&String, &PortConfig)| {
+            matches!(&port.kind, PortKind::Underlay(underlay) if underlay.is_group())
+                && opening.iter().any(|(_, to)| port.kind.bars(&to.kind))
+                && !opening.iter().any(|(opened, _)| opened == name)
+                && !goes(name)
+        };
+        let ports = self.config.ports.iter().filter(bars);
+        ports.map(|(name, port)| (name.clone(), port.clone())).collect()
     }
 
     /// Opens a port again as it was; one that cannot be is missing from now on, and looked for.
@@ -133,7 +156,7 @@ impl State {
                         live.configure(to);
                         let others = from.bridge != to.bridge
                             || from.vlan != to.vlan
-                            || network_of(from) != network_of(to);
+                            || from.kind.leads_elsewhere(&to.kind);
                         estranged.extend(others.then_some(live.id));
                     }
                 }
@@ -278,13 +301,5 @@ impl State {
             );
         }
         closed.into_iter().flatten().collect()
-    }
-}
-
-/// Which of the networks beyond a tunnel's peers it leads to.
-fn network_of(port: &PortConfig) -> Option<(&'static str, TunnelId)> {
-    match &port.kind {
-        PortKind::Tunnel(tunnel) => Some((tunnel.name(), tunnel.id())),
-        _ => None,
     }
 }

@@ -105,22 +105,22 @@ fn open_here(options: &UnderlayOptions, workers: usize) -> io::Result<Opened> {
     Ok(Opened { queues, capabilities: Capabilities::NONE, link: None, look: Box::new(|| None) })
 }
 
-/// The path MTU from `local` (which may be unspecified) to `to`, as the kernel knows it by now: IP header included.
-///
-/// # Errors
-/// ENETUNREACH and the like: no way leads there. EADDRNOTAVAIL: no interface has `local`.
-pub fn path_mtu(netns: Option<&Netns>, local: IpAddr, to: IpAddr) -> io::Result<u32> {
-    let ask = || {
-        let socket = UdpSocket::bind(SocketAddr::new(local, 0))?;
-        // Nothing is sent, so the port is of no matter: it is the one of "discard".
-        socket.connect(SocketAddr::new(to, 9))?;
-        let mtu = if to.is_ipv4() { SocketOption::MTU_V4 } else { SocketOption::MTU_V6 };
-        Ok(option(socket.as_fd(), mtu)? as u32)
-    };
+/// The path MTUs from `local` (which may be unspecified) to each of `to`, as the kernel knows them by now, IP header
+/// included. `None`: no way leads there, or no interface has `local`. The namespace is entered once for all of them.
+pub fn path_mtus(netns: Option<&Netns>, local: IpAddr, to: &[IpAddr]) -> Vec<Option<u32>> {
+    let ask = || to.iter().map(|&to| path_mtu(local, to).ok()).collect();
     match netns {
-        Some(netns) => netns.run(ask)?,
+        Some(netns) => netns.run(ask).unwrap_or_else(|_| vec![None; to.len()]),
         None => ask(),
     }
+}
+
+fn path_mtu(local: IpAddr, to: IpAddr) -> io::Result<u32> {
+    let socket = UdpSocket::bind(SocketAddr::new(local, 0))?;
+    // Nothing is sent, so the port is of no matter: it is the one of "discard".
+    socket.connect(SocketAddr::new(to, 9))?;
+    let mtu = if to.is_ipv4() { SocketOption::MTU_V4 } else { SocketOption::MTU_V6 };
+    Ok(option(socket.as_fd(), mtu)? as u32)
 }
 
 /// One worker's sockets.
