@@ -159,9 +159,9 @@ impl LiveTunnel {
         }
     }
 
-    /// The peers that nobody configured, and that were met.
+    /// The peers that nobody configured, and that were met; not those that were configured since.
     pub(super) fn strangers(&self) -> impl Iterator<Item = (PeerId, LivePeer)> {
-        let met = self.strangers.all().into_iter();
+        let met = self.strangers.all().into_iter().filter(|(_, address)| self.slot_of(*address).is_none());
         met.map(|(id, address)| (id, LivePeer { address, flooded: false, path_mtu: None }))
     }
 

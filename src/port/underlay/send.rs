@@ -233,7 +233,9 @@ impl Progress<'_> {
             libc::EMSGSIZE if count > 1 => self.alone = count,
             libc::EINVAL | libc::EIO if count > 1 => {
                 self.alone = count;
-                self.doubt = Some(io::Error::from_raw_os_error(errno));
+                // Older kernels say EINVAL of a segment that is too long, which alone may be fragmented and go.
+                let length = errno == libc::EINVAL && !first.dont_fragment;
+                self.doubt = (!length).then(|| io::Error::from_raw_os_error(errno));
             }
             libc::EMSGSIZE => {
                 // The others of the message were as long, the last one aside.

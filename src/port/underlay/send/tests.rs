@@ -93,13 +93,24 @@ fn run(
     glues: &mut bool,
     frames: &[(usize, IpAddr)],
 ) -> (Vec<Result<(), DropReason>>, Vec<Trouble>) {
+    run_as(line, glues, frames, true)
+}
+
+/// The same for such as the network may fragment, or not.
+fn run_as(
+    line: &mut Script,
+    glues: &mut bool,
+    frames: &[(usize, IpAddr)],
+    dont_fragment: bool,
+) -> (Vec<Result<(), DropReason>>, Vec<Trouble>) {
     let (mut batch, mut troubles) = (Batch::default(), Troubles::default());
     for (number, (len, _)) in frames.iter().enumerate() {
         let index = batch.add().unwrap();
         batch.frames_mut()[index].fill(&vec![number as u8; *len], Offload::NONE);
     }
-    let mut datagrams: Vec<_> =
-        frames.iter().enumerate().map(|(number, (_, to))| datagram(number, *to)).collect();
+    let datagram =
+        |(number, (_, to)): (usize, &(usize, IpAddr))| Datagram { dont_fragment, ..datagram(number, *to) };
+    let mut datagrams: Vec<_> = frames.iter().enumerate().map(datagram).collect();
     let queue: Vec<u32> = (0..frames.len() as u32).collect();
     send(line, glues, &batch, &mut datagrams, &queue, &mut troubles);
     (datagrams.iter().map(|datagram| datagram.outcome).collect(), troubles.take())
@@ -145,6 +156,18 @@ fn a_refusal_that_is_about_the_length_is_not_held_against_gluing() {
         assert!(glues);
         assert_eq!(line.asked.last().unwrap(), &[(Some(60), 120)]);
     }
+}
+
+#[test]
+fn nor_is_one_of_what_alone_can_be_fragmented() {
+    let (mut line, mut glues) = (Script::new(&[Fail(libc::EINVAL, false)]), true);
+    let frames = [(9000, PEER), (9000, PEER)];
+    assert_eq!(run_as(&mut line, &mut glues, &frames, false), (vec![OK; 2], vec![]));
+    assert_eq!(line.asked, [vec![(Some(9000), 18_000)], vec![(None, 9000); 2]]);
+    assert!(glues);
+    let (mut line, mut glues) = (Script::new(&[Fail(libc::EIO, false)]), true);
+    run_as(&mut line, &mut glues, &frames, false);
+    assert!(!glues, "whatever is sent");
 }
 
 #[test]
