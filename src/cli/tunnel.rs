@@ -80,6 +80,8 @@ fn table(tunnels: Vec<TunnelInfo>) -> String {
 fn details(tunnels: Vec<TunnelInfo>) -> String {
     let text = tunnels.iter().map(|tunnel| {
         let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
+        // What carries IP is on no bridge.
+        let of_bridge = |is| tunnel.bridge.as_ref().map_or_else(|| "-".to_owned(), |_| yes(is));
         let number = if tunnel.kind == "gre" { "key" } else { "vni" };
         let local = match tunnel.port {
             Some(port) => format!("{} port {port}", tunnel.local),
@@ -97,8 +99,8 @@ fn details(tunnels: Vec<TunnelInfo>) -> String {
             ("underlay", tunnel.underlay.clone()),
             ("mtu", tunnel.mtu.to_string()),
             ("accept", tunnel.accept.clone()),
-            ("learning", yes(tunnel.learning)),
-            ("split-horizon", yes(tunnel.split_horizon)),
+            ("learning", of_bridge(tunnel.learning)),
+            ("split-horizon", of_bridge(tunnel.split_horizon)),
             ("mss-clamp", yes(tunnel.mss_clamp)),
             ("options", if tunnel.options.is_empty() { "-".into() } else { tunnel.options.join(" ") }),
         ];
