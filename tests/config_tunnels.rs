@@ -355,6 +355,12 @@ fn tunnels_that_would_take_one_anothers_packets() {
         &["t.toml:10: port.b.port: port a, a vxlan, receives there too (expected another `port` or `local`)"],
     );
     expect(
+        &two(("vxlan", VXLAN), ("vxlan", "vni = 2\nlocal = \"10.8.0.1\"\nremotes = \"10.8.0.2\"")),
+        &[
+            "t.toml:11: port.b.local: port a receives at every address, on the same port (expected `local` on both, or on neither)",
+        ],
+    );
+    expect(
         &two(("vxlan", VXLAN), ("vxlan", "vni = 1\nremotes = [\"10.8.0.3\", \"10.8.0.2\"]")),
         &[
             "t.toml:11: port.b.remotes: port a has 10.8.0.2 for packets with vni 1 too (expected another number, or one port)",
@@ -378,7 +384,11 @@ fn tunnels_that_would_take_one_anothers_packets() {
     for (a, b) in [
         (("vxlan", VXLAN), ("vxlan", "vni = 1\nremotes = \"10.8.0.3\"")),
         (("vxlan", VXLAN), ("vxlan", "vni = 2\nremotes = \"10.8.0.2\"")),
-        (("vxlan", VXLAN), ("vxlan", "vni = 1\nlocal = \"10.8.0.1\"\nremotes = \"10.8.0.2\"")),
+        (
+            ("vxlan", "vni = 1\nlocal = \"10.8.0.1\"\nremotes = \"10.8.0.2\""),
+            ("vxlan", "vni = 1\nlocal = \"10.8.0.7\"\nremotes = \"10.8.0.2\""),
+        ),
+        (("vxlan", VXLAN), ("vxlan", "port = 4790\nvni = 1\nlocal = \"10.8.0.1\"\nremotes = \"10.8.0.2\"")),
         (("vxlan", VXLAN), ("vxlan", "vni = 1\naccept = \"any\"")),
         (("gre", "remotes = \"10.8.0.2\""), ("gre", "key = 0\nremotes = \"10.8.0.2\"")),
         (("gre", "remotes = \"10.8.0.2\""), ("gre", "transport = \"ip\"\nremotes = \"10.8.0.2\"")),

@@ -3,6 +3,7 @@
 //! A table that could not be read is not compared with others, so that one mistake is told once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::document::{Node, Table};
 use super::errors::{Findings, Path};
@@ -61,6 +62,15 @@ struct Check<'a> {
     root: &'a Table,
     read: &'a Findings,
     found: Findings,
+}
+
+/// What is wrong where one of two tunnels receives at every address, and the other at one of those; `others` are the
+/// addresses of tunnels on the same port.
+fn contested(tunnel: &TunnelConfig, others: &BTreeMap<IpAddr, &str>) -> Option<String> {
+    let bars = |local: &IpAddr| local.is_unspecified() != tunnel.local.is_unspecified();
+    let (local, first) = others.iter().find(|(local, _)| bars(local))?;
+    let at = if local.is_unspecified() { "every address".to_owned() } else { local.to_string() };
+    Some(format!("port {first} receives at {at}, on the same port (expected `local` on both, or on neither)"))
 }
 
 impl<'a> Check<'a> {
@@ -198,8 +208,15 @@ impl<'a> Check<'a> {
     /// Tunnels that would take one another's packets, and tunnels without peers.
     fn tunnels(&mut self) {
         let (mut protocols, mut open, mut peers) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut locals = BTreeMap::<_, BTreeMap<_, _>>::new();
         for (name, port, path) in self.sound_ports() {
             let PortKind::Tunnel(tunnel) = &port.kind else { continue };
+            let netns = tunnel.netns.as_ref().map(|netns| Netns::new(netns).path());
+            let here = locals.entry((tunnel.port, tunnel.local.is_ipv4(), netns)).or_default();
+            here.entry(tunnel.local).or_insert(name);
+            if let Some(message) = contested(tunnel, here) {
+                self.found.add(path.to("local"), message);
+            }
             let (remotes, others) = self.config.peers(name, tunnel);
             if remotes.is_empty() && others.is_empty() && !tunnel.accept_any {
                 let expected = "[\"10.8.0.2\"], or accept = \"any\"";
