@@ -599,6 +599,31 @@ fn carry_without_privilege() {
     }
 }
 
+#[test]
+fn what_the_socket_has_no_room_for_is_counted() {
+    as_root(|| {
+        let [a, b] = hosts();
+        let [from, dest] = PAIRS[0];
+        let mut receiver = Open::new(&options(&b, VXLAN, dest), 1);
+        let socket = a.enter(|| UdpSocket::bind(SocketAddr::new(ip(from), 0))).expect("a socket");
+        let send = |len| socket.send_to(&vec![7; len], SocketAddr::new(ip(dest), PORT)).expect("sent");
+        let sent = 1000u64;
+        (0..sent).for_each(|_| _ = send(50_000));
+        receiver.read();
+        // The next one that there is room for tells.
+        send(10);
+        wait_until("the last one", || {
+            receiver.read();
+            receiver.read[0].last().is_some_and(|(bytes, _)| bytes.len() == 10)
+        });
+        let (got, missed) =
+            (receiver.read[0].len() as u64, receiver.counters.dropped(DropReason::ReceiveOverflow));
+        assert!(got > 10 && missed > 10, "{got} came, {missed} did not");
+        assert_eq!(got + missed, sent + 1);
+        assert_eq!(receiver.counters.rx_frames, missed, "those that came are for the switch to count");
+    });
+}
+
 /// A UDP packet in a frame, of flow `number`, or the answer to it.
 fn inner(number: u16, v6: bool, answer: bool) -> Vec<u8> {
     let (mut from, mut to) = ((2, 1000 + number), (3, 53));

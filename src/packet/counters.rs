@@ -53,6 +53,12 @@ impl Counters {
         self.drop(reason);
     }
 
+    /// Counts frames that came and were lost before anybody could read them; nobody knows how long they were.
+    pub fn missed(&mut self, reason: DropReason, frames: u64) {
+        self.rx_frames += frames;
+        self.drops[reason as usize] += frames;
+    }
+
     /// Counts one frame of `bytes` bytes that the port took.
     #[inline]
     pub fn sent(&mut self, bytes: usize) {

@@ -59,6 +59,7 @@ drop_reasons! {
     Stranger "stranger" "in a tunnel packet that comes from none of the tunnel's peers";
     SplitHorizon "split-horizon" "came from a tunnel's peer and would leave to another peer";
     Ecn "ecn" "met congestion on its way through a tunnel, and its sender does not speak ECN (RFC 6040)";
+    ReceiveOverflow "receive-overflow" "came to a tunnel socket faster than it was read, and its buffer was full";
     ExceedsMtu "exceeds-mtu" "longer than the MTU of the port it should leave by";
     Unsegmentable "unsegmentable" "a superframe for a port without offloads, with headers that cannot be segmented";
     NoBuffer "no-buffer" "no buffer was left for a copy or a segment";

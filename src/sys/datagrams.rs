@@ -40,6 +40,8 @@ pub struct Beside {
     pub tos: Option<u8>,
     /// The length of each of the datagrams that were glued to one, as the kernel says it (UDP_GRO).
     pub stride: Option<c_int>,
+    /// How many messages the socket has had no room for since it was made, where there were any and it tells.
+    pub overflow: Option<u32>,
 }
 
 /// Receives datagrams.
@@ -102,6 +104,9 @@ impl Inbox {
                     beside.tos = number(value).map(|tos| tos as u8);
                 }
                 (libc::SOL_UDP, libc::UDP_GRO) => beside.stride = number(value),
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+                    beside.overflow = number(value).map(|count| count as u32);
+                }
                 _ => {}
             }
         }

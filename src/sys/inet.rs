@@ -26,6 +26,8 @@ impl SocketOption {
     pub const TAKE_NO_CHECKSUM_V6: SocketOption = SocketOption(libc::SOL_UDP, libc::UDP_NO_CHECK6_RX);
     /// Datagrams of one flow may come glued, with their length beside.
     pub const UDP_GRO: SocketOption = SocketOption(libc::SOL_UDP, libc::UDP_GRO);
+    /// How many packets there was no room for is told beside each packet.
+    pub const TELL_OVERFLOW: SocketOption = SocketOption(libc::SOL_SOCKET, libc::SO_RXQ_OVFL);
     /// The TOS is told beside each packet.
     pub const TELL_TOS_V4: SocketOption = SocketOption(libc::IPPROTO_IP, libc::IP_RECVTOS);
     /// The traffic class is told beside each packet.

@@ -38,13 +38,22 @@ pub(super) struct Receiver {
     ask: usize,
     /// Errors since something was read.
     errors: u32,
+    /// Messages that the socket has had no room for, as far as they are counted.
+    overflow: u32,
 }
 
 impl Receiver {
     pub(super) fn new(socket: Socket, maker: &Maker) -> Receiver {
         let raw = matches!(maker.transport(), Transport::Ip { .. }) && maker.local().is_ipv4();
         let header = if raw { ipv4::MIN_HEADER_LEN } else { 0 };
-        Receiver { socket, inbox: Inbox::default(), header, ask: MAX_DATAGRAMS / MAX_GLUED, errors: 0 }
+        Receiver {
+            socket,
+            inbox: Inbox::default(),
+            header,
+            ask: MAX_DATAGRAMS / MAX_GLUED,
+            errors: 0,
+            overflow: 0,
+        }
     }
 
     pub(super) fn fd(&self) -> RawFd {
@@ -74,7 +83,13 @@ impl Receiver {
         for i in 0..count {
             let len = self.inbox.len_of(i);
             longest = longest.max(len);
-            match accept(self.header, len, self.inbox.beside(i), &mut batch.spare()[i]) {
+            let beside = self.inbox.beside(i);
+            if let Some(overflow) = beside.overflow {
+                let missed = overflow.wrapping_sub(self.overflow);
+                counters.missed(DropReason::ReceiveOverflow, u64::from(missed));
+                self.overflow = overflow;
+            }
+            match accept(self.header, len, beside, &mut batch.spare()[i]) {
                 Ok(of) => {
                     most = most.max(len.div_ceil(of.stride as usize));
                     received.push(of);
@@ -140,7 +155,7 @@ mod tests {
     const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 2));
 
     fn beside(stride: Option<i32>) -> Beside {
-        Beside { source: Some(PEER), tos: Some(0xb9), stride }
+        Beside { source: Some(PEER), tos: Some(0xb9), stride, overflow: None }
     }
 
     #[test]

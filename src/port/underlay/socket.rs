@@ -80,6 +80,7 @@ impl Maker {
             tracing::info!("no privilege to enlarge socket buffers: bursts may be dropped");
             socket.set_recv_buffer_size(SOCKET_BUFFER as usize)?;
         }
+        set(SocketOption::TELL_OVERFLOW, 1)?;
         match self.local {
             IpAddr::V4(_) => {
                 set(SocketOption::TELL_TOS_V4, 1)?;
