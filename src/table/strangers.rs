@@ -2,8 +2,9 @@
 //!
 //! They have numbers as configured peers have, from [`Strangers::FIRST`] on, so that the FDB can name them. The list is
 //! bounded. When it is full, a new peer takes the place of the one that was silent longest, if that was for long enough
-//! that the FDB has forgotten what was behind it; otherwise it is refused, so that a flood of made-up addresses throws
-//! nobody out. Nor does it hold up the workers: who was refused once is so without a search until a place can be free.
+//! that the FDB has mostly forgotten what was behind it; otherwise it is refused, so that a flood of made-up addresses
+//! throws nobody out. Nor does it hold up the workers: who was refused once is so without a search until a place can be
+//! free. With a place comes a new number, so that an FDB that never forgets leads to nobody, and not to the heir.
 
 use core::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,7 +31,8 @@ pub struct Strangers {
 #[derive(Debug)]
 struct Heard {
     at: Box<[AtomicU32]>,
-    used: Mutex<u16>,
+    /// The number that each place was given last.
+    given: Mutex<Vec<PeerId>>,
     /// Before this no place is free, in seconds: all are taken by peers that were heard later than [`SILENCE`] before.
     full_until: AtomicU32,
 }
@@ -38,7 +40,7 @@ struct Heard {
 impl Default for Heard {
     fn default() -> Heard {
         let at = (0..Strangers::LIMIT).map(|_| AtomicU32::new(0)).collect();
-        Heard { at, used: Mutex::new(0), full_until: AtomicU32::new(0) }
+        Heard { at, given: Mutex::default(), full_until: AtomicU32::new(0) }
     }
 }
 
@@ -64,13 +66,14 @@ impl Strangers {
         if now.secs() < self.heard.full_until.load(Ordering::Relaxed) {
             return None;
         }
-        let mut used = self.heard.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given = self.heard.given.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(peer) = self.by_address.get(&address) {
             return Some(*peer); // another worker was faster
         }
-        let peer = if *used < Strangers::LIMIT {
-            *used += 1;
-            PeerId(Strangers::FIRST + *used - 1)
+        let peer = if given.len() < usize::from(Strangers::LIMIT) {
+            let peer = PeerId(Strangers::FIRST + given.len() as u16);
+            given.push(peer);
+            peer
         } else {
             let heard = |slot: u16| self.heard.at[usize::from(slot)].load(Ordering::Relaxed);
             let silent = (0..Strangers::LIMIT).min_by_key(|&slot| heard(slot))?;
@@ -80,13 +83,16 @@ impl Strangers {
                 self.heard.full_until.store(free, Ordering::Relaxed);
                 return None;
             }
-            PeerId(Strangers::FIRST + silent)
+            let holder = &mut given[usize::from(silent)];
+            if let Some((_, former)) = self.by_id.remove(holder) {
+                self.by_address.remove(&former);
+            }
+            *holder = next(*holder);
+            *holder
         };
         // Before another worker looks for a silent one.
         self.heard.at[slot(peer)].store(now.secs(), Ordering::Relaxed);
-        if let Some(former) = self.by_id.insert(peer, address) {
-            self.by_address.remove(&former);
-        }
+        self.by_id.insert(peer, address);
         self.by_address.insert(address, peer);
         Some(peer)
     }
@@ -104,7 +110,12 @@ impl Strangers {
 
 /// A peer's place in the list. Numbers are given out by this list only.
 fn slot(peer: PeerId) -> usize {
-    usize::from(peer.0 - Strangers::FIRST)
+    usize::from((peer.0 - Strangers::FIRST) % Strangers::LIMIT)
+}
+
+/// The number that the same place has next: after 32 holders the first one again.
+fn next(peer: PeerId) -> PeerId {
+    PeerId(peer.0.checked_add(Strangers::LIMIT).unwrap_or(Strangers::FIRST + slot(peer) as u16))
 }
 
 #[cfg(test)]
@@ -133,8 +144,24 @@ mod tests {
         let heir = strangers.meet(address(5000), later).unwrap();
         assert_ne!(heir, first);
         assert_eq!(strangers.address(heir), Some(address(5000)));
+        let former = PeerId(heir.0 - Strangers::LIMIT);
+        assert_eq!(
+            strangers.address(former),
+            None,
+            "what was behind the former holder is not behind the heir"
+        );
         assert_eq!(strangers.meet(address(0), later), Some(first));
         assert_eq!(strangers.all().len(), usize::from(Strangers::LIMIT));
+    }
+
+    #[test]
+    fn numbers_come_round_and_stay_with_their_place() {
+        let mut peer = PeerId(Strangers::FIRST + 7);
+        for _ in 0..32 {
+            assert_eq!(slot(peer), 7);
+            peer = next(peer);
+        }
+        assert_eq!(peer, PeerId(Strangers::FIRST + 7));
     }
 
     #[test]
