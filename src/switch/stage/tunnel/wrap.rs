@@ -31,12 +31,11 @@ pub(in crate::switch) struct Outlet<'a, S> {
     pub(in crate::switch) send: S,
 }
 
-impl<S: FnMut(PortId, &mut Batch, &mut [Datagram])> Outlet<'_, S> {
-    fn tunnel(&self, port: PortId) -> Option<(&Port, &Overlay)> {
-        match self.topology.port(port)? {
-            port @ Port { way: Way::Tunnel(overlay), .. } => Some((port, overlay)),
-            _ => None,
-        }
+/// A port that is a tunnel.
+fn tunnel(topology: &Topology, port: PortId) -> Option<(&Port, &Overlay)> {
+    match topology.port(port)? {
+        port @ Port { way: Way::Tunnel(overlay), .. } => Some((port, overlay)),
+        _ => None,
     }
 }
 
@@ -78,7 +77,7 @@ impl Wrapping {
         batch: &mut Batch,
         outlet: &mut Outlet<'_, S>,
     ) -> Result<(), DropReason> {
-        let (port, overlay) = outlet.tunnel(departure.out).ok_or(DropReason::PortMissing)?;
+        let (port, overlay) = tunnel(outlet.topology, departure.out).ok_or(DropReason::PortMissing)?;
         let tunnel = &*overlay.tunnel;
         let frame = &mut batch.frames_mut()[departure.frame as usize];
         let (payload, header_len) = match tunnel.carries() {
@@ -107,27 +106,22 @@ impl Wrapping {
         for &part in &self.parts {
             tunnel.encap(&mut batch.frames_mut()[part as usize], payload);
         }
-        let mut sent = 0;
-        let mut address = |peer: PeerId, pending: &mut Vec<Datagram>, parts: &[u32]| {
-            let Some(to) = overlay.address(peer) else { return };
-            pending.extend(parts.iter().map(|&frame| Datagram { frame, peer, to, ..pattern }));
-            sent += parts.len() as u64;
-        };
-        match departure.to {
-            Recipients::Peer(peer) => address(peer, &mut self.datagrams, &self.parts),
-            Recipients::All | Recipients::AllBut(_) => {
-                for &peer in &overlay.flood {
-                    if departure.to != Recipients::AllBut(peer) {
-                        address(peer, &mut self.datagrams, &self.parts);
-                    }
-                }
+        let only = departure.to.peer();
+        let peers = only.as_ref().map_or(&overlay.flood[..], std::slice::from_ref);
+        let mut recipients = 0;
+        for &peer in peers.iter().filter(|&&peer| departure.to != Recipients::AllBut(peer)) {
+            let Some(to) = overlay.address(peer) else { continue };
+            recipients += 1;
+            let parts = self.parts.iter();
+            self.datagrams.extend(parts.map(|&frame| Datagram { frame, peer, to, ..pattern }));
+            // With a thousand peers, a flooded superframe is tens of thousands.
+            if self.datagrams.len() >= MAX_PENDING {
+                self.send(batch, outlet);
             }
         }
         // One of them is the frame itself.
-        outlet.counters.of(departure.out).copies += sent.checked_sub(1).ok_or(DropReason::PortMissing)?;
-        if self.datagrams.len() >= MAX_PENDING {
-            self.send(batch, outlet);
-        }
+        let copies = (recipients * self.parts.len()).checked_sub(1).ok_or(DropReason::PortMissing)?;
+        outlet.counters.of(departure.out).copies += copies as u64;
         Ok(())
     }
 
@@ -140,7 +134,7 @@ impl Wrapping {
         for part in self.datagrams.chunks_mut(MAX_PENDING) {
             (outlet.send)(outlet.underlay, batch, part);
             for run in part.chunk_by(|a, b| a.tunnel == b.tunnel) {
-                let tunnel = outlet.tunnel(run[0].tunnel);
+                let tunnel = tunnel(outlet.topology, run[0].tunnel);
                 let header = tunnel.map_or(0, |(_, overlay)| overlay.tunnel.header_len());
                 for datagram in run {
                     let len = batch.frames()[datagram.frame as usize].len();
