@@ -163,6 +163,7 @@ fn who_accepts_anybody_answers_those_who_found_him() {
             wait_for_ping(overlay.guest(n), &guest_v4(0, 1));
             tcp(overlay.guest(1), overlay.guest(n), &guest_v4(0, n), 4 << 20);
             assert_eq!(peer(overlay.yard(1), &plan, n)["state"], "up");
+            overlay.yard(1).ok(&format!("tunnel ping 10.8.{n}.1 --count 1 --size 1000"));
         }
         assert_eq!(dropped(overlay.yard(1), "stranger"), 0);
         reconfigure(&overlay, &plan, 1, |config| config.replace("10.8.2.1\", \"", ""));

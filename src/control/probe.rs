@@ -48,10 +48,13 @@ pub(super) struct Target<'a> {
 /// tunnel, where several have that peer.
 pub(super) fn target<'a>(live: &'a Live, to: &str, port: Option<&str>) -> Result<Target<'a>, String> {
     let tunnels = live.ports.iter().filter_map(|(name, port)| Some((name, port.id, port.tunnel.as_ref()?)));
-    let of = |(name, id, tunnel): (&'a String, PortId, &'a LiveTunnel), (peer, it): (PeerId, &LivePeer)| {
+    let of = |(name, id, tunnel): (&'a String, PortId, &'a LiveTunnel), (peer, it): (PeerId, LivePeer)| {
         Target { name, tunnel: id, peer, address: it.address, mtu: tunnel.mtu_over(it.path_mtu) }
     };
-    let senders = |tunnel: &'a LiveTunnel| tunnel.peers().filter(|(_, peer)| !peer.address.is_multicast());
+    let senders = |tunnel: &'a LiveTunnel| {
+        let all = tunnel.peers().map(|(id, peer)| (id, *peer)).chain(tunnel.strangers());
+        all.filter(|(_, peer)| !peer.address.is_multicast())
+    };
     let named = |name: &str| tunnels.clone().find(|(tunnel, ..)| *tunnel == name);
     if let Some(name) = port
         && named(name).is_none()
