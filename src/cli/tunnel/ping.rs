@@ -20,7 +20,8 @@ const TRIES: u32 = 2;
 /// Send echoes through a tunnel to the switch at its other end, and find the largest that passes
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --size, the largest packet that passes is searched for after the echoes.
+Without --size, the largest packet that passes is searched for after the echoes. None of them is
+fragmented on its way, whatever the tunnel's df says.
 
 Examples:
   tapyard tunnel ping site-b
@@ -72,7 +73,7 @@ impl Ping {
         let mut client = switch.connect()?;
         let (size, talks) = (self.size.unwrap_or(SHORTEST), !self.format.json);
         let mut measured = Measured { size, ..Measured::default() };
-        let mut times = Vec::new();
+        let (mut times, mut not_sent) = (Vec::new(), Vec::new());
         for number in 1..=self.count {
             if number > 1 {
                 thread::sleep(self.interval);
@@ -88,6 +89,7 @@ impl Ping {
                 print(&line(number, &probe))?;
             }
             times.extend(probe.rtt_nanos);
+            not_sent.extend(probe.not_sent);
             measured.sent += 1;
             measured.mtu = probe.mtu;
             (measured.port, measured.remote) = (probe.port, probe.remote.to_string());
@@ -104,9 +106,12 @@ impl Ping {
                 print_json(&json)?;
             }
         }
-        match measured.answered {
-            0 => Err(Failure::Said(format!("{} does not answer", measured.remote))),
-            _ => Ok(()),
+        match not_sent.last() {
+            _ if measured.answered > 0 => Ok(()),
+            Some(why) if not_sent.len() == self.count as usize => {
+                Err(Failure::Said(format!("nothing was sent to {}: {why}", measured.remote)))
+            }
+            _ => Err(Failure::Said(format!("{} does not answer", measured.remote))),
         }
     }
 
