@@ -291,13 +291,13 @@ fn tunnels_that_carry_ip_are_on_no_bridge_and_have_one_peer() {
         &ip("gre", "remotes = \"10.8.0.2\"\nbridge = \"lan\"\nvlan = 5"),
         &[
             "t.toml:5: port.t.bridge: a gre with payload = \"ip\" carries IP, not Ethernet: it belongs to no bridge (expected no `bridge`)",
-            "t.toml:6: port.t.vlan: `vlan` is a key of ports that carry ethernet (expected payload = \"ethernet\" beside it)",
+            "t.toml:6: port.t.vlan: `vlan` is a key of ports that carry Ethernet (expected payload = \"ethernet\" beside it)",
         ],
     );
     expect(
         &one("gre", "remotes = \"10.8.0.2\"\nwire = \"x\""),
         &[
-            "t.toml:6: port.t.wire: `wire` is a key of ports that carry ip (expected payload = \"ip\" beside it)",
+            "t.toml:6: port.t.wire: `wire` is a key of ports that carry IP (expected payload = \"ip\" beside it)",
         ],
     );
     for (remotes, found) in [

@@ -66,7 +66,7 @@ drop_reasons! {
     QueueFull "queue-full" "the port it should leave by does not take frames as fast as they come";
     PortDown "port-down" "the device of the port it should leave by is down";
     Unreachable "unreachable" "no way leads to the peer, or nobody listens there";
-    PortMissing "port-missing" "the device of the port it should leave by is gone";
+    PortMissing "port-missing" "the port, its device or the peer that it should leave by is gone";
     Refused "refused" "the kernel refused to send it";
 }
 

@@ -263,9 +263,9 @@ fn foreign(key: &str, kind: &Kind, layer: Layer) -> Option<String> {
         ));
     }
     if own {
-        let other = if layer == Layer::Ip { "ethernet" } else { "ip" };
+        let (other, payload) = if layer == Layer::Ip { ("Ethernet", "ethernet") } else { ("IP", "ip") };
         return Some(format!(
-            "`{key}` is a key of ports that carry {other} (expected payload = \"{other}\" beside it)"
+            "`{key}` is a key of ports that carry {other} (expected payload = \"{payload}\" beside it)"
         ));
     }
     let owns = |other: &Kind| keys_of(other).contains(&key);
