@@ -151,7 +151,7 @@ fn members_of_a_group_learn_who_is_where() {
 #[test]
 fn who_accepts_anybody_answers_those_who_found_him() {
     as_root(|| {
-        let plan = Plan::new(Geneve, V4, &[Tapyard, Tapyard, Tapyard]);
+        let plan = Plan { routed: true, ..Plan::new(Geneve, V4, &[Tapyard, Tapyard, Tapyard]) };
         let overlay = Overlay::start(&plan);
         let (remotes, hub) = ("remotes = [\"10.8.2.1\", \"10.8.3.1\"]", "accept = \"any\"");
         reconfigure(&overlay, &plan, 1, |config| {
@@ -165,6 +165,11 @@ fn who_accepts_anybody_answers_those_who_found_him() {
             assert_eq!(peer(overlay.yard(1), &plan, n)["state"], "up");
             overlay.yard(1).ok(&format!("tunnel ping 10.8.{n}.1 --count 1 --size 1000"));
         }
+        // A path to one of them becomes narrower.
+        shrink(&overlay, 1400);
+        tcp(overlay.guest(1), overlay.guest(2), &guest_v4(0, 2), 4 << 20);
+        let mtus = [2, 3].map(|n| number(&peer(overlay.yard(1), &plan, n), "path_mtu"));
+        assert_eq!(mtus, [1400, 1500]);
         assert_eq!(dropped(overlay.yard(1), "stranger"), 0);
         reconfigure(&overlay, &plan, 1, |config| config.replace("10.8.2.1\", \"", ""));
         overlay.guest(2).ip("neigh flush all");

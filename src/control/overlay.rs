@@ -32,6 +32,8 @@ pub(super) struct LiveTunnel {
     sequence: Arc<AtomicU32>,
     /// The peers that nobody configured.
     strangers: Arc<Strangers>,
+    /// What the kernel last said of the ways to those.
+    ways: BTreeMap<IpAddr, Option<u32>>,
     tunnel: Arc<dyn Tunnel>,
     /// What of an underlay's packet is not the inner one.
     overhead: u32,
@@ -64,6 +66,7 @@ impl LiveTunnel {
             tunnel: codec(tunnel, &sequence),
             sequence,
             strangers: Arc::default(),
+            ways: BTreeMap::new(),
             overhead: 0,
             config: tunnel.clone(),
         };
@@ -116,6 +119,8 @@ impl LiveTunnel {
         }
         if elsewhere {
             self.look();
+        } else {
+            self.tell_of_strangers();
         }
         left
     }
@@ -139,7 +144,19 @@ impl LiveTunnel {
                 changed |= std::mem::replace(&mut peer.path_mtu, path_mtu) != path_mtu;
             }
         }
+        let met: Vec<_> = self.strangers.all().into_iter().map(|(_, address)| address).collect();
+        let path_mtus = look(&self.config, &met);
+        let ways = met.into_iter().zip(path_mtus).collect();
+        changed |= std::mem::replace(&mut self.ways, ways) != self.ways;
+        self.tell_of_strangers();
         changed
+    }
+
+    /// Lets the workers know what gets to the peers that nobody configured.
+    fn tell_of_strangers(&self) {
+        for (id, peer) in self.strangers().filter(|(_, peer)| self.ways.contains_key(&peer.address)) {
+            self.strangers.set_mtu(id, self.mtu_over(peer.path_mtu));
+        }
     }
 
     /// The peers by their slots.
@@ -162,7 +179,10 @@ impl LiveTunnel {
     /// The peers that nobody configured, and that were met; not those that were configured since.
     pub(super) fn strangers(&self) -> impl Iterator<Item = (PeerId, LivePeer)> {
         let met = self.strangers.all().into_iter().filter(|(_, address)| self.slot_of(*address).is_none());
-        met.map(|(id, address)| (id, LivePeer { address, flooded: false, path_mtu: None }))
+        met.map(|(id, address)| {
+            let path_mtu = self.ways.get(&address).copied().flatten();
+            (id, LivePeer { address, flooded: false, path_mtu })
+        })
     }
 
     /// The slot of the peer with this address.
@@ -182,9 +202,15 @@ impl LiveTunnel {
         }
     }
 
+    /// Whether it has a peer with this address, configured or not.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        self.slot_of(address).is_some() || self.strangers().any(|(_, peer)| peer.address == address)
+    }
+
     /// The longest inner packet that gets whole to every peer.
     pub(super) fn mtu(&self) -> u32 {
-        let mtus = self.peers().map(|(_, peer)| self.mtu_over(peer.path_mtu));
+        let known = self.ways.values().flatten().map(|&path_mtu| self.mtu_over(Some(path_mtu)));
+        let mtus = self.peers().map(|(_, peer)| self.mtu_over(peer.path_mtu)).chain(known);
         mtus.min().unwrap_or_else(|| self.mtu_over(None))
     }
 

@@ -298,7 +298,7 @@ impl State {
 
     /// Asks anew what the way to a peer lets through.
     fn look_at_ways_to(&mut self, address: IpAddr) {
-        let has = |port: &LivePort| port.tunnel.as_ref().is_some_and(|t| t.slot_of(address).is_some());
+        let has = |port: &LivePort| port.tunnel.as_ref().is_some_and(|t| t.has(address));
         let ports: Vec<_> = self.live.ports.values().filter(|port| has(port)).map(|port| port.id).collect();
         self.look_at_links(|port| ports.contains(&port));
     }

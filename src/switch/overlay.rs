@@ -45,7 +45,10 @@ impl Overlay {
     /// The longest packet that gets to a peer; `None` where only the port's MTU is known.
     #[inline]
     pub(super) fn mtu(&self, peer: PeerId) -> Option<u32> {
-        Some(self.peers.get(peer.index())?.as_ref()?.mtu)
+        match self.peers.get(peer.index()) {
+            Some(known) => Some(known.as_ref()?.mtu),
+            None => self.strangers.as_ref()?.mtu(peer),
+        }
     }
 }
 

@@ -26,21 +26,26 @@ pub struct Strangers {
     by_id: DashMap<PeerId, IpAddr, foldhash::fast::RandomState>,
     /// When each was last heard of, in seconds; also the lock under which peers come and go.
     heard: Heard,
+    /// The longest packets that get there; 0: nobody has looked yet.
+    mtus: PerSlot,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Heard {
-    at: Box<[AtomicU32]>,
+    at: PerSlot,
     /// The number that each place was given last.
     given: Mutex<Vec<PeerId>>,
     /// Before this no place is free, in seconds: all are taken by peers that were heard later than [`SILENCE`] before.
     full_until: AtomicU32,
 }
 
-impl Default for Heard {
-    fn default() -> Heard {
-        let at = (0..Strangers::LIMIT).map(|_| AtomicU32::new(0)).collect();
-        Heard { at, given: Mutex::default(), full_until: AtomicU32::new(0) }
+/// A number for each place in the list.
+#[derive(Debug)]
+struct PerSlot(Box<[AtomicU32]>);
+
+impl Default for PerSlot {
+    fn default() -> PerSlot {
+        PerSlot((0..Strangers::LIMIT).map(|_| AtomicU32::new(0)).collect())
     }
 }
 
@@ -57,7 +62,7 @@ impl Strangers {
             Some(peer) => peer,
             None => self.admit(address, now)?,
         };
-        self.heard.at[slot(peer)].store(now.secs(), Ordering::Relaxed);
+        self.heard.at.0[slot(peer)].store(now.secs(), Ordering::Relaxed);
         Some(peer)
     }
 
@@ -75,7 +80,7 @@ impl Strangers {
             given.push(peer);
             peer
         } else {
-            let heard = |slot: u16| self.heard.at[usize::from(slot)].load(Ordering::Relaxed);
+            let heard = |slot: u16| self.heard.at.0[usize::from(slot)].load(Ordering::Relaxed);
             let silent = (0..Strangers::LIMIT).min_by_key(|&slot| heard(slot))?;
             // What is heard until then only makes it later.
             let free = heard(silent).saturating_add(SILENCE.as_secs() as u32);
@@ -91,7 +96,8 @@ impl Strangers {
             *holder
         };
         // Before another worker looks for a silent one.
-        self.heard.at[slot(peer)].store(now.secs(), Ordering::Relaxed);
+        self.heard.at.0[slot(peer)].store(now.secs(), Ordering::Relaxed);
+        self.mtus.0[slot(peer)].store(0, Ordering::Relaxed);
         self.by_id.insert(peer, address);
         self.by_address.insert(address, peer);
         Some(peer)
@@ -100,6 +106,18 @@ impl Strangers {
     /// The address of a peer.
     pub fn address(&self, peer: PeerId) -> Option<IpAddr> {
         self.by_id.get(&peer).map(|address| *address)
+    }
+
+    /// The longest packet that gets to a peer, where that is known.
+    pub fn mtu(&self, peer: PeerId) -> Option<u32> {
+        let slot = peer.0.checked_sub(Strangers::FIRST)?;
+        let mtu = self.mtus.0.get(usize::from(slot))?.load(Ordering::Relaxed);
+        (mtu != 0).then_some(mtu)
+    }
+
+    /// Notes the longest packet that gets to a peer, which this list gave its number.
+    pub fn set_mtu(&self, peer: PeerId, mtu: u32) {
+        self.mtus.0[slot(peer)].store(mtu, Ordering::Relaxed);
     }
 
     /// All of them.
@@ -137,19 +155,24 @@ mod tests {
             let peer = strangers.meet(address(n), start).unwrap();
             assert_eq!(strangers.address(peer), Some(address(n)));
         }
+        strangers.set_mtu(first, 1350);
+        let second = strangers.meet(address(1), start).unwrap();
+        strangers.set_mtu(second, 1250);
+        assert_eq!((strangers.mtu(first), strangers.mtu(PeerId(0))), (Some(1350), None));
         let later = start + SILENCE;
         let almost = start + (SILENCE - Duration::from_secs(1));
         assert_eq!(strangers.meet(address(0), later), Some(first));
         assert_eq!(strangers.meet(address(5000), almost), None);
         let heir = strangers.meet(address(5000), later).unwrap();
         assert_ne!(heir, first);
-        assert_eq!(strangers.address(heir), Some(address(5000)));
         let former = PeerId(heir.0 - Strangers::LIMIT);
         assert_eq!(
             strangers.address(former),
             None,
             "what was behind the former holder is not behind the heir"
         );
+        assert_eq!((strangers.address(heir), strangers.mtu(heir)), (Some(address(5000)), None));
+        assert_eq!(strangers.mtu(first), Some(1350));
         assert_eq!(strangers.meet(address(0), later), Some(first));
         assert_eq!(strangers.all().len(), usize::from(Strangers::LIMIT));
     }
