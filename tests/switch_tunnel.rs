@@ -283,6 +283,20 @@ fn the_sender_of_a_packet_that_does_not_fit_is_told() {
 }
 
 #[test]
+fn what_may_be_fragmented_is_where_the_tunnel_inherits_that() {
+    let mut inherits = overlay(Vxlan { vni: VNI, strict: false }, 2, &[1]);
+    inherits.outer.dont_fragment = None;
+    let mut yard = Yard::new(over_vxlan(vec![port(), tunnel_port(inherits)]));
+    let mut long = packet(mac(7), mac(1), false, L4::Udp, 1450);
+    assert_eq!(yard.send(0, &long).len(), 1, "who forbids it is told");
+    assert_eq!(yard.posted(), []);
+    edit_ipv4(&mut long, |ip| ip[6] = 0);
+    assert_eq!(yard.send(0, &long), []);
+    let posted = yard.posted();
+    assert_eq!((posted.len(), posted[0].dont_fragment), (1, false));
+}
+
+#[test]
 fn a_peer_with_less_room_than_others_is_told_of_alone() {
     let Way::Tunnel(both) = vxlan_port(VNI, 2, &[1, 2]).way else { unreachable!("it is a tunnel") };
     let mut both = (*both).clone();

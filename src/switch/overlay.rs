@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use crate::packet::{PeerId, PortId};
+use super::stage::egress;
+use crate::packet::{Frame, Inner, PeerId, PortId};
 use crate::table::strangers::Strangers;
 use crate::time::Time;
 use crate::tunnel::{Protocol, Tunnel, TunnelId};
@@ -40,6 +41,15 @@ impl Overlay {
             Some(known) => known.as_ref().map(|peer| peer.address),
             None => self.strangers.as_ref()?.address(peer),
         }
+    }
+
+    /// Whether a frame may be sent where packets of `mtu` bytes get through: it fits, or may be cut until it does, by us
+    /// or, where the outer packet may be fragmented because the inner one may, by the network.
+    #[inline]
+    pub(super) fn takes(&self, frame: &Frame, mtu: u32) -> bool {
+        frame.offload.guessed
+            || egress::fits(frame, mtu)
+            || self.outer.dont_fragment.is_none() && !Inner::of(frame, 0).dont_fragment
     }
 
     /// The longest packet that gets to a peer; `None` where only the port's MTU is known.

@@ -6,7 +6,6 @@
 
 use crate::packet::{BridgeId, Counters, DropReason, Frame, Location, PortId};
 use crate::switch::outbox::{Crossing, Departure, Outbox, Oversize, Recipients};
-use crate::switch::stage::egress;
 use crate::switch::stage::ingress::Arrival;
 use crate::switch::{Bridge, Event, MAX_EVENTS, Overlay, Port, Topology, Way};
 use crate::table::fdb::{Kind, Learned, Station};
@@ -211,7 +210,7 @@ impl Forwarding<'_> {
     fn enter(&mut self, overlay: &Overlay, port: &Port, departure: Departure) {
         let mtu = departure.to.peer().and_then(|peer| overlay.mtu(peer)).unwrap_or(port.mtu);
         let frame = &self.frames[departure.frame as usize];
-        if frame.offload.guessed || egress::fits(frame, mtu) {
+        if overlay.takes(frame, mtu) {
             self.outbox.push(overlay.underlay, departure);
         } else {
             self.outbox.oversize.push(Oversize { departure, mtu, from: self.port_id });

@@ -50,7 +50,11 @@ fn depart(frame: &Frame, index: u32, from: PortId, out: PortId, other: &Port, ou
         _ => Recipients::All,
     };
     let departure = Departure { frame: index, form: Form::AsIs, out, to, shared: false, echo: false };
-    if !frame.offload.guessed && !egress::fits(frame, other.mtu) {
+    let fits = match &other.way {
+        Way::Tunnel(overlay) => overlay.takes(frame, other.mtu),
+        _ => frame.offload.guessed || egress::fits(frame, other.mtu),
+    };
+    if !fits {
         return outbox.oversize.push(Oversize { departure, mtu: other.mtu, from });
     }
     match &other.way {
