@@ -308,6 +308,15 @@ fn what_no_peer_may_send_is_dropped_and_counted() {
             stranger.send_datagram(0, to, &vxlan(vni, &sent));
         }
         wait_until("unknown VNIs to be counted", || dropped(yard, "tunnel-unknown") == 8);
+        let tunnels = yard.rows("tunnel");
+        for (k, tunnel) in tunnels.iter().enumerate() {
+            let [first, second] = &tunnel["intruders"].as_array().expect("a list")[..] else {
+                panic!("a stranger and an unknown VNI: {tunnel}")
+            };
+            assert_eq!((&first["reason"], &first["number"]), (&"stranger".into(), &id(k).into()), "{tunnel}");
+            assert_eq!(first["source"], plan.address(3).to_string(), "{tunnel}");
+            assert_eq!((&second["reason"], &second["number"]), (&"tunnel-unknown".into(), &0xff_ffff.into()));
+        }
         for len in 1..8 {
             peer.send_datagram(0, to, &good[..len]);
         }

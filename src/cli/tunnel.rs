@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::table::{Table, or_dash, si};
 use super::{Format, Outcome, Switch};
-use crate::control::api::{Request, TunnelInfo, TunnelPeerInfo};
+use crate::control::api::{IntruderInfo, Request, TunnelInfo, TunnelPeerInfo};
 
 /// Show tunnels and their peers, and measure the way to a peer
 #[derive(Debug, Args)]
@@ -105,7 +105,8 @@ fn details(tunnels: Vec<TunnelInfo>) -> String {
             ("options", if tunnel.options.is_empty() { "-".into() } else { tunnel.options.join(" ") }),
         ];
         let facts: String = facts.iter().map(|(name, value)| format!("{name:<13} {value}\n")).collect();
-        format!("{facts}\n{}{}", peers(&tunnel.peers), received_options(&tunnel.peers))
+        let (peers, options) = (peers(&tunnel.peers), received_options(&tunnel.peers));
+        format!("{facts}\n{peers}{options}{}", intruders(&tunnel.intruders, number))
     });
     text.collect::<Vec<_>>().join("\n")
 }
@@ -146,6 +147,15 @@ fn peers(peers: &[TunnelPeerInfo]) -> Table {
 fn received_options(peers: &[TunnelPeerInfo]) -> String {
     let senders = peers.iter().filter(|peer| !peer.options.is_empty());
     senders.map(|peer| format!("options from {}: {}\n", peer.address, peer.options.join(" "))).collect()
+}
+
+/// A line for each who sent last what nobody is expected to send.
+fn intruders(intruders: &[IntruderInfo], number: &str) -> String {
+    let line = |who: &IntruderInfo| {
+        let number = who.number.map_or_else(|| format!("no {number}"), |given| format!("{number} {given}"));
+        format!("last {}: {} with {number}, {}s ago\n", who.reason, who.source, who.age_secs)
+    };
+    intruders.iter().map(line).collect()
 }
 
 fn heard(peer: &TunnelPeerInfo) -> String {
@@ -192,6 +202,7 @@ mod tests {
             split_horizon: true,
             mss_clamp: false,
             options: Vec::new(),
+            intruders: Vec::new(),
             peers,
         }
     }
@@ -214,6 +225,20 @@ mod tests {
         let text = table(vec![tunnel(vec![worst])]);
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         assert_eq!(table(Vec::new()), "there is no tunnel\n");
+    }
+
+    #[test]
+    fn who_sent_what_nobody_expects_is_shown() {
+        let intruder = |reason: &str, number| IntruderInfo {
+            reason: reason.into(),
+            source: "10.8.0.9".parse().unwrap(),
+            number,
+            age_secs: 2,
+        };
+        let intruders = vec![intruder("stranger", Some(100)), intruder("tunnel-unknown", None)];
+        let text = details(vec![TunnelInfo { intruders, ..tunnel(Vec::new()) }]);
+        let expected = "last stranger: 10.8.0.9 with vni 100, 2s ago\nlast tunnel-unknown: 10.8.0.9 with no vni, 2s ago\n";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

@@ -311,8 +311,24 @@ pub struct TunnelInfo {
     pub mss_clamp: bool,
     /// The GENEVE options that it sends, as class, type and data: `0102:81:deadbeef`.
     pub options: Vec<String>,
+    /// Who sent packets last that nobody is expected to send: to this tunnel, and to its underlay with a number that no
+    /// tunnel has.
+    pub intruders: Vec<IntruderInfo>,
     /// Its peers, by address.
     pub peers: Vec<TunnelPeerInfo>,
+}
+
+/// A packet that was dropped because nobody is expected to send it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntruderInfo {
+    /// `stranger` or `tunnel-unknown`, as `drops` calls it.
+    pub reason: String,
+    /// Who sent it.
+    pub source: IpAddr,
+    /// The VNI or key that was in it.
+    pub number: Option<u32>,
+    /// Seconds since it came.
+    pub age_secs: u64,
 }
 
 /// A peer of a tunnel.

@@ -2,7 +2,7 @@
 
 use foldhash::HashMap;
 
-use super::{PeerCounters, Port, Topology, Way};
+use super::{Intruder, PeerCounters, Port, Topology, Way};
 use crate::packet::{Batch, Counters, Datagram, DropReason, Location, PeerId, PortId};
 use crate::table::strangers::Strangers;
 
@@ -17,6 +17,8 @@ pub(super) struct PortCounters {
     peers: Vec<[Vec<PeerCounters>; 2]>,
     /// The options that peers last sent, of those who send any.
     options: HashMap<Location, Vec<u8>>,
+    /// The last that was refused: by a tunnel as a stranger's, by an underlay because no tunnel has its number.
+    intruders: HashMap<PortId, Intruder>,
 }
 
 impl PortCounters {
@@ -35,6 +37,7 @@ impl PortCounters {
             _ => false,
         };
         self.options.retain(|&at, _| there(at));
+        self.intruders.retain(|&port, _| topology.port(port).is_some());
         for (port, lists) in self.peers.iter_mut().enumerate() {
             for (list, peers) in lists.iter_mut().enumerate() {
                 let slots = peers.iter_mut().enumerate();
@@ -83,6 +86,15 @@ impl PortCounters {
 
     pub(super) fn options(&self) -> impl Iterator<Item = (Location, &[u8])> {
         self.options.iter().map(|(&at, options)| (at, &options[..]))
+    }
+
+    /// Notes who sent what nobody is expected to send.
+    pub(super) fn note_intruder(&mut self, port: PortId, intruder: Intruder) {
+        self.intruders.insert(port, intruder);
+    }
+
+    pub(super) fn intruders(&self) -> impl Iterator<Item = (PortId, Intruder)> {
+        self.intruders.iter().map(|(&port, &intruder)| (port, intruder))
     }
 
     /// Counts what became of a datagram of `len` bytes, of which `header` are the tunnel's.

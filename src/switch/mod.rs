@@ -22,7 +22,7 @@ use core::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use overlay::{Outer, Overlay, Peer, PeerCounters, Underlay, Unreachable};
+pub use overlay::{Intruder, Outer, Overlay, Peer, PeerCounters, Underlay, Unreachable};
 pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
 
 use crate::packet::{Batch, BridgeId, Counters, Datagram, DropReason, Location, PeerId, PortId, Received};
@@ -374,6 +374,11 @@ impl Switch {
     /// The options that peers of tunnels last sent, as they stood in the packet: those of GENEVE.
     pub fn all_options(&self) -> impl Iterator<Item = (Location, &[u8])> {
         self.counters.options()
+    }
+
+    /// The last packet that each port refused because nobody is expected to send it.
+    pub fn all_intruders(&self) -> impl Iterator<Item = (PortId, Intruder)> {
+        self.counters.intruders()
     }
 
     /// The sum of the counters of ports that were removed.

@@ -129,6 +129,17 @@ pub struct Unreachable {
     pub errno: i32,
 }
 
+/// A packet that was refused because nobody is expected to send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intruder {
+    /// Who sent it.
+    pub source: IpAddr,
+    /// The number that was in it.
+    pub id: TunnelId,
+    /// When it came.
+    pub at: Time,
+}
+
 impl PeerCounters {
     #[inline]
     pub(super) fn received(&mut self, bytes: usize, now: Time) {

@@ -32,6 +32,11 @@ impl TunnelId {
     pub const fn new(number: u32) -> TunnelId {
         TunnelId(number as u64)
     }
+
+    /// The number, if it has one.
+    pub const fn number(self) -> Option<u32> {
+        if self.0 == TunnelId::NONE.0 { None } else { Some(self.0 as u32) }
+    }
 }
 
 /// What a tunnel carries.

@@ -21,7 +21,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::packet::{Batch, Counters, DropReason, Location, PortId, Received};
 use crate::port::{Queue, Rx, Trouble, What};
-use crate::switch::{self, Outgoing, PeerCounters, Switch, Topology};
+use crate::switch::{self, Intruder, Outgoing, PeerCounters, Switch, Topology};
 use crate::table::fdb::Generations;
 use crate::time::Time;
 use busy_poll::BusyPoll;
@@ -109,6 +109,8 @@ pub struct Report {
     pub peers: Vec<(Location, PeerCounters)>,
     /// The options that peers last sent, see [`Switch::all_options`].
     pub options: Vec<(Location, Vec<u8>)>,
+    /// Who sent what nobody is expected to send, see [`Switch::all_intruders`].
+    pub intruders: Vec<(PortId, Intruder)>,
     /// How the worker spent its time.
     pub activity: Activity,
 }
@@ -521,6 +523,7 @@ impl Worker {
             ports: self.switch.all_counters().map(|(id, counters)| (id, counters.clone())).collect(),
             retired: self.switch.retired().clone(),
             peers: self.switch.all_peers().map(|(at, counters)| (at, *counters)).collect(),
+            intruders: self.switch.all_intruders().collect(),
             options: self.switch.all_options().map(|(at, options)| (at, options.to_vec())).collect(),
             activity: self.activity,
         }

@@ -5,12 +5,12 @@ use std::io;
 use std::net::IpAddr;
 
 use super::{known, remote_of};
-use crate::control::api::{TunnelInfo, TunnelPeerInfo};
+use crate::control::api::{IntruderInfo, TunnelInfo, TunnelPeerInfo};
 use crate::control::config::{Encapsulation, GeneveOption, PortConfig, TunnelConfig};
 use crate::control::overlay::{LivePeer, LiveTunnel};
 use crate::control::yard::State;
-use crate::packet::{Layer, Location, PeerId, PortId};
-use crate::switch::PeerCounters;
+use crate::packet::{DropReason, Layer, Location, PeerId, PortId};
+use crate::switch::{Intruder, PeerCounters};
 use crate::time::Time;
 use crate::tunnel::geneve;
 
@@ -18,7 +18,7 @@ use crate::tunnel::geneve;
 pub(in crate::control) fn tunnels(state: &State, only: Option<&str>) -> Result<Vec<TunnelInfo>, String> {
     let named = |name: &str| state.config.tunnels().any(|(tunnel, ..)| tunnel == name);
     known(only, only.is_some_and(named), "tunnel")?;
-    let (counters, options) = counters(state);
+    let Seen { counters, options, intruders } = seen(state);
     let now = Time::ZERO + state.started.elapsed();
     let mut all = Vec::new();
     for (name, tunnel, port) in
@@ -50,7 +50,17 @@ pub(in crate::control) fn tunnels(state: &State, only: Option<&str>) -> Result<V
         let all_peers = running.peers().chain(met.iter().map(|(id, peer)| (*id, peer)));
         let mut peers: Vec<_> = all_peers.map(peer).collect();
         peers.sort_by_key(|peer| peer.address);
-        all.push(info(name, tunnel, port, running.mtu(), peers));
+        let underlay = state.live.ports.get(&tunnel.underlay()).map(|underlay| underlay.id);
+        let refused = [(Some(live.id), DropReason::Stranger), (underlay, DropReason::TunnelUnknown)];
+        let refused = refused.into_iter().filter_map(|(port, reason)| {
+            let Intruder { source, id, at } = *intruders.get(&port?)?;
+            let (reason, age_secs) = (reason.name().to_owned(), now.since(at).as_secs());
+            Some(IntruderInfo { reason, source, number: id.number(), age_secs })
+        });
+        all.push(TunnelInfo {
+            intruders: refused.collect(),
+            ..info(name, tunnel, port, running.mtu(), peers)
+        });
     }
     Ok(all)
 }
@@ -83,20 +93,36 @@ fn info(
         split_horizon: tunnel.split_horizon,
         mss_clamp: tunnel.mss_clamp,
         options,
+        intruders: Vec::new(),
         peers,
     }
 }
 
-/// What all workers together have seen of each peer: counters, and the options that one of them saw last.
-fn counters(state: &State) -> (BTreeMap<Location, PeerCounters>, BTreeMap<Location, Vec<u8>>) {
-    let (mut all, mut options) = (BTreeMap::<_, PeerCounters>::new(), BTreeMap::new());
+/// What all workers together have seen.
+#[derive(Default)]
+struct Seen {
+    counters: BTreeMap<Location, PeerCounters>,
+    /// The options of each peer that one of the workers saw last.
+    options: BTreeMap<Location, Vec<u8>>,
+    /// The last intruder at each port.
+    intruders: BTreeMap<PortId, Intruder>,
+}
+
+fn seen(state: &State) -> Seen {
+    let mut seen = Seen::default();
     for report in state.reports() {
-        for (at, seen) in &report.peers {
-            *all.entry(*at).or_default() += seen;
+        for (at, counters) in &report.peers {
+            *seen.counters.entry(*at).or_default() += counters;
         }
-        options.extend(report.options);
+        seen.options.extend(report.options);
+        for (port, intruder) in report.intruders {
+            let last = seen.intruders.entry(port).or_insert(intruder);
+            if intruder.at > last.at {
+                *last = intruder;
+            }
+        }
     }
-    (all, options)
+    seen
 }
 
 /// GENEVE options, as the configuration's are shown.

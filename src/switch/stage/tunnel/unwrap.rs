@@ -6,7 +6,9 @@ use crate::packet::coalesce::{Coalescer, Piece, Unpacked};
 use crate::packet::{Batch, DropReason, Location, PeerId, PortId, Received, ecn, mss};
 use crate::switch::echo::{self, Echo};
 use crate::switch::outbox::Outbox;
-use crate::switch::{Event, MAX_EVENTS, Overlay, Port, Topology, Underlay, Way, counting::PortCounters};
+use crate::switch::{
+    Event, Intruder, MAX_EVENTS, Overlay, Port, Topology, Underlay, Way, counting::PortCounters,
+};
 use crate::time::Time;
 use crate::tunnel::{Header, Payload, TunnelId};
 
@@ -118,6 +120,12 @@ impl<'a> WayIn<'a> {
             match self.admit(bytes, from, last, effects.counters) {
                 Err(Refused(port, reason)) => {
                     effects.counters.of(port).discard(reason, bytes.len());
+                    if matches!(reason, DropReason::Stranger | DropReason::TunnelUnknown)
+                        && let Ok(Header { id, .. }) = (self.underlay.protocol.parse)(bytes)
+                    {
+                        let intruder = Intruder { source: from.source, id, at: self.now };
+                        effects.counters.note_intruder(port, intruder);
+                    }
                 }
                 Ok((sender, header_len, payload)) => {
                     effects.counters.peer(sender.at).received(bytes.len(), self.now);
