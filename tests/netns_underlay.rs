@@ -66,8 +66,17 @@ struct Open {
 }
 
 impl Open {
+    /// Opens it; a port that was just closed may be held for a moment still, by a process that another test is starting.
     fn new(options: &UnderlayOptions, workers: usize) -> Open {
-        Open::try_new(options, workers).unwrap_or_else(|error| panic!("{error}"))
+        let mut opened = None;
+        wait_until("the underlay to be opened", || match Open::try_new(options, workers) {
+            Err(PortError::PortTaken(..)) => false,
+            result => {
+                opened = Some(result.unwrap_or_else(|error| panic!("{error}")));
+                true
+            }
+        });
+        opened.expect("it was waited for")
     }
 
     fn try_new(options: &UnderlayOptions, workers: usize) -> Result<Open, PortError> {
