@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
+use super::outbox::Recipients;
 use super::stage::egress;
 use crate::packet::{Frame, Inner, PeerId, PortId};
 use crate::table::strangers::Strangers;
@@ -52,9 +53,10 @@ impl Overlay {
             || self.outer.dont_fragment.is_none() && !Inner::of(frame, 0).dont_fragment
     }
 
-    /// The longest packet that gets to a peer; `None` where only the port's MTU is known.
+    /// The longest packet that gets to whom a frame is for; `None` where only the port's MTU is known.
     #[inline]
-    pub(super) fn mtu(&self, peer: PeerId) -> Option<u32> {
+    pub(super) fn mtu_to(&self, recipients: Recipients) -> Option<u32> {
+        let peer = recipients.peer()?;
         match self.peers.get(peer.index()) {
             Some(known) => Some(known.as_ref()?.mtu),
             None => self.strangers.as_ref()?.mtu(peer),

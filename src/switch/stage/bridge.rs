@@ -208,7 +208,7 @@ impl Forwarding<'_> {
     /// all long packets of a connection would vanish.
     #[inline]
     fn enter(&mut self, overlay: &Overlay, port: &Port, departure: Departure) {
-        let mtu = departure.to.peer().and_then(|peer| overlay.mtu(peer)).unwrap_or(port.mtu);
+        let mtu = overlay.mtu_to(departure.to).unwrap_or(port.mtu);
         let frame = &self.frames[departure.frame as usize];
         if overlay.takes(frame, mtu) {
             self.outbox.push(overlay.underlay, departure);

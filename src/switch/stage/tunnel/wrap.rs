@@ -86,7 +86,7 @@ impl Wrapping {
             _ => return Err(DropReason::TunnelPayload),
         };
         egress::dress(frame, departure.form);
-        let mtu = departure.to.peer().and_then(|peer| overlay.mtu(peer)).unwrap_or(port.mtu);
+        let mtu = overlay.mtu_to(departure.to).unwrap_or(port.mtu);
         if frame.offload.guessed && !egress::make_fit(frame, mtu) {
             return Err(DropReason::ExceedsMtu);
         }
