@@ -24,6 +24,30 @@ impl BridgeId {
     }
 }
 
+/// A router of this switch: its slot in the topology.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouterId(pub u16);
+
+impl RouterId {
+    /// The slot.
+    #[inline]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// An interface of a router: its slot in that router's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InterfaceId(pub u16);
+
+impl InterfaceId {
+    /// The slot.
+    #[inline]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A VLAN: 1 to 4094, or 0 for all frames of a bridge that is not VLAN-aware.
 pub type Vid = u16;
 

@@ -1,4 +1,6 @@
-//! ICMP (RFC 792) and ICMPv6 (RFC 4443): which messages are errors, and the two that say "too big".
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443): which messages are errors, and which are echoes.
+
+use super::be16;
 
 /// The number of ICMP in an IPv4 header.
 pub const PROTOCOL: u8 = 1;
@@ -12,6 +14,15 @@ pub const HEADER_LEN: usize = 8;
 pub const MAX_ERROR_LEN: usize = 576;
 /// Most bytes of an IPv6 packet with an ICMPv6 error: the least MTU of a link (RFC 4443 section 2.4 c).
 pub const V6_MAX_ERROR_LEN: usize = super::ipv6::MIN_MTU;
+
+/// The type of an echo reply.
+pub const ECHO_REPLY: u8 = 0;
+/// The type of an echo request.
+pub const ECHO_REQUEST: u8 = 8;
+/// The type of an ICMPv6 echo request.
+pub const V6_ECHO_REQUEST: u8 = 128;
+/// The type of an ICMPv6 echo reply.
+pub const V6_ECHO_REPLY: u8 = 129;
 
 const DESTINATION_UNREACHABLE: u8 = 3;
 const SOURCE_QUENCH: u8 = 4;
@@ -35,6 +46,23 @@ pub fn is_error(message_type: u8) -> bool {
 #[inline]
 pub fn is_v6_error(message_type: u8) -> bool {
     message_type < V6_FIRST_INFORMATIONAL || message_type == V6_REDIRECT
+}
+
+/// Where the identifier of an echo stands in its header.
+pub const IDENTIFIER_AT: usize = 4;
+
+/// The identifier of an echo, in the place of a port: a request's source, a reply's destination. Both are 0 in another
+/// message of `protocol`.
+///
+/// # Panics
+/// When `message` is shorter than [`HEADER_LEN`].
+#[inline]
+pub fn echo_ports(protocol: u8, message: &[u8]) -> (u16, u16) {
+    match (protocol, message[0]) {
+        (PROTOCOL, ECHO_REQUEST) | (V6_PROTOCOL, V6_ECHO_REQUEST) => (be16(message, IDENTIFIER_AT), 0),
+        (PROTOCOL, ECHO_REPLY) | (V6_PROTOCOL, V6_ECHO_REPLY) => (0, be16(message, IDENTIFIER_AT)),
+        _ => (0, 0),
+    }
 }
 
 #[cfg(test)]

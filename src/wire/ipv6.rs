@@ -14,6 +14,8 @@ pub const MIN_MTU: usize = 1280;
 
 /// The number of the fragment header, see [`upper_layer`].
 pub const FRAGMENT: u8 = 44;
+/// Bytes of the fragment header (section 4.5).
+pub const FRAGMENT_LEN: usize = 8;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;

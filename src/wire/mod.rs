@@ -4,6 +4,7 @@
 //! the bytes. One that gives plain values names the length it needs under `# Panics`; its caller has looked. Fields
 //! are read and written where they stand; nothing here allocates. Constants carry the names of their RFCs.
 
+pub mod address;
 pub mod checksum;
 pub mod ethernet;
 pub mod icmp;
