@@ -3,6 +3,7 @@
 pub mod fdb;
 pub mod fdb_cache;
 mod ledger;
+pub mod lpm;
 pub mod strangers;
 pub mod token_bucket;
 pub mod vlan_set;
