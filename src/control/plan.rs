@@ -195,6 +195,7 @@ fn bridge_keys(bridge: &BridgeConfig) -> KeyTexts {
         ("ageing", duration_text(bridge.ageing)),
         ("fdb-limit", bridge.fdb_limit.to_string()),
         ("mac", text(bridge.mac)),
+        ("policy", bridge.policy.name().to_owned()),
     ]
 }
 

@@ -47,6 +47,25 @@ pub enum Part {
     Later,
 }
 
+impl Part {
+    /// The protocol of an IPv6 packet, where what is behind its extension headers begins, and which part it is. `None`
+    /// when `packet` is none or ends before.
+    #[inline]
+    pub(super) fn of_ipv6(packet: &[u8]) -> Option<(u8, usize, Part)> {
+        let (protocol, at) = ipv6::upper_layer(packet)?;
+        if protocol != ipv6::FRAGMENT {
+            return Some((protocol, at, Part::Whole));
+        }
+        let header = packet.get(at..at + ipv6::FRAGMENT_LEN)?;
+        let part = match (be16(header, 2) & 0xfff8, be16(header, 2) & 1) {
+            (0, 0) => Part::Whole, // an atomic fragment (RFC 6946)
+            (0, _) => Part::First,
+            _ => Part::Later,
+        };
+        Some((header[0], at + ipv6::FRAGMENT_LEN, part))
+    }
+}
+
 /// What stands in the headers of an IP packet. All offsets count from the frame's first byte and lie inside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
@@ -142,17 +161,7 @@ impl Packet {
             len => ipv6::HEADER_LEN + len,
         };
         let packet = packet.get(..total_len)?;
-        let (mut protocol, mut at) = ipv6::upper_layer(packet)?;
-        let mut part = Part::Whole;
-        if protocol == ipv6::FRAGMENT {
-            let header = packet.get(at..at + ipv6::FRAGMENT_LEN)?;
-            (protocol, at) = (header[0], at + ipv6::FRAGMENT_LEN);
-            part = match (be16(header, 2) & 0xfff8, be16(header, 2) & 1) {
-                (0, 0) => Part::Whole, // an atomic fragment (RFC 6946)
-                (0, _) => Part::First,
-                _ => Part::Later,
-            };
-        }
+        let (protocol, at, part) = Part::of_ipv6(packet)?;
         let tuple = Tuple {
             source: ipv6::source(packet).into(),
             destination: ipv6::destination(packet).into(),

@@ -9,11 +9,15 @@ mod datagram;
 mod drop;
 pub mod ecn;
 mod frame;
+pub mod icmp_error;
 mod ids;
 mod inner;
 mod ip;
 pub mod mss;
+pub mod npt;
 mod offload;
+pub mod quoted;
+pub mod rewrite;
 pub mod segment;
 pub mod too_big;
 

@@ -8,190 +8,32 @@
 //! sender ignores what says otherwise (RFC 8201 section 4). A packet of 1280 bytes or fewer thus gets no answer,
 //! whatever the MTU, and a larger one is told 1280, which is as far as its sender may go.
 
-use core::net::{Ipv4Addr, Ipv6Addr};
-
-use etherparse::icmpv4::DestUnreachableHeader;
-use etherparse::{
-    Icmpv4Header, Icmpv4Type, Icmpv6Header, Icmpv6Type, IpDscp, IpNumber, Ipv4Header, Ipv6Header,
-};
-
-use super::{Frame, Gso, Layer};
-use crate::wire::{ethernet, icmp, ipv4, ipv6, udp};
-
-/// Longest link header before a packet: what [`ethernet::payload`] passes over.
-const MAX_LINK: usize = ethernet::HEADER_LEN + 4 * ethernet::TAG_LEN;
-/// The TTL or hop limit of an answer, which is for a neighbour.
-const TTL: u8 = 64;
+use super::icmp_error::{Trouble, len_on_wire, mirrored};
+use super::{Frame, Packet};
+use crate::wire::ipv6;
 
 /// Makes `answer` what tells the sender of `frame` that no packet of more than `mtu` bytes, IP header included, gets to
-/// where it sent it. It has the frame's VLAN tags, is for its source and comes from its destination, and leaves nothing
-/// undone. Of a superframe the sender is shown the first segment, whose checksum field is as the superframe has it.
+/// where it sent it: see [`mirrored`].
 ///
-/// `false`, and `answer` as it was, when the packet, or each segment of it, does fit, or when no answer may be sent: to
-/// an IPv4 packet that may be fragmented, to what is not IP or ends early, to an ICMP error, to a fragment but the
-/// first, to or from what is not a single host (RFC 1122 section 3.2.2, RFC 1812 section 4.3.2.7, RFC 4443 section 2.4).
+/// `false`, and `answer` as it was, when the packet, or each segment of it, does fit, when it may be fragmented, and when
+/// no answer may be sent.
 pub fn answer(frame: &Frame, mtu: u32, answer: &mut Frame) -> bool {
-    let mut bytes = [0; MAX_LINK + icmp::V6_MAX_ERROR_LEN];
-    match write(frame, mtu as usize, &mut bytes) {
-        Some(len) => answer.fill_like(frame, &bytes[..len]),
-        None => return false,
-    }
-    true
-}
-
-fn write(frame: &Frame, mtu: usize, bytes: &mut [u8; MAX_LINK + icmp::V6_MAX_ERROR_LEN]) -> Option<usize> {
-    let (ether_type, l3) = frame.layer.network(frame.bytes())?;
-    let from = &frame.bytes()[..l3];
-    let (link, answer) = bytes.split_at_mut(l3);
-    if frame.layer == Layer::Ethernet {
-        if (from[0] | from[6]) & 1 != 0 {
-            return None; // a group
-        }
-        link.copy_from_slice(from);
-        link[..6].copy_from_slice(&from[6..12]);
-        link[6..12].copy_from_slice(&from[..6]);
-    }
-    let len = match ether_type {
-        ipv4::ETHER_TYPE => fragmentation_needed(frame, l3, mtu, answer)?,
-        ipv6::ETHER_TYPE => packet_too_big(frame, l3, mtu, answer)?,
-        _ => return None,
+    let Ok(packet) = Packet::of(frame) else {
+        return false;
     };
-    Some(l3 + len)
-}
-
-fn fragmentation_needed(frame: &Frame, l3: usize, mtu: usize, answer: &mut [u8]) -> Option<usize> {
-    const HEADERS: usize = ipv4::MIN_HEADER_LEN + icmp::HEADER_LEN;
-    let packet = &frame.bytes()[l3..];
-    let header_len = ipv4::header_len(packet)?;
-    let packet = packet.get(..usize::from(ipv4::total_len(packet)))?;
-    let payload = packet.get(header_len..)?;
-    let (source, destination) = (ipv4::source(packet), ipv4::destination(packet));
-    let on_wire = len_on_wire(frame, l3, packet);
-    if on_wire <= mtu
-        || !ipv4::dont_fragment(packet)
-        || ipv4::is_later_fragment(packet)
-        || !is_host(source)
-        || !is_host(destination)
-        || ipv4::protocol(packet) == icmp::PROTOCOL && icmp::is_error(*payload.first()?)
-    {
-        return None;
-    }
-    let len = (HEADERS + on_wire).min(icmp::MAX_ERROR_LEN);
-    let (headers, quotation) = answer[..len].split_at_mut(HEADERS);
-    quotation.copy_from_slice(&packet[..quotation.len()]);
-    if frame.offload.gso != Gso::None {
-        // No longer than the packet, whose length is a 16-bit number.
-        ipv4::make_segment(quotation.get_mut(..header_len)?, 0, on_wire as u16);
-        set_datagram_len(frame, l3, on_wire, quotation);
-    }
-
-    let next_hop_mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-    let what = DestUnreachableHeader::FragmentationNeeded { next_hop_mtu };
-    let message = Icmpv4Header::with_checksum(Icmpv4Type::DestinationUnreachable(what), quotation);
-    let mut ip = Ipv4Header {
-        dscp: IpDscp::CS6, // as routers send them (RFC 1812 section 4.3.2.5)
-        total_len: len as u16,
-        dont_fragment: true,
-        time_to_live: TTL,
-        protocol: IpNumber::ICMP,
-        source: destination.octets(),
-        destination: source.octets(),
-        ..Ipv4Header::default()
-    };
-    ip.header_checksum = ip.calc_header_checksum();
-    headers[..ipv4::MIN_HEADER_LEN].copy_from_slice(&ip.to_bytes());
-    headers[ipv4::MIN_HEADER_LEN..].copy_from_slice(&message.to_bytes());
-    Some(len)
-}
-
-fn packet_too_big(frame: &Frame, l3: usize, mtu: usize, answer: &mut [u8]) -> Option<usize> {
-    const HEADERS: usize = ipv6::HEADER_LEN + icmp::HEADER_LEN;
-    let packet = &frame.bytes()[l3..];
-    // Whose upper layer is there has a whole header of version 6.
-    ipv6::upper_layer(packet)?;
-    let packet = packet.get(..ipv6::HEADER_LEN + usize::from(ipv6::payload_len(packet)))?;
-    let (protocol, payload) = ipv6_payload(packet)?;
-    let (source, destination) = (ipv6::source(packet), ipv6::destination(packet));
-    let (on_wire, mtu) = (len_on_wire(frame, l3, packet), mtu.max(ipv6::MIN_MTU));
-    if on_wire <= mtu
-        || !is_v6_host(source)
-        || !is_v6_host(destination)
-        || protocol == icmp::V6_PROTOCOL && icmp::is_v6_error(*payload.first()?)
-    {
-        return None;
-    }
-    let len = (HEADERS + on_wire).min(icmp::V6_MAX_ERROR_LEN);
-    let (headers, quotation) = answer[..len].split_at_mut(HEADERS);
-    quotation.copy_from_slice(&packet[..quotation.len()]);
-    if frame.offload.gso != Gso::None {
-        ipv6::set_payload_len(quotation, (on_wire - ipv6::HEADER_LEN) as u16);
-        set_datagram_len(frame, l3, on_wire, quotation);
-    }
-
-    let (from, to) = (destination.octets(), source.octets());
-    let what = Icmpv6Type::PacketTooBig { mtu: mtu as u32 };
-    let message = Icmpv6Header::with_checksum(what, from, to, quotation).ok()?;
-    let ip = Ipv6Header {
-        payload_length: (len - ipv6::HEADER_LEN) as u16,
-        next_header: IpNumber::IPV6_ICMP,
-        hop_limit: TTL,
-        source: from,
-        destination: to,
-        ..Ipv6Header::default()
-    };
-    headers[..ipv6::HEADER_LEN].copy_from_slice(&ip.to_bytes());
-    headers[ipv6::HEADER_LEN..].copy_from_slice(&message.to_bytes());
-    Some(len)
-}
-
-/// The protocol of an IPv6 packet and its bytes, behind a first fragment's header too. `None` in a later fragment, and
-/// where it cannot be told what it is.
-fn ipv6_payload(packet: &[u8]) -> Option<(u8, &[u8])> {
-    let (protocol, at) = ipv6::upper_layer(packet)?;
-    if protocol != ipv6::FRAGMENT {
-        return Some((protocol, &packet[at..]));
-    }
-    let (header, payload) = packet[at..].split_at_checked(8)?;
-    (header[2] == 0 && header[3] & 0xf8 == 0).then_some((header[0], payload))
-}
-
-/// Bytes of `packet` as it would go over the wire: its own, or those of a segment. It begins `l3` bytes into `frame`.
-fn len_on_wire(frame: &Frame, l3: usize, packet: &[u8]) -> usize {
-    match frame.offload.gso {
-        Gso::None => packet.len(),
-        _ => {
-            let segment = usize::from(frame.offload.header_len) + usize::from(frame.offload.gso_size);
-            packet.len().min(segment.saturating_sub(l3))
-        }
-    }
-}
-
-/// Makes the UDP header in `quotation`, the first `len` bytes of a superframe's packet or fewer, that of a datagram.
-fn set_datagram_len(frame: &Frame, l3: usize, len: usize, quotation: &mut [u8]) {
-    let l4 = usize::from(frame.offload.csum_start).saturating_sub(l3);
-    if frame.offload.gso == Gso::Udp
-        && let Some(header) = quotation.get_mut(l4..l4 + udp::HEADER_LEN)
-    {
-        udp::set_len(header, (len - l4) as u16);
-    }
-}
-
-/// Whether a packet may come from the address, and an answer go there.
-fn is_host(address: Ipv4Addr) -> bool {
-    let [first, ..] = address.octets();
-    (1..224).contains(&first) && !address.is_loopback()
-}
-
-/// See [`is_host`].
-fn is_v6_host(address: Ipv6Addr) -> bool {
-    !address.is_unspecified() && !address.is_loopback() && !address.is_multicast()
+    let told = if packet.tuple.source.is_v4() { mtu } else { mtu.max(ipv6::MIN_MTU as u32) };
+    packet.dont_fragment
+        && len_on_wire(frame, &packet) > told as usize
+        && mirrored(frame, Trouble::TooBig(told), answer)
 }
 
 #[cfg(test)]
 mod tests {
+    use core::net::Ipv6Addr;
+
     use super::*;
-    use crate::packet::Offload;
-    use crate::wire::{checksum, set_be16};
+    use crate::packet::{Gso, Layer, Offload};
+    use crate::wire::{checksum, ipv4, set_be16, udp};
 
     const TAGGED: [u8; 16] = [2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x81, 0, 0, 7];
     const TURNED: [u8; 16] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x81, 0, 0, 7];
@@ -315,8 +157,8 @@ mod tests {
         for (mut packet, l4) in [(ipv4(9000), 20), (ipv6(9000), 40)] {
             for (gso, csum_offset, l4_header) in [(Gso::Udp, 6, 8), (Gso::TcpV4, 16, 20)] {
                 let v4 = l4 == 20;
-                packet[if v4 { 9 } else { 6 }] = if gso == Gso::Udp { 17 } else { 6 };
-                packet[usize::from(l4) + 12] = 0x50;
+                let protocol = if gso == Gso::Udp { 17 } else { 6 };
+                packet = with(&packet, &[(if v4 { 9 } else { 6 }, protocol), (usize::from(l4) + 12, 0x50)]);
                 let gso = if gso == Gso::TcpV4 && !v4 { Gso::TcpV6 } else { gso };
                 let mut frame = tagged(&packet);
                 let mut offload = claim(gso, l4, csum_offset);
@@ -341,11 +183,15 @@ mod tests {
         }
     }
 
-    /// `packet` with some bytes changed.
+    /// `packet` with some bytes changed, and the header checksum of IPv4 with them.
     fn with(packet: &[u8], changes: &[(usize, u8)]) -> Vec<u8> {
         let mut changed = packet.to_vec();
         for &(at, value) in changes {
             changed[at] = value;
+        }
+        if let Some(len) = ipv4::header_len(&changed) {
+            let total_len = ipv4::total_len(&changed);
+            ipv4::make_segment(&mut changed[..len], 0, total_len);
         }
         changed
     }

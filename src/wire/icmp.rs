@@ -24,11 +24,22 @@ pub const V6_ECHO_REQUEST: u8 = 128;
 /// The type of an ICMPv6 echo reply.
 pub const V6_ECHO_REPLY: u8 = 129;
 
-const DESTINATION_UNREACHABLE: u8 = 3;
+/// The type of an error: it did not get to its destination.
+pub const DESTINATION_UNREACHABLE: u8 = 3;
 const SOURCE_QUENCH: u8 = 4;
 const REDIRECT: u8 = 5;
-const TIME_EXCEEDED: u8 = 11;
-const PARAMETER_PROBLEM: u8 = 12;
+/// The type of an error: its TTL ran out, or its fragments did not come in time.
+pub const TIME_EXCEEDED: u8 = 11;
+/// The type of an error: its header is wrong.
+pub const PARAMETER_PROBLEM: u8 = 12;
+/// The type of an ICMPv6 error: it did not get to its destination.
+pub const V6_DESTINATION_UNREACHABLE: u8 = 1;
+/// The type of an ICMPv6 error: it is longer than what fits a link on its way.
+pub const V6_PACKET_TOO_BIG: u8 = 2;
+/// The type of an ICMPv6 error: its hop limit ran out, or its fragments did not come in time.
+pub const V6_TIME_EXCEEDED: u8 = 3;
+/// The type of an ICMPv6 error: its header is wrong.
+pub const V6_PARAMETER_PROBLEM: u8 = 4;
 const V6_FIRST_INFORMATIONAL: u8 = 128;
 const V6_REDIRECT: u8 = 137;
 
@@ -48,6 +59,15 @@ pub fn is_v6_error(message_type: u8) -> bool {
     message_type < V6_FIRST_INFORMATIONAL || message_type == V6_REDIRECT
 }
 
+/// Whether an ICMPv6 message of this type quotes a packet behind its header. A redirect has other things there, and of
+/// errors that are not known yet nobody can tell.
+#[inline]
+pub fn quotes_v6(message_type: u8) -> bool {
+    (V6_DESTINATION_UNREACHABLE..=V6_PARAMETER_PROBLEM).contains(&message_type)
+}
+
+/// Where the checksum stands in the header of any message.
+pub const CHECKSUM_AT: usize = 2;
 /// Where the identifier of an echo stands in its header.
 pub const IDENTIFIER_AT: usize = 4;
 

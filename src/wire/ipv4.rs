@@ -8,6 +8,8 @@ use super::{be16, checksum, set_be16};
 pub const ETHER_TYPE: u16 = 0x0800;
 /// Bytes of a header without options.
 pub const MIN_HEADER_LEN: usize = 20;
+/// Where the header's checksum is.
+pub const CHECKSUM_AT: usize = 10;
 
 /// Bytes of the header that `packet` begins with; `None` when it is none of version 4, says less than
 /// [`MIN_HEADER_LEN`] or does not lie in `packet` whole.
@@ -39,7 +41,7 @@ pub fn set_tos(header: &mut [u8], tos: u8) {
     let old = be16(header, 0);
     let new = old & 0xff00 | u16::from(tos);
     set_be16(header, 0, new);
-    set_be16(header, 10, checksum::update(be16(header, 10), old, new));
+    set_be16(header, CHECKSUM_AT, checksum::update(be16(header, CHECKSUM_AT), old, new));
 }
 
 /// The identification: what the parts of a fragmented packet have in common.
@@ -72,6 +74,15 @@ pub fn ttl(header: &[u8]) -> u8 {
     header[8]
 }
 
+/// Sets how many hops are left, and brings the checksum up to date.
+#[inline]
+pub fn set_ttl(header: &mut [u8], ttl: u8) {
+    let old = be16(header, 8);
+    let new = old & 0x00ff | u16::from(ttl) << 8;
+    set_be16(header, 8, new);
+    set_be16(header, CHECKSUM_AT, checksum::update(be16(header, CHECKSUM_AT), old, new));
+}
+
 /// The number of the protocol behind the header.
 #[inline]
 pub fn protocol(header: &[u8]) -> u8 {
@@ -96,8 +107,8 @@ pub fn destination(header: &[u8]) -> Ipv4Addr {
 pub fn make_segment(header: &mut [u8], index: u16, total_len: u16) {
     set_be16(header, 2, total_len);
     set_be16(header, 4, be16(header, 4).wrapping_add(index));
-    set_be16(header, 10, 0);
-    set_be16(header, 10, checksum::finish(checksum::sum(header, 0)));
+    set_be16(header, CHECKSUM_AT, 0);
+    set_be16(header, CHECKSUM_AT, checksum::finish(checksum::sum(header, 0)));
 }
 
 #[cfg(test)]

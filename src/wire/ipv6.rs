@@ -45,6 +45,20 @@ pub fn upper_layer(packet: &[u8]) -> Option<(u8, usize)> {
     None
 }
 
+/// Where the number stands that names the header at `at`, which [`upper_layer`] found, behind a fragment header or not:
+/// in the header before.
+pub fn next_header_at(packet: &[u8], at: usize) -> usize {
+    let (mut field, mut header) = (6, HEADER_LEN);
+    while header < at && header + 2 <= packet.len() {
+        let len = match packet[field] {
+            FRAGMENT => FRAGMENT_LEN,
+            _ => (usize::from(packet[header + 1]) + 1) * 8,
+        };
+        (field, header) = (header, header + len);
+    }
+    field
+}
+
 /// The payload length: bytes behind the fixed header, extension headers included.
 ///
 /// # Panics
@@ -76,6 +90,12 @@ pub fn set_traffic_class(header: &mut [u8], class: u8) {
 #[inline]
 pub fn hop_limit(header: &[u8]) -> u8 {
     header[7]
+}
+
+/// Sets how many hops are left.
+#[inline]
+pub fn set_hop_limit(header: &mut [u8], hop_limit: u8) {
+    header[7] = hop_limit;
 }
 
 /// Who sent it.

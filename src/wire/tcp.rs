@@ -41,6 +41,12 @@ pub fn sequence(header: &[u8]) -> u32 {
     u32::from_be_bytes([header[4], header[5], header[6], header[7]])
 }
 
+/// The sequence number that is expected next; without [`ACK`] it means nothing.
+#[inline]
+pub fn acknowledgment(header: &[u8]) -> u32 {
+    u32::from_be_bytes([header[8], header[9], header[10], header[11]])
+}
+
 /// Moves the sequence number on by `bytes`.
 #[inline]
 pub fn advance_sequence(header: &mut [u8], bytes: u32) {

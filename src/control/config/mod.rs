@@ -11,7 +11,11 @@ mod check;
 mod document;
 mod errors;
 mod keys;
+mod nat;
+mod prefix;
 mod read;
+mod router;
+mod rule;
 mod tunnel;
 mod value;
 mod vlan;
@@ -23,6 +27,13 @@ use std::time::Duration;
 
 pub use document::{Document, Edits, parse_value};
 pub use errors::{ConfigError, Errors};
+pub use nat::{NatConfig, NatKind, Transport};
+pub use prefix::{Prefix, addresses_text, ports_text};
+pub use router::{
+    AdvertiseConfig, Filtering, InterfaceConfig, Mapping, On, ReversePath, RouteConfig, RouteKind,
+    RouterConfig, StaticNeighbor, Timeouts,
+};
+pub use rule::{Action, FlowState, Hook, IcmpType, Match, Policy, RuleConfig, Scope, protocol_text};
 pub use tunnel::{Encapsulation, GeneveOption, MAX_PEERS, TunnelConfig, UnderlayConfig};
 pub use value::duration_text;
 pub use vlan::VlanMode;
@@ -44,6 +55,10 @@ pub struct Config {
     pub ports: BTreeMap<String, PortConfig>,
     /// The static FDB entries, in the order of the file: `[[fdb]]`.
     pub statics: Vec<StaticEntry>,
+    /// The routers by name: `[router.NAME]`.
+    pub routers: BTreeMap<String, RouterConfig>,
+    /// The filter rules of all routers and bridges, in the order of the file, numbered from 1: `[[rule]]`.
+    pub rules: Vec<RuleConfig>,
 }
 
 impl Config {
@@ -106,11 +121,13 @@ pub struct BridgeConfig {
     pub fdb_limit: u32,
     /// Its own address; `None`: one is made up.
     pub mac: Option<Mac>,
+    /// What becomes of an IP packet between its ports that no rule decides on.
+    pub policy: Policy,
 }
 
 impl Default for BridgeConfig {
     fn default() -> BridgeConfig {
-        BridgeConfig { ageing: Duration::from_secs(300), fdb_limit: 8192, mac: None }
+        BridgeConfig { ageing: Duration::from_secs(300), fdb_limit: 8192, mac: None, policy: Policy::Accept }
     }
 }
 

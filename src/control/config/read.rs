@@ -48,7 +48,7 @@ pub(super) fn config(root: &Table, findings: &mut Findings) -> Config {
     let ports = keys.table("port", |keys| named(keys, "port", port)).unwrap_or_default();
     let statics = keys.tables("fdb", |keys| static_entry(keys, &ports));
     keys.finish(|_| None);
-    Config { switch, bridges, ports, statics }
+    Config { switch, bridges, ports, statics, routers: BTreeMap::new(), rules: Vec::new() }
 }
 
 fn switch(mut keys: Keys<'_>) -> SwitchConfig {
@@ -68,6 +68,7 @@ fn bridge(mut keys: Keys<'_>) -> BridgeConfig {
         ageing: keys.get("ageing", ageing).unwrap_or(default.ageing),
         fdb_limit: keys.get("fdb-limit", number("limit", 1..=MAX_ENTRIES)).unwrap_or(default.fdb_limit),
         mac: keys.get("mac", value::station),
+        policy: default.policy,
     };
     keys.finish(|_| None);
     bridge

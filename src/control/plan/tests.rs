@@ -9,7 +9,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::config::{Document, GeneveOption, Storm, VlanMode, parse_value};
+use crate::control::config::{Document, GeneveOption, Policy, Storm, VlanMode, parse_value};
 use crate::switch::Outer;
 use crate::wire::ethernet::Mac;
 
@@ -205,6 +205,7 @@ fn bridge() -> impl Strategy<Value = BridgeConfig> {
         ageing: Duration::from_secs(ageing),
         fdb_limit,
         mac,
+        policy: if ageing == 1 { Policy::Accept } else { Policy::Drop },
     })
 }
 
