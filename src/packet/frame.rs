@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{DropReason, Gso, Offload};
+use crate::wire::ethernet::Mac;
 use crate::wire::{ethernet, ipv4, ipv6};
 
 /// Bytes free before a frame as it is received: a virtio_net_hdr, a VLAN tag, and the outer headers of any tunnel fit.
@@ -262,6 +263,46 @@ impl Frame {
         self.buffer.copy_within(at..at + 12, at + 4);
         self.start += 4;
         self.offload.shift(-4);
+    }
+
+    /// Replaces the addresses of the Ethernet header.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[inline]
+    pub fn set_addresses(&mut self, destination: Mac, source: Mac) {
+        let bytes = self.bytes_mut();
+        bytes[..6].copy_from_slice(&destination.octets());
+        bytes[6..12].copy_from_slice(&source.octets());
+    }
+
+    /// Makes an IP packet an Ethernet frame: puts the header before it.
+    ///
+    /// # Panics
+    /// When no headroom is left.
+    #[inline]
+    pub fn put_ethernet(&mut self, destination: Mac, source: Mac, ether_type: u16) {
+        let at = self.start as usize - ethernet::HEADER_LEN;
+        self.buffer[at + 12..at + 14].copy_from_slice(&ether_type.to_be_bytes());
+        self.start = at as u32;
+        self.layer = Layer::Ethernet;
+        self.vlan_tag = false;
+        self.set_addresses(destination, source);
+        self.offload.shift(ethernet::HEADER_LEN as i16);
+    }
+
+    /// Makes an Ethernet frame the IP packet that lies in `l3..end` of it.
+    ///
+    /// # Panics
+    /// When the frame does not hold that part.
+    #[inline]
+    pub fn strip_ethernet(&mut self, l3: usize, end: usize) {
+        assert!(l3 <= end && end <= self.len());
+        self.end = self.start + end as u32;
+        self.start += l3 as u32;
+        self.layer = Layer::Ip;
+        self.vlan_tag = false;
+        self.offload.shift(-(l3 as i16));
     }
 
     /// Puts a header of `len` bytes before the frame, a tunnel's, for the caller to write: the bytes hold anything yet.

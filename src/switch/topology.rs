@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::overlay::{Overlay, Underlay};
-use crate::packet::{BridgeId, Capabilities, PortId, Vid};
+use super::router::Router;
+use crate::packet::{BridgeId, Capabilities, InterfaceId, PortId, RouterId, Vid};
 use crate::table::fdb::{Allowance, Fdb};
 use crate::table::token_bucket::TokenBucket;
 use crate::table::vlan_set::VlanSet;
@@ -20,6 +21,11 @@ pub struct Topology {
     pub bridges: Vec<Option<Bridge>>,
     /// The ports, by [`PortId`].
     pub ports: Vec<Option<Port>>,
+    /// The routers, by [`RouterId`].
+    pub routers: Vec<Option<Router>>,
+    /// What tells the rules of all routers and bridges from one another over changes: where a rule counts is its place
+    /// here.
+    pub rules: Vec<u64>,
 }
 
 /// A bridge.
@@ -34,6 +40,8 @@ pub struct Bridge {
     pub refresh: Duration,
     /// Its ports, in the order in which they are flooded to.
     pub members: Vec<PortId>,
+    /// The interfaces that routers have on it, by VLAN; 0 where it knows none.
+    pub routers: Vec<(Vid, RouterId, InterfaceId)>,
 }
 
 /// A port.
@@ -64,6 +72,8 @@ pub struct Port {
     pub way: Way,
     /// The port that everything which comes in here leaves by; set on both ends, which carry IP and are on no bridge.
     pub wire: Option<PortId>,
+    /// The router that takes everything which comes in here, and its interface; on a port that carries IP.
+    pub router: Option<(RouterId, InterfaceId)>,
 }
 
 /// Where the frames that leave by a port go.
@@ -154,6 +164,12 @@ impl Topology {
     #[inline]
     pub fn port(&self, id: PortId) -> Option<&Port> {
         self.ports.get(id.index())?.as_ref()
+    }
+
+    /// The router in a slot.
+    #[inline]
+    pub fn router(&self, id: RouterId) -> Option<&Router> {
+        self.routers.get(id.index())?.as_ref()
     }
 
     /// The bridge in a slot.

@@ -101,6 +101,20 @@ pub fn destination(header: &[u8]) -> Ipv4Addr {
     Ipv4Addr::new(header[16], header[17], header[18], header[19])
 }
 
+/// Whether `header`, options included, asks for a way of its own: loose or strict source route.
+pub fn has_source_route(header: &[u8]) -> bool {
+    let mut at = MIN_HEADER_LEN;
+    loop {
+        match header.get(at..) {
+            Some([0, ..] | []) | None => return false,
+            Some([1, ..]) => at += 1,
+            Some([131 | 137, ..]) => return true,
+            Some([_, len, ..]) if *len >= 2 => at += usize::from(*len),
+            Some(_) => return false,
+        }
+    }
+}
+
 /// Makes `header` (options included, nothing behind them) that of segment `index` of its packet, `total_len` bytes
 /// long: its length, its identification (the packet's + `index`) and its checksum.
 #[inline]

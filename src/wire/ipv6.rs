@@ -59,6 +59,22 @@ pub fn next_header_at(packet: &[u8], at: usize) -> usize {
     field
 }
 
+/// Whether `headers`, the fixed one and its extensions, ask for a way of their own (RFC 8200 section 4.4).
+pub fn has_routing_header(headers: &[u8]) -> bool {
+    let (mut next, mut at) = (headers.get(6).copied(), HEADER_LEN);
+    for _ in 0..=MAX_EXTENSIONS {
+        match next {
+            Some(ROUTING) => return true,
+            Some(HOP_BY_HOP | DESTINATION_OPTIONS) => {
+                next = headers.get(at).copied();
+                at += headers.get(at + 1).map_or(0, |len| (usize::from(*len) + 1) * 8);
+            }
+            _ => return false,
+        }
+    }
+    false
+}
+
 /// The payload length: bytes behind the fixed header, extension headers included.
 ///
 /// # Panics

@@ -1,5 +1,7 @@
 //! TCP headers (RFC 9293): where one ends, and the fields that a switch reads or edits in place.
 
+use super::be16;
+
 /// The protocol's number in an IP header.
 pub const PROTOCOL: u8 = 6;
 /// Where the checksum field is.
@@ -47,6 +49,18 @@ pub fn acknowledgment(header: &[u8]) -> u32 {
     u32::from_be_bytes([header[8], header[9], header[10], header[11]])
 }
 
+/// The number of the byte that the sender waits for.
+#[inline]
+pub fn acknowledgement(header: &[u8]) -> u32 {
+    u32::from_be_bytes([header[8], header[9], header[10], header[11]])
+}
+
+/// The window, not yet scaled.
+#[inline]
+pub fn window(header: &[u8]) -> u16 {
+    be16(header, 14)
+}
+
 /// Moves the sequence number on by `bytes`.
 #[inline]
 pub fn advance_sequence(header: &mut [u8], bytes: u32) {
@@ -75,15 +89,29 @@ pub fn is_syn(l4: &[u8]) -> bool {
 /// Where in `header`, which ends with its options, the number of the first MSS option stands (section 3.7.1). `None`
 /// when there is none, and when the options before it are malformed.
 pub fn mss_at(header: &[u8]) -> Option<usize> {
+    const MSS: u8 = 2;
+    option_at(header, MSS, 4)
+}
+
+/// By how many bits the windows of a SYN's sender are scaled (RFC 7323 section 2.2), at most 14. `None` when `header`, which
+/// ends with its options, does not say, or is malformed before.
+pub fn window_scale(header: &[u8]) -> Option<u8> {
+    const WINDOW_SCALE: u8 = 3;
+    Some((*header.get(option_at(header, WINDOW_SCALE, 3)?)?).min(14))
+}
+
+/// Where the value of the first option of this kind and length begins.
+fn option_at(header: &[u8], wanted: u8, wanted_len: u8) -> Option<usize> {
     const END: u8 = 0;
     const NO_OPERATION: u8 = 1;
-    const MSS: u8 = 2;
     let mut at = MIN_HEADER_LEN;
     loop {
         match *header.get(at..)? {
             [END, ..] => return None,
             [NO_OPERATION, ..] => at += 1,
-            [MSS, 4, _, _, ..] => return Some(at + 2),
+            [kind, len, ..] if kind == wanted && len == wanted_len => {
+                return (at + usize::from(len) <= header.len()).then_some(at + 2);
+            }
             [_, len, ..] if len >= 2 => at += usize::from(len),
             _ => return None,
         }

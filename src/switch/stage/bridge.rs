@@ -4,15 +4,41 @@
 //! Frames are decided about one after the other, in the order they came in: sorting them into classes first would let a
 //! unicast frame overtake one of its own flow that was flooded because its destination was not known yet.
 
-use crate::packet::{BridgeId, Counters, DropReason, Frame, Location, PortId};
+use std::sync::LazyLock;
+
+use crate::packet::{BridgeId, Capabilities, Counters, DropReason, Frame, Location, PortId};
 use crate::switch::outbox::{Crossing, Departure, Outbox, Oversize, Recipients};
 use crate::switch::stage::ingress::Arrival;
-use crate::switch::{Bridge, Event, MAX_EVENTS, Overlay, Port, Topology, Way};
-use crate::table::fdb::{Kind, Learned, Station};
+use crate::switch::stage::route::Arrived;
+use crate::switch::{Bridge, Event, MAX_EVENTS, Overlay, Port, Storm, Topology, VlanPolicy, Way};
+use crate::table::fdb::{Allowance, Kind, Learned, Station};
 use crate::table::fdb_cache::{FdbCache, Hit};
 use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
+
+/// The port that frames of a router come from, which is none of the topology's: nothing is kept from any other port.
+pub(in crate::switch) const ROUTER: PortId = PortId(u16::MAX);
+
+/// What [`ROUTER`] is to a bridge.
+pub(in crate::switch) fn router_port() -> &'static Port {
+    static PORT: LazyLock<Port> = LazyLock::new(|| Port {
+        name: String::new(),
+        bridge: None,
+        vlan: VlanPolicy::Unaware,
+        isolated: false,
+        split_horizon: false,
+        learning: false,
+        allowance: Allowance::default(),
+        storm: Storm::default(),
+        mtu: u32::MAX,
+        capabilities: Capabilities::ALL,
+        way: Way::Queue,
+        wire: None,
+        router: None,
+    });
+    &PORT
+}
 
 /// Frames of one port in one bridge, on their way.
 pub(in crate::switch) struct Forwarding<'a> {
@@ -21,6 +47,8 @@ pub(in crate::switch) struct Forwarding<'a> {
     pub(in crate::switch) bridge: &'a Bridge,
     pub(in crate::switch) port_id: PortId,
     pub(in crate::switch) port: &'a Port,
+    /// The port whose doing it is: `port_id`, but for frames of a router.
+    pub(in crate::switch) on_behalf_of: PortId,
     /// The sources of these frames may be learned.
     pub(in crate::switch) learning: bool,
     pub(in crate::switch) frames: &'a [Frame],
@@ -29,17 +57,23 @@ pub(in crate::switch) struct Forwarding<'a> {
     pub(in crate::switch) counters: &'a mut Counters,
     pub(in crate::switch) outbox: &'a mut Outbox,
     pub(in crate::switch) events: &'a mut Vec<Event>,
+    /// Takes what is for a router.
+    pub(in crate::switch) inbox: &'a mut Vec<Arrived>,
 }
 
 impl Forwarding<'_> {
     pub(in crate::switch) fn forward(&mut self, arrivals: &[Arrival]) {
-        // Which refresh period it is; wraps, which a cached entry would have to outlive untouched to be fooled.
-        let period = (self.now.nanos() / self.bridge.refresh.as_nanos() as u64) as u32;
+        let period = self.period();
         for arrival in arrivals {
             if let Err(reason) = self.decide(arrival, period) {
                 self.counters.drop(reason);
             }
         }
+    }
+
+    /// Which refresh period it is; wraps, which a cached entry would have to outlive untouched to be fooled.
+    fn period(&self) -> u32 {
+        (self.now.nanos() / self.bridge.refresh.as_nanos() as u64) as u32
     }
 
     #[inline]
@@ -50,11 +84,37 @@ impl Forwarding<'_> {
         if self.learning {
             self.learn(arrival, period);
         }
+        if arrival.destination == self.bridge.mac {
+            return if self.hand_to_router(arrival, false) { Ok(()) } else { Err(DropReason::Local) };
+        }
+        self.dispatch(arrival, period)
+    }
+
+    /// Queues a frame of a router for its destination; if it is dropped, the port whose doing it is counts it.
+    pub(in crate::switch) fn send(&mut self, arrival: &Arrival) {
+        let period = self.period();
+        let sent = match arrival.destination == self.bridge.mac {
+            true => Err(DropReason::Local),
+            false => self.dispatch(arrival, period),
+        };
+        if let Err(reason) = sent {
+            self.counters.drop(reason);
+        }
+    }
+
+    /// Gives a frame to the router that has an interface on its VLAN; false when none has.
+    fn hand_to_router(&mut self, arrival: &Arrival, shared: bool) -> bool {
+        let mut there = self.bridge.routers.iter().filter(|(vid, ..)| *vid == arrival.vid);
+        let Some(&(_, router, interface)) = there.next() else { return false };
+        let Arrival { frame, at, priority, .. } = *arrival;
+        self.inbox.push(Arrived { frame, port: at.port, router, interface, priority, shared });
+        true
+    }
+
+    #[inline]
+    fn dispatch(&mut self, arrival: &Arrival, period: u32) -> Result<(), DropReason> {
         if arrival.destination.is_group() {
             return self.multicast(arrival);
-        }
-        if arrival.destination == self.bridge.mac {
-            return Err(DropReason::Local);
         }
         match self.lookup(arrival, period) {
             Some(at) => self.unicast(arrival, at),
@@ -135,10 +195,31 @@ impl Forwarding<'_> {
             return Err(DropReason::ReservedGroup);
         }
         let storm = &self.port.storm;
-        if arrival.destination == Mac::BROADCAST {
+        let flooded = if arrival.destination == Mac::BROADCAST {
             self.flood(arrival, storm.broadcast.as_deref(), DropReason::StormBroadcast)
         } else {
             self.flood(arrival, storm.multicast.as_deref(), DropReason::StormMulticast)
+        };
+        if self.bridge.routers.is_empty() || self.port_id == ROUTER {
+            return flooded;
+        }
+        self.share_with_router(arrival, flooded)
+    }
+
+    /// Lets a router see what is for all: it has to know who asks for its address, and who answers.
+    fn share_with_router(
+        &mut self,
+        arrival: &Arrival,
+        flooded: Result<(), DropReason>,
+    ) -> Result<(), DropReason> {
+        match flooded {
+            // Nobody else is there, so it is the router's alone.
+            Err(DropReason::NoMember) if self.hand_to_router(arrival, false) => Ok(()),
+            Ok(()) => {
+                self.hand_to_router(arrival, true);
+                Ok(())
+            }
+            dropped => dropped,
         }
     }
 
@@ -213,7 +294,7 @@ impl Forwarding<'_> {
         if overlay.takes(frame, mtu) {
             self.outbox.push(overlay.underlay, departure);
         } else {
-            self.outbox.oversize.push(Oversize { departure, mtu, from: self.port_id });
+            self.outbox.oversize.push(Oversize { departure, mtu, from: self.on_behalf_of });
         }
     }
 }

@@ -6,6 +6,8 @@ pub(super) mod bridge;
 
 pub(super) mod wire;
 
+pub(super) mod route;
+
 pub(super) mod egress;
 
 pub(super) mod tunnel;

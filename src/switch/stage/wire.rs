@@ -4,7 +4,7 @@ use crate::packet::{Batch, Counters, DropReason, Frame, Layer, PeerId, PortId};
 use crate::switch::outbox::{Departure, Outbox, Oversize, Recipients};
 use crate::switch::stage::egress;
 use crate::switch::topology::Form;
-use crate::switch::{Port, Topology, Way};
+use crate::switch::{Overlay, Port, Topology, Way};
 
 /// Takes frames in that came by a port without bridge, and queues them for the other end of its wire.
 pub(in crate::switch) fn pass(
@@ -42,11 +42,14 @@ fn look(frame: &mut Frame) -> Result<(), DropReason> {
     Ok(())
 }
 
+/// The peer of a tunnel that carries IP, which has one: the first that there is.
+pub(in crate::switch) fn only_peer(overlay: &Overlay) -> PeerId {
+    PeerId(overlay.peers.iter().position(Option::is_some).unwrap_or(0) as u16)
+}
+
 fn depart(frame: &Frame, index: u32, from: PortId, out: PortId, other: &Port, outbox: &mut Outbox) {
-    // An L3 tunnel has one peer: the first that there is.
-    let peer = |peers: &[Option<_>]| PeerId(peers.iter().position(Option::is_some).unwrap_or(0) as u16);
     let to = match &other.way {
-        Way::Tunnel(overlay) => Recipients::Peer(peer(&overlay.peers)),
+        Way::Tunnel(overlay) => Recipients::Peer(only_peer(overlay)),
         _ => Recipients::All,
     };
     let departure = Departure { frame: index, form: Form::AsIs, out, to, shared: false, echo: false };

@@ -1,0 +1,175 @@
+//! What is for a router itself, and what it says of its own accord: echo replies, ICMP errors, resets.
+
+use super::{Arrived, Fate, Walk, egress_fits};
+use crate::packet::icmp_error::{self, Trouble};
+use crate::packet::{DropReason, InterfaceId, Packet, Part, PortId, quoted};
+use crate::switch::router::{Hook, NextHop, Route, Subject, Tracked};
+use crate::wire::{icmp, tcp, udp};
+
+impl Walk<'_> {
+    /// Does with a packet for one of the router's addresses what a host does that offers nothing.
+    pub(super) fn local(&mut self, arrived: &Arrived, packet: &Packet) -> Result<Fate, DropReason> {
+        if packet.part != Part::Whole {
+            return Err(DropReason::NotLocal);
+        }
+        match packet.tuple.protocol {
+            icmp::PROTOCOL | icmp::V6_PROTOCOL => self.local_icmp(arrived, packet),
+            tcp::PROTOCOL => {
+                self.reset(arrived, packet);
+                Err(DropReason::NotLocal)
+            }
+            udp::PROTOCOL => {
+                self.report(arrived, packet, Trouble::PortUnreachable);
+                Err(DropReason::NotLocal)
+            }
+            _ => {
+                self.report(arrived, packet, Trouble::ProtocolUnreachable);
+                Err(DropReason::NotLocal)
+            }
+        }
+    }
+
+    fn local_icmp(&mut self, arrived: &Arrived, packet: &Packet) -> Result<Fate, DropReason> {
+        let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
+        if icmp_error::echo_reply(frame, packet) {
+            self.of(arrived).replied += 1;
+            self.speak(arrived.frame, arrived.port, arrived.interface, Tracked::Established);
+            return Ok(Fate::Gone);
+        }
+        match packet.tuple.protocol {
+            icmp::V6_PROTOCOL if !packet.is_icmp_error() => self.neighbor_message(arrived, packet),
+            _ => Err(DropReason::NotLocal),
+        }
+    }
+
+    /// Tells the sender of a packet what is wrong with it, unless nobody may be told or too many were.
+    pub(super) fn report(&mut self, arrived: &Arrived, packet: &Packet, trouble: Trouble) {
+        let from = self.router.own_address(arrived.interface, packet.tuple.source);
+        let Some(from) = from.filter(|_| self.router.errors.take(self.now)) else { return };
+        let Some(answer) = self.batch.add() else { return };
+        let (frame, to) = self.batch.pair(arrived.frame as usize, answer);
+        match icmp_error::report(frame, packet, trouble, from, to) {
+            true => self.speak(answer as u32, arrived.port, arrived.interface, Tracked::Related),
+            false => self.batch.truncate(answer),
+        }
+    }
+
+    /// Tells the sender of a packet that a rule has refused it.
+    pub(super) fn refuse(&mut self, arrived: &Arrived, packet: &Packet) {
+        match packet.tuple.protocol {
+            tcp::PROTOCOL => self.reset(arrived, packet),
+            _ => self.report(arrived, packet, Trouble::Prohibited),
+        }
+    }
+
+    fn reset(&mut self, arrived: &Arrived, packet: &Packet) {
+        if !self.router.errors.take(self.now) {
+            return;
+        }
+        let Some(answer) = self.batch.add() else { return };
+        let (frame, to) = self.batch.pair(arrived.frame as usize, answer);
+        match icmp_error::reset(frame, packet, to) {
+            true => self.speak(answer as u32, arrived.port, arrived.interface, Tracked::Established),
+            false => self.batch.truncate(answer),
+        }
+    }
+
+    /// Tells the sender of a packet, which is ready to leave by `output` and maybe translated, that its next hop does not
+    /// answer.
+    pub(super) fn report_translated(&mut self, index: u32, port: PortId, output: InterfaceId) {
+        let frame = &self.batch.frames()[index as usize];
+        let Ok(packet) = Packet::of(frame) else { return };
+        let from = self.router.own_address(output, packet.tuple.source);
+        let Some(from) = from.filter(|_| self.router.errors.take(self.now)) else { return };
+        let Some(answer) = self.batch.add() else { return };
+        let (frame, to) = self.batch.pair(index as usize, answer);
+        if !icmp_error::report(frame, &packet, Trouble::HostUnreachable, from, to) {
+            return self.batch.truncate(answer);
+        }
+        // The sender knows its packet by other addresses.
+        let known = self.router.sessions.as_ref().and_then(|sessions| {
+            let (session, direction) = sessions.lookup(&packet.tuple.reversed(), self.now)?;
+            Some(super::track::sent(&session, direction))
+        });
+        let answer_frame = &mut self.batch.frames_mut()[answer];
+        if let Some(sent) = known.filter(|sent| *sent != packet.tuple)
+            && let Ok(error) = Packet::of(answer_frame)
+        {
+            quoted::translate(answer_frame, &error, (from, sent.source), &sent);
+        }
+        self.speak(answer as u32, port, output, Tracked::Related);
+    }
+
+    /// Sends a packet of the router's own, made for something that came in by `port` at `interface`.
+    pub(super) fn speak(&mut self, index: u32, port: PortId, interface: InterfaceId, state: Tracked) {
+        self.counters.of(port).copies += 1;
+        if let Err(reason) = self.send_own(index, port, interface, state) {
+            self.counters.drop(port, reason);
+        }
+    }
+
+    fn send_own(
+        &mut self,
+        index: u32,
+        port: PortId,
+        interface: InterfaceId,
+        state: Tracked,
+    ) -> Result<(), DropReason> {
+        let frame = &self.batch.frames()[index as usize];
+        let packet = Packet::of(frame)?;
+        let destination = packet.tuple.destination;
+        let router = self.router;
+        let hop = match router.routes.lookup(destination) {
+            _ if destination.is_link_local() => Some(NextHop { interface, via: None }),
+            Some(Route::Local | Route::Broadcast | Route::Blackhole | Route::Unreachable) | None => None,
+            Some(route) => route.next_hop(self.routing.flows.hash(&packet.tuple)),
+        };
+        let Some((hop, output)) = hop.and_then(|hop| Some((hop, router.interface(hop.interface)?))) else {
+            return Err(DropReason::NoRoute);
+        };
+        let mut subject = Subject::new(&packet, None, state);
+        subject.output = Some(hop.interface.0);
+        for hook in [Hook::Output, Hook::Postrouting] {
+            let judged = &mut self.routing.judged;
+            let before = judged.rules.len();
+            let verdict = router.filter.judge(hook, &subject, self.now, judged);
+            let own: Vec<u32> = judged.rules.drain(before..).collect();
+            own.iter().for_each(|&rule| super::count(&mut self.routing.rules, rule, packet.len()));
+            verdict.map_err(|reason| match reason {
+                // Nobody is told of what the router itself may not say.
+                DropReason::Rejected => DropReason::Filtered,
+                other => other,
+            })?;
+        }
+        if !egress_fits(&self.batch.frames()[index as usize], output.mtu) {
+            return Err(DropReason::ExceedsMtu);
+        }
+        let next = hop.via.unwrap_or(destination);
+        match self.way(hop.interface, output, next) {
+            Some(onward) => {
+                self.leave(index, port, 0, &packet, &onward);
+                Ok(())
+            }
+            None => match self.ask_for_own(index, port, &packet, hop.interface, next)? {
+                Fate::Gone => Ok(()),
+                Fate::Taken => {
+                    self.counters.of(port).replied += 1;
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    /// Like [`Walk::ask`], but tells nobody when there is no answer.
+    fn ask_for_own(
+        &mut self,
+        index: u32,
+        port: PortId,
+        packet: &Packet,
+        interface: InterfaceId,
+        next: crate::wire::address::Address,
+    ) -> Result<Fate, DropReason> {
+        // An error is never answered by another, so there is nothing to tell apart.
+        self.ask(index, port, packet, interface, next)
+    }
+}

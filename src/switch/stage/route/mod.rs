@@ -1,0 +1,439 @@
+//! Routing: what came for a router goes on to its next hop, is answered, or is dropped with a reason.
+//!
+//! Most packets belong to a flow that is known: `fast` finds it in the worker's own cache, edits the packet in place and
+//! passes it on. Everything else walks through `slow`, in the order that Netfilter made familiar: the headers are
+//! checked, fragments put together, the connection found; *prerouting* rules, translation of the destination, the
+//! route; *input* rules and `local` for what is the router's own, or *forward* and *postrouting* rules, translation of
+//! the source and the next hop's link address for what passes through. What `slow` has decided is then cached, so the
+//! two must agree on every packet.
+
+mod fragments;
+mod leave;
+mod local;
+mod neighbor;
+mod timers;
+mod track;
+
+use std::sync::Arc;
+
+use crate::packet::icmp_error::Trouble;
+use crate::packet::rewrite::{self, Translation};
+use crate::packet::{
+    Batch, Counters, DropReason, Frame, InterfaceId, Layer, Packet, Part, PortId, RouterId, Tuple,
+};
+use crate::switch::counting::PortCounters;
+use crate::switch::outbox::Outbox;
+use crate::switch::router::{
+    Attachment, Flow, FlowCache, Hook, Interface, Judged, Key, NextHop, Onward, ReversePath, Route, Router,
+    Subject, Tracked,
+};
+use crate::switch::{Event, MAX_EVENTS, Topology, egress_fits};
+use crate::table::conntrack::{Direction, Session, TcpSegment};
+use crate::table::fdb::Station;
+use crate::table::fdb_cache::FdbCache;
+use crate::table::reassembly::Reassembly;
+use crate::time::Time;
+use crate::wire::address::Address;
+use crate::wire::{arp, ethernet, icmp, ipv4, ipv6, tcp};
+
+/// A frame for a router.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::switch) struct Arrived {
+    pub(in crate::switch) frame: u32,
+    /// The port it came in by.
+    pub(in crate::switch) port: PortId,
+    pub(in crate::switch) router: RouterId,
+    pub(in crate::switch) interface: InterfaceId,
+    /// The priority bits (PCP and DEI) of its VLAN tag, in place.
+    pub(in crate::switch) priority: u16,
+    /// It is for others too, so nothing in it may be changed, and what becomes of it is counted there.
+    pub(in crate::switch) shared: bool,
+}
+
+/// Frames and bytes that a rule has matched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleCounters {
+    /// Packets; a superframe is one.
+    pub frames: u64,
+    /// Their bytes, IP headers included.
+    pub bytes: u64,
+}
+
+/// What one worker needs for all routers.
+pub(in crate::switch) struct Routing {
+    /// Frames that wait for a router.
+    pub(in crate::switch) inbox: Vec<Arrived>,
+    pub(in crate::switch) flows: FlowCache,
+    pub(in crate::switch) reassembly: Reassembly,
+    judged: Judged,
+    /// By the place of a rule in the list of all.
+    pub(in crate::switch) rules: Vec<RuleCounters>,
+    /// When something is to be done without a packet; `None`: never.
+    pub(in crate::switch) due: Option<Time>,
+    /// What interfaces have to tell unasked.
+    pub(in crate::switch) announcements: timers::Announcements,
+}
+
+impl Routing {
+    pub(in crate::switch) fn new(seed: u64) -> Routing {
+        Routing {
+            inbox: Vec::new(),
+            flows: FlowCache::new(seed),
+            reassembly: Reassembly::default(),
+            judged: Judged::default(),
+            rules: Vec::new(),
+            due: None,
+            announcements: timers::Announcements::default(),
+        }
+    }
+
+    fn wake_at(&mut self, due: Option<Time>) {
+        self.due = [self.due, due].into_iter().flatten().min();
+    }
+}
+
+/// What became of a frame that was not dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is in a port's queue, or counted already.
+    Gone,
+    /// It is taken: answered, kept, or understood.
+    Taken,
+}
+
+/// Frames of one router, on their way.
+pub(in crate::switch) struct Walk<'a> {
+    pub(in crate::switch) topology: &'a Topology,
+    pub(in crate::switch) id: RouterId,
+    pub(in crate::switch) router: &'a Router,
+    pub(in crate::switch) now: Time,
+    pub(in crate::switch) batch: &'a mut Batch,
+    pub(in crate::switch) cache: &'a mut FdbCache,
+    pub(in crate::switch) counters: &'a mut PortCounters,
+    pub(in crate::switch) outbox: &'a mut Outbox,
+    pub(in crate::switch) events: &'a mut Vec<Event>,
+    pub(in crate::switch) routing: &'a mut Routing,
+}
+
+/// How a packet passes through: filled in from hook to hook.
+struct Passage {
+    /// What rules are asked about: its flow as far as it is translated.
+    subject: Subject,
+    /// A hash of the flow as it came in.
+    flow: u64,
+    known: Option<(Arc<Session>, Direction)>,
+}
+
+impl Walk<'_> {
+    /// Does with a frame what a router does.
+    pub(in crate::switch) fn take(&mut self, arrived: Arrived) {
+        let fate = self.route(&arrived);
+        if arrived.shared {
+            return;
+        }
+        match fate {
+            Ok(Fate::Gone) => {}
+            Ok(Fate::Taken) => self.of(&arrived).replied += 1,
+            Err(reason) => self.of(&arrived).drop(reason),
+        }
+    }
+
+    fn of(&mut self, arrived: &Arrived) -> &mut Counters {
+        self.counters.of(arrived.port)
+    }
+
+    fn route(&mut self, arrived: &Arrived) -> Result<Fate, DropReason> {
+        let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
+        if frame.layer == Layer::Ethernet {
+            if !arrived.shared {
+                frame.retag(None);
+            }
+            if let Some((arp::ETHER_TYPE, at)) = frame.layer.network(frame.bytes()) {
+                return self.arp(arrived, at);
+            }
+        }
+        let frame = &self.batch.frames()[arrived.frame as usize];
+        let packet = Packet::of(frame)?;
+        if arrived.shared {
+            return self.neighbor_message(arrived, &packet);
+        }
+        if usize::from(packet.l3) != frame.layer.header_len() {
+            // Behind a tag that is none of the bridge's.
+            return Err(DropReason::Local);
+        }
+        match self.fast(arrived, &packet) {
+            Some(fate) => Ok(fate),
+            None => self.slow(arrived, packet),
+        }
+    }
+
+    /// Passes on a packet of a flow that is known; `None`: it has to be looked at again.
+    #[inline]
+    fn fast(&mut self, arrived: &Arrived, packet: &Packet) -> Option<Fate> {
+        if !may_go_fast(packet) {
+            return None;
+        }
+        let hash = self.routing.flows.hash(&packet.tuple);
+        let key = Key { tuple: packet.tuple, at: (self.id.0, arrived.interface) };
+        let flow = self.routing.flows.get(&key, hash)?;
+        let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
+        if flow.neighbors != self.router.neighbors.generation() || !egress_fits(frame, flow.mtu) {
+            return None;
+        }
+        if let Some((session, stamp, direction)) = &flow.session {
+            if session.stamp() != *stamp || !session.is_live(self.now) {
+                return None;
+            }
+            session.touch(*direction, self.now, segment(frame, packet));
+        }
+        for &rule in &flow.rules {
+            count(&mut self.routing.rules, rule, packet.len());
+        }
+        rewrite::hop(frame, packet);
+        if let Some(translation) = &flow.translation {
+            translation.apply(frame, packet);
+        }
+        if flow.told != self.now.secs()
+            && let Onward::Bridge { via, .. } = flow.onward
+        {
+            flow.told = self.now.secs();
+            self.router.neighbors.used(flow.output, via, self.now);
+        }
+        let onward = flow.onward;
+        self.leave(arrived.frame, arrived.port, arrived.priority, packet, &onward);
+        Some(Fate::Gone)
+    }
+
+    /// Decides about a packet from its headers on.
+    #[cold]
+    fn slow(&mut self, arrived: &Arrived, packet: Packet) -> Result<Fate, DropReason> {
+        self.check(arrived, &packet)?;
+        if packet.part != Part::Whole && self.router.reassembles {
+            return self.reassemble(arrived, &packet);
+        }
+        self.decide(arrived, packet)
+    }
+
+    /// Whether a router may have to do with a packet at all.
+    fn check(&mut self, arrived: &Arrived, packet: &Packet) -> Result<(), DropReason> {
+        let (source, destination) = (packet.tuple.source, packet.tuple.destination);
+        let frame = &self.batch.frames()[arrived.frame as usize];
+        if has_source_route(frame, packet) {
+            return Err(DropReason::IpHeader);
+        }
+        let is_question = source.is_unspecified() && destination.is_multicast();
+        let back = self.router.routes.lookup(source);
+        if source.is_unspecified() && !is_question
+            || matches!(back, Some(Route::Local | Route::Broadcast))
+            || self.router.interface(arrived.interface).is_some_and(|own| own.has(source))
+        {
+            return Err(DropReason::Martian);
+        }
+        let strictness = self.router.interface(arrived.interface).map(|interface| interface.reverse_path);
+        let reached = match strictness {
+            _ if source.is_link_local() || is_question => true,
+            Some(ReversePath::Strict) => back.is_some_and(|route| route.leaves_by(arrived.interface)),
+            Some(ReversePath::Loose) => matches!(back, Some(Route::Connected(_) | Route::Via(_))),
+            Some(ReversePath::Off) | None => true,
+        };
+        if reached { Ok(()) } else { Err(DropReason::ReversePath) }
+    }
+
+    /// Decides about a whole packet, or a part that passes as it is.
+    fn decide(&mut self, arrived: &Arrived, packet: Packet) -> Result<Fate, DropReason> {
+        if packet.tuple.destination.is_multicast() {
+            return self.neighbor_message(arrived, &packet);
+        }
+        self.routing.judged.clear();
+        let fate = self.pass(arrived, &packet);
+        self.note_rules(arrived, &packet);
+        if fate == Err(DropReason::Rejected) {
+            self.refuse(arrived, &packet);
+        }
+        fate
+    }
+
+    fn pass(&mut self, arrived: &Arrived, packet: &Packet) -> Result<Fate, DropReason> {
+        let input = arrived.interface;
+        let mut passage = self.track(arrived, packet);
+        self.judge(Hook::Prerouting, &passage)?;
+        let rule = self.redirect(input, packet, &mut passage)?;
+        let router = self.router;
+        let destination = passage.subject.tuple.destination;
+        let route = router.routes.lookup(destination);
+        let own_link = router.interface(input).is_some_and(|own| destination.is_link_local() && own.has(destination));
+        if matches!(route, Some(Route::Local)) || own_link {
+            self.judge(Hook::Input, &passage)?;
+            return self.local(arrived, packet);
+        }
+        if packet.tuple.source.is_link_local() || destination.is_link_local() {
+            return Err(DropReason::Martian);
+        }
+        let hop = match route {
+            Some(Route::Broadcast) => return Err(DropReason::Martian),
+            Some(Route::Blackhole) => return Err(DropReason::Blackhole),
+            Some(Route::Unreachable) | None => None,
+            Some(route) => route.next_hop(passage.flow),
+        };
+        let Some((hop, output)) = hop.and_then(|hop| Some((hop, router.interface(hop.interface)?))) else {
+            self.report(arrived, packet, Trouble::NoRoute);
+            return Err(DropReason::NoRoute);
+        };
+        if packet.ttl <= 1 {
+            self.report(arrived, packet, Trouble::TtlExceeded);
+            return Err(DropReason::TtlExceeded);
+        }
+        passage.subject.output = Some(hop.interface.0);
+        self.judge(Hook::Forward, &passage)?;
+        self.judge(Hook::Postrouting, &passage)?;
+        if passage.subject.state == Tracked::Invalid {
+            return Err(if passage.known.is_some() { DropReason::SessionInvalid } else { DropReason::NoSession });
+        }
+        let frame = &self.batch.frames()[arrived.frame as usize];
+        let fits = egress_fits(frame, output.mtu);
+        if !fits && packet.dont_fragment && !frame.offload.guessed {
+            self.report(arrived, packet, Trouble::TooBig(output.mtu));
+            return Err(DropReason::ExceedsMtu);
+        }
+        let fits = fits || frame.offload.guessed;
+        if packet.is_icmp_error() {
+            self.translate_error(arrived, packet, &passage, hop.interface);
+            return self.onward(arrived, packet, &passage, hop, None, fits);
+        }
+        let to = self.translate(arrived, packet, &mut passage, rule, hop.interface)?;
+        self.onward(arrived, packet, &passage, hop, Some(to), fits)
+    }
+
+    /// Sends a packet that may pass to its next hop, as the flow `to`.
+    fn onward(
+        &mut self,
+        arrived: &Arrived,
+        packet: &Packet,
+        passage: &Passage,
+        hop: NextHop,
+        to: Option<Tuple>,
+        fits: bool,
+    ) -> Result<Fate, DropReason> {
+        let router = self.router;
+        let translation = to.and_then(|to| Translation::new(&packet.tuple, &to));
+        let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
+        rewrite::hop(frame, packet);
+        if let Some(translation) = &translation {
+            translation.apply(frame, packet);
+        }
+        let Some(output) = router.interface(hop.interface) else { return Err(DropReason::NoRoute) };
+        let next = hop.via.unwrap_or_else(|| to.map_or(passage.subject.tuple.destination, |to| to.destination));
+        if !fits {
+            return self.cut(arrived, packet, hop.interface, next);
+        }
+        let Some(onward) = self.way(hop.interface, output, next) else {
+            return self.ask(arrived.frame, arrived.port, packet, hop.interface, next);
+        };
+        self.leave(arrived.frame, arrived.port, arrived.priority, packet, &onward);
+        if may_go_fast(packet) && to.is_some() && !self.routing.judged.varies {
+            let session = passage.known.as_ref().map(|(session, direction)| {
+                (Arc::clone(session), session.stamp(), *direction)
+            });
+            let key = Key { tuple: packet.tuple, at: (self.id.0, arrived.interface) };
+            let flow = Flow {
+                key,
+                neighbors: router.neighbors.generation(),
+                session,
+                translation,
+                output: hop.interface,
+                mtu: output.mtu,
+                onward,
+                rules: self.routing.judged.rules.as_slice().into(),
+                told: self.now.secs(),
+            };
+            self.routing.flows.put(passage.flow, flow);
+        }
+        Ok(Fate::Gone)
+    }
+
+    /// The way to a next hop, if its link address is known.
+    fn way(&mut self, id: InterfaceId, interface: &Interface, next: Address) -> Option<Onward> {
+        match interface.on {
+            Attachment::Port(port) => Some(Onward::Port(port)),
+            Attachment::Bridge { bridge, vid, mac } => {
+                let to = self.router.neighbors.lookup(id, next, self.now)?;
+                let place = self.cache.place(bridge, Station::new(to, vid));
+                Some(Onward::Bridge { bridge, vid, to, place, from: mac, via: next })
+            }
+        }
+    }
+
+    /// What the rules of a hook say.
+    fn judge(&mut self, hook: Hook, passage: &Passage) -> Result<(), DropReason> {
+        self.router.filter.judge(hook, &passage.subject, self.now, &mut self.routing.judged)
+    }
+
+    /// Counts the rules that a packet met, and has it logged where one wants that.
+    fn note_rules(&mut self, arrived: &Arrived, packet: &Packet) {
+        let Routing { judged, rules, .. } = &mut *self.routing;
+        judged.rules.iter().for_each(|&rule| count(rules, rule, packet.len()));
+        for &rule in &judged.log {
+            if self.events.len() < MAX_EVENTS {
+                self.events.push(Event::Logged { rule, port: arrived.port, tuple: packet.tuple });
+            }
+        }
+    }
+}
+
+#[inline]
+fn count(rules: &mut [RuleCounters], rule: u32, bytes: usize) {
+    if let Some(counters) = rules.get_mut(rule as usize) {
+        counters.frames += 1;
+        counters.bytes += bytes as u64;
+    }
+}
+
+/// Whether what was decided about a packet holds for all like it of its flow: it is whole, has a hop left and no options,
+/// opens and closes no connection, and is of a protocol whose flows have the tuple to themselves.
+#[inline]
+fn may_go_fast(packet: &Packet) -> bool {
+    let header = if packet.tuple.source.is_v4() { ipv4::MIN_HEADER_LEN } else { ipv6::HEADER_LEN };
+    let plain = packet.part == Part::Whole && packet.ttl > 1 && usize::from(packet.l4 - packet.l3) == header;
+    plain
+        && match packet.tuple.protocol {
+            tcp::PROTOCOL => packet.kind & (tcp::SYN | tcp::FIN | tcp::RST) == 0,
+            icmp::PROTOCOL => matches!(packet.kind, icmp::ECHO_REQUEST | icmp::ECHO_REPLY),
+            icmp::V6_PROTOCOL => matches!(packet.kind, icmp::V6_ECHO_REQUEST | icmp::V6_ECHO_REPLY),
+            _ => true,
+        }
+}
+
+/// What conntrack is to know of a TCP segment.
+#[inline]
+fn segment(frame: &Frame, packet: &Packet) -> Option<TcpSegment> {
+    if packet.tuple.protocol != tcp::PROTOCOL || packet.part == Part::Later {
+        return None;
+    }
+    let l4 = packet.upper_layer(frame);
+    let header = tcp::header_len(l4)?;
+    let scale = || tcp::window_scale(l4.get(..header)?);
+    Some(TcpSegment {
+        flags: packet.kind,
+        sequence: tcp::sequence(l4),
+        ack: tcp::acknowledgement(l4),
+        window: tcp::window(l4),
+        len: l4.len().saturating_sub(header) as u32,
+        window_scale: if packet.kind & tcp::SYN != 0 { scale() } else { None },
+    })
+}
+
+/// Whether a packet says which way it wants to go, which nobody is to be trusted to (RFC 7126 section 4.3, RFC 5095).
+fn has_source_route(frame: &Frame, packet: &Packet) -> bool {
+    let header = &frame.bytes()[usize::from(packet.l3)..usize::from(packet.l4)];
+    match packet.tuple.source.is_v4() {
+        true => ipv4::has_source_route(header),
+        false => ipv6::has_routing_header(header),
+    }
+}
+
+/// The Ethernet type of a packet with this address.
+fn ether_type(address: Address) -> u16 {
+    if address.is_v4() { ipv4::ETHER_TYPE } else { ipv6::ETHER_TYPE }
+}
+
+const _: () = assert!(ethernet::HEADER_LEN == 14);

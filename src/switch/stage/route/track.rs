@@ -1,0 +1,225 @@
+//! Connections and the translation of their addresses.
+
+use std::sync::Arc;
+
+use super::{Arrived, Passage, Walk, segment};
+use crate::packet::{DropReason, InterfaceId, Packet, Tuple, quoted};
+use crate::switch::router::{Router, Subject, Tracked};
+use crate::table::conntrack::{Conntrack, Direction, Endpoint, Opening, SourceNat, State};
+use crate::wire::address::Address;
+use crate::wire::{icmp, tcp, udp};
+
+/// The rule of a connection that no translation has started.
+const NO_RULE: u32 = u32::MAX;
+
+impl Walk<'_> {
+    /// What is known of the connection that a packet belongs to.
+    pub(super) fn track(&mut self, arrived: &Arrived, packet: &Packet) -> Passage {
+        let frame = &self.batch.frames()[arrived.frame as usize];
+        let flow = self.routing.flows.hash(&packet.tuple);
+        let mut subject = Subject::new(packet, Some(arrived.interface.0), Tracked::New);
+        let Some(sessions) = &self.router.sessions else { return Passage { subject, flow, known: None } };
+        if packet.is_icmp_error() {
+            // It is about a packet that went the other way.
+            let quoted = quoted::of(frame, packet);
+            let known = quoted.and_then(|quoted| sessions.lookup(&quoted.reversed(), self.now));
+            subject.state = if known.is_some() { Tracked::Related } else { Tracked::Invalid };
+            return Passage { subject, flow, known };
+        }
+        let known = sessions.lookup(&packet.tuple, self.now);
+        if let Some((session, direction)) = &known {
+            subject.state = match session.packet(*direction, self.now, segment(frame, packet)) {
+                Ok(State::New) => Tracked::New,
+                Ok(_) => Tracked::Established,
+                Err(_) => Tracked::Invalid,
+            };
+        }
+        Passage { subject, flow, known }
+    }
+
+    /// Translates the destination, so that the route can be looked up; the rule that says so is for
+    /// [`Walk::translate`], if this starts a connection.
+    pub(super) fn redirect(
+        &mut self,
+        input: InterfaceId,
+        packet: &Packet,
+        passage: &mut Passage,
+    ) -> Result<u32, DropReason> {
+        let router = self.router;
+        let tuple = &mut passage.subject.tuple;
+        if let Some((session, direction)) = &passage.known {
+            if packet.is_icmp_error() {
+                // Back to who sent the packet that it is about.
+                tuple.destination = sent(session, *direction).source;
+            } else {
+                let translated = session.translated(*direction);
+                (tuple.destination, tuple.destination_port) =
+                    (translated.destination, translated.destination_port);
+            }
+            return Ok(NO_RULE);
+        }
+        if let Some(inside) = router.nat.inward(tuple.destination, input) {
+            tuple.destination = inside;
+        }
+        let Some(sessions) = &router.sessions else { return Ok(NO_RULE) };
+        if passage.subject.state != Tracked::New {
+            return Ok(NO_RULE);
+        }
+        let forward = router.nat.destination(tuple, input, passage.flow, |id, address| has(router, id, address));
+        let mapped = || sessions.inbound(tuple, self.now).map(|inside| (NO_RULE, inside));
+        let Some((rule, to)) = forward.or_else(mapped) else { return Ok(NO_RULE) };
+        if cannot_start(packet) {
+            return Err(DropReason::NoSession);
+        }
+        tuple.destination = to.address;
+        if packet.tuple.protocol == tcp::PROTOCOL || packet.tuple.protocol == udp::PROTOCOL {
+            tuple.destination_port = to.port;
+        } else if is_echo(packet.tuple.protocol) && rule == NO_RULE {
+            tuple.destination_port = to.port;
+        }
+        Ok(rule)
+    }
+
+    /// The flow as which a packet leaves by `output`; starts its connection if it is the first.
+    pub(super) fn translate(
+        &mut self,
+        arrived: &Arrived,
+        packet: &Packet,
+        passage: &mut Passage,
+        rule: u32,
+        output: InterfaceId,
+    ) -> Result<Tuple, DropReason> {
+        let router = self.router;
+        let Some(sessions) = &router.sessions else {
+            let mut to = passage.subject.tuple;
+            to.source = router.nat.outward(to.source, output).unwrap_or(to.source);
+            return Ok(to);
+        };
+        if let Some((session, direction)) = &passage.known {
+            return Ok(self.outward(session.translated(*direction), output));
+        }
+        let opened = self.open(sessions, arrived, packet, passage, rule, output)?;
+        let to = opened.0.translated(opened.1);
+        passage.known = Some(opened);
+        self.routing.wake_at(sessions.expire(self.now));
+        Ok(self.outward(to, output))
+    }
+
+    /// The same flow with its IPv6 prefix as it is outside.
+    fn outward(&self, tuple: Tuple, output: InterfaceId) -> Tuple {
+        let source = self.router.nat.outward(tuple.source, output).unwrap_or(tuple.source);
+        Tuple { source, ..tuple }
+    }
+
+    fn open(
+        &self,
+        sessions: &Arc<Conntrack>,
+        arrived: &Arrived,
+        packet: &Packet,
+        passage: &Passage,
+        rule: u32,
+        output: InterfaceId,
+    ) -> Result<(Arc<crate::table::conntrack::Session>, Direction), DropReason> {
+        let router = self.router;
+        let tuple = passage.subject.tuple;
+        let redirected = (tuple.destination, tuple.destination_port)
+            != (packet.tuple.destination, packet.tuple.destination_port);
+        let destination = redirected
+            .then_some(Endpoint { address: tuple.destination, port: tuple.destination_port });
+        let reserved = |place: Endpoint, protocol: u8| {
+            router.nat.is_forwarded(place, protocol, |id, address| has(router, id, address))
+        };
+        let any = 1..=u16::MAX;
+        let own;
+        let (rule, source) = if let Some((rule, address)) = router.nat.fixed_source(tuple.source, output) {
+            own = [address..=address];
+            let source = SourceNat { addresses: &own, ports: any, keep_port: true, reserved: &|_, _| false };
+            (rule, Some(source))
+        } else if let Some(found) = router.nat.source(&tuple, output) {
+            let addresses: &[_] = if found.to.is_empty() {
+                let address = router.interface(output).and_then(|out| out.address_for(tuple.destination));
+                let Some(address) = address else { return Err(DropReason::PortsExhausted) };
+                own = [address..=address];
+                &own
+            } else {
+                &found.to
+            };
+            let ports = found.ports.clone();
+            (found.rule, Some(SourceNat { addresses, ports, keep_port: false, reserved: &reserved }))
+        } else if redirected && arrived.interface == output {
+            // Hairpin (RFC 4787 REQ-9): the answer has to come back this way, so the asker looks like one from outside.
+            let address = packet.tuple.destination;
+            own = [address..=address];
+            let source = SourceNat { addresses: &own, ports: 1024..=u16::MAX, keep_port: false, reserved: &reserved };
+            (rule, Some(source))
+        } else {
+            (rule, None)
+        };
+        if source.is_some() && cannot_start(packet) {
+            return Err(DropReason::NoSession);
+        }
+        let rule = if redirected && source.is_none() { rule } else { rule };
+        let frame = &self.batch.frames()[arrived.frame as usize];
+        let tcp = segment(frame, packet);
+        let opening = Opening { original: packet.tuple, destination, source, rule, tcp };
+        let session = sessions.open(opening, self.now)?;
+        Ok((session, Direction::Original))
+    }
+
+    /// Translates an ICMP error about a packet that was translated: its own addresses and what it quotes, each back to what
+    /// it was when that packet came in.
+    pub(super) fn translate_error(
+        &mut self,
+        arrived: &Arrived,
+        packet: &Packet,
+        passage: &Passage,
+        output: InterfaceId,
+    ) {
+        let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
+        let Some(quoted) = quoted::of(frame, packet) else { return };
+        let (destination, quoted_to) = match &passage.known {
+            Some((session, direction)) => {
+                let sent = sent(session, *direction);
+                (sent.source, sent)
+            }
+            None => {
+                let inside = self.router.nat.inward(quoted.source, arrived.interface).unwrap_or(quoted.source);
+                (passage.subject.tuple.destination, Tuple { source: inside, ..quoted })
+            }
+        };
+        // An error of the very host that the packet was for comes from the address that the sender knows it by.
+        let source = match packet.tuple.source == quoted.destination {
+            true => quoted_to.destination,
+            false => self.router.nat.outward(packet.tuple.source, output).unwrap_or(packet.tuple.source),
+        };
+        if (source, destination, quoted_to) != (packet.tuple.source, packet.tuple.destination, quoted) {
+            quoted::translate(frame, packet, (source, destination), &quoted_to);
+        }
+    }
+}
+
+/// The flow, as it came in, of the packets of a connection whose answers go `direction`.
+fn sent(session: &crate::table::conntrack::Session, direction: Direction) -> Tuple {
+    match direction {
+        Direction::Original => *session.reply(),
+        Direction::Reply => *session.original(),
+    }
+}
+
+/// Whether no connection starts with this packet: TCP in the middle of one, or the answer to an echo.
+fn cannot_start(packet: &Packet) -> bool {
+    match packet.tuple.protocol {
+        tcp::PROTOCOL => packet.kind & (tcp::SYN | tcp::ACK | tcp::RST) != tcp::SYN,
+        icmp::PROTOCOL => packet.kind == icmp::ECHO_REPLY,
+        icmp::V6_PROTOCOL => packet.kind == icmp::V6_ECHO_REPLY,
+        _ => false,
+    }
+}
+
+fn is_echo(protocol: u8) -> bool {
+    matches!(protocol, icmp::PROTOCOL | icmp::V6_PROTOCOL)
+}
+
+fn has(router: &Router, interface: InterfaceId, address: Address) -> bool {
+    router.interface(interface).is_some_and(|interface| interface.has(address))
+}
