@@ -3,6 +3,8 @@
 pub mod fdb;
 pub mod fdb_cache;
 mod ledger;
+pub mod neighbors;
+pub mod reassembly;
 pub mod strangers;
 pub mod token_bucket;
 pub mod vlan_set;
