@@ -4,6 +4,8 @@ pub mod fdb;
 pub mod fdb_cache;
 mod ledger;
 pub mod lpm;
+pub mod neighbors;
+pub mod reassembly;
 pub mod strangers;
 pub mod token_bucket;
 pub mod vlan_set;

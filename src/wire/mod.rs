@@ -5,11 +5,13 @@
 //! are read and written where they stand; nothing here allocates. Constants carry the names of their RFCs.
 
 pub mod address;
+pub mod arp;
 pub mod checksum;
 pub mod ethernet;
 pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
+pub mod nd;
 pub mod tcp;
 pub mod udp;
 pub mod virtio_net;

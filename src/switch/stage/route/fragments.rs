@@ -1,0 +1,103 @@
+//! Packets that come in parts, and packets that have to leave in parts.
+
+use super::{Arrived, Fate, Walk};
+use crate::packet::icmp_error::Trouble;
+use crate::packet::{DropReason, Gso, InterfaceId, Offload, Packet, fragment, segment};
+use crate::table::reassembly::{Expired, Outcome, Thrown};
+use crate::wire::address::Address;
+
+impl Walk<'_> {
+    /// Keeps a part of a packet until the others are there; the whole then goes on in its place.
+    pub(super) fn reassemble(&mut self, arrived: &Arrived, packet: &Packet) -> Result<Fate, DropReason> {
+        let Some(whole) = self.batch.add() else { return Err(DropReason::NoBuffer) };
+        let (frame, to) = self.batch.pair(arrived.frame as usize, whole);
+        let mut thrown = Vec::new();
+        let at = (self.id, arrived.interface);
+        let outcome =
+            self.routing.reassembly.take(frame, packet, at, arrived.port, self.now, to, &mut thrown);
+        self.throw(&thrown);
+        match outcome {
+            Outcome::Whole(_) => {
+                // This part is taken, as the others were; the whole is a frame of its own.
+                let counters = self.of(arrived);
+                counters.replied += 1;
+                counters.copies += 1;
+                let arrived = Arrived { frame: whole as u32, ..*arrived };
+                let packet = Packet::of(&self.batch.frames()[whole])?;
+                self.decide(&arrived, packet)
+            }
+            kept_or_not => {
+                self.batch.truncate(whole);
+                self.routing.wake_at(self.routing.reassembly.deadline());
+                match kept_or_not {
+                    Outcome::Refused(reason) => Err(reason),
+                    _ => Ok(Fate::Taken),
+                }
+            }
+        }
+    }
+
+    /// Counts parts that are given up.
+    fn throw(&mut self, thrown: &[Thrown]) {
+        for &Thrown { port, reason, frames } in thrown {
+            let counters = self.counters.of(port);
+            counters.copies += u64::from(frames);
+            (0..frames).for_each(|_| counters.drop(reason));
+        }
+    }
+
+    /// Gives up packets whose parts did not come in time, and says when to look again.
+    pub(super) fn expire_fragments(&mut self) {
+        let (mut expired, mut thrown) = (Vec::new(), Vec::new());
+        let due = self.routing.reassembly.expire(self.now, &mut expired, &mut thrown);
+        self.routing.wake_at(due);
+        self.throw(&thrown);
+        for Expired { at: (router, interface), first } in expired {
+            let Some(first) = first.filter(|_| router == self.id) else { continue };
+            let Some(index) = self.batch.add() else { continue };
+            let frame = &mut self.batch.frames_mut()[index];
+            frame.fill(&first.bytes, Offload::NONE);
+            frame.layer = first.layer;
+            let Ok(packet) = Packet::of(frame) else { continue };
+            let (frame, port) = (index as u32, first.from);
+            let arrived = Arrived { frame, port, router, interface, priority: 0, shared: false };
+            self.report(&arrived, &packet, Trouble::ReassemblyTime);
+        }
+    }
+
+    /// Sends a packet, which is otherwise ready, in parts that fit.
+    pub(super) fn cut(
+        &mut self,
+        arrived: &Arrived,
+        packet: &Packet,
+        output: InterfaceId,
+        next: Address,
+    ) -> Result<Fate, DropReason> {
+        let router = self.router;
+        let Some(interface) = router.interface(output) else { return Err(DropReason::NoRoute) };
+        let index = arrived.frame as usize;
+        let mut segments = Vec::new();
+        match self.batch.frames()[index].offload.gso {
+            Gso::None => segments.push(arrived.frame),
+            _ => segment::segment(self.batch, index, &mut segments)?,
+        }
+        let mut parts = Vec::new();
+        for index in segments {
+            let packet = Packet::of(&self.batch.frames()[index as usize])?;
+            fragment::fragment(self.batch, index as usize, &packet, interface.mtu as usize, &mut parts)?;
+        }
+        self.of(arrived).copies += parts.len() as u64 - 1;
+        for part in parts {
+            let part_packet = Packet { l3: packet.l3, ..Packet::of(&self.batch.frames()[part as usize])? };
+            match self.way(output, interface, next) {
+                Some(onward) => self.leave(part, arrived.port, arrived.priority, &part_packet, &onward),
+                None => match self.ask(part, arrived.port, &part_packet, output, next) {
+                    Ok(Fate::Gone) => {}
+                    Ok(Fate::Taken) => self.of(arrived).replied += 1,
+                    Err(reason) => self.of(arrived).drop(reason),
+                },
+            }
+        }
+        Ok(Fate::Gone)
+    }
+}
