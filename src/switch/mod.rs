@@ -9,12 +9,13 @@
 //!    decides; what crosses a patch port walks again, at its other end.
 //! 2. [`Switch::transmit`], which gives each out port its frames, as the `stage::egress` stage makes them fit,
 //!    and must come before the batch is cleared.
-//! 3. Now and then [`Switch::handle_timeout`], due at the time it returned last.
+//! 3. Now and then [`Switch::handle_timeout`], due at [`Switch::poll_timeout`], and [`Switch::transmit`] after it.
 
 mod counting;
 mod echo;
 mod outbox;
 mod overlay;
+pub mod router;
 mod stage;
 mod topology;
 
@@ -23,9 +24,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use overlay::{Intruder, Outer, Overlay, Peer, PeerCounters, Underlay, Unreachable};
+pub use stage::route::RuleCounters;
 pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
 
-use crate::packet::{Batch, BridgeId, Counters, Datagram, DropReason, Location, PeerId, PortId, Received};
+use crate::packet::{
+    Batch, BridgeId, Counters, Datagram, DropReason, Location, PeerId, PortId, Received, RouterId, Tuple,
+};
 use crate::table::fdb::Generations;
 use crate::table::fdb_cache::FdbCache;
 use crate::table::token_bucket::TokenBucket;
@@ -33,7 +37,9 @@ use crate::time::Time;
 use crate::wire::ethernet::Mac;
 use counting::PortCounters;
 use outbox::{Outbox, Oversize};
+use router::Router;
 use stage::ingress::Arrival;
+use stage::route::{Routing, Walk};
 use stage::tunnel::{Effects, Outlet, Unwrapping, Wrapping};
 
 /// So many patch ports a frame may cross: bridges joined in a loop end there.
@@ -65,6 +71,15 @@ pub enum Event {
         /// How long it was on its way, there and back.
         after: Duration,
     },
+    /// A rule wants a packet logged.
+    Logged {
+        /// The rule, by its place in [`Topology::rules`].
+        rule: u32,
+        /// The port it came in by.
+        port: PortId,
+        /// Its flow, as it came in.
+        tuple: Tuple,
+    },
     /// Frames were longer than the MTU of this port. It may be another by now than the topology says.
     TooLong(PortId),
 }
@@ -88,9 +103,14 @@ pub struct Switch {
     arrivals: Vec<Arrival>,
     unwrapping: Unwrapping,
     wrapping: Wrapping,
+    routing: Routing,
     /// Limits what senders of packets that are too long are told, by the port they are behind.
     too_big: Vec<TokenBucket>,
     events: Vec<Event>,
+    /// It does what is to be done once for all workers.
+    leads: bool,
+    /// When the FDBs are to be aged.
+    ageing: Option<Time>,
 }
 
 /// Who made a frame.
@@ -114,9 +134,17 @@ impl Switch {
             arrivals: Vec::new(),
             unwrapping: Unwrapping::default(),
             wrapping: Wrapping::new(seed),
+            routing: Routing::new(seed),
+            leads: true,
+            ageing: None,
             too_big: Vec::new(),
             events: Vec::new(),
         }
+    }
+
+    /// The same for a worker that leaves what is to be done once for all workers to another.
+    pub fn following(self) -> Switch {
+        Switch { leads: false, ..self }
     }
 
     /// Takes a new topology. The counters of ports that are gone go into [`Switch::retired`].
@@ -126,6 +154,7 @@ impl Switch {
             self.cache.clear();
         }
         self.counters.resize(&topology);
+        self.routing.set_topology(&self.topology, &topology);
         self.outbox.resize(topology.ports.len());
         let ports = self.too_big.len().max(topology.ports.len());
         self.too_big.resize_with(ports, || TokenBucket::new(MAX_TOO_BIG));
@@ -184,17 +213,64 @@ impl Switch {
     /// Has everything that is not yet in a port's queue end there, or nowhere.
     fn settle(&mut self, topology: &Topology, batch: &mut Batch, now: Time) {
         for _ in 0..MAX_PATCHES {
-            if self.outbox.patched.is_empty() && self.outbox.oversize.is_empty() {
+            if self.outbox.patched.is_empty()
+                && self.outbox.oversize.is_empty()
+                && self.routing.inbox.is_empty()
+            {
                 return;
             }
+            self.route(topology, batch, now);
             self.cross_patches(topology, batch, now);
             self.answer_oversize(topology, batch, now);
+        }
+        for arrived in std::mem::take(&mut self.routing.inbox) {
+            if !arrived.shared {
+                self.counters.drop(arrived.port, DropReason::PatchLoop);
+            }
         }
         for crossing in std::mem::take(&mut self.outbox.patched) {
             self.counters.drop(crossing.departure.out, DropReason::PatchLoop);
         }
         for oversize in std::mem::take(&mut self.outbox.oversize) {
             self.counters.drop(oversize.departure.out, DropReason::ExceedsMtu);
+        }
+    }
+
+    /// Lets the routers do with what is for them what they do.
+    fn route(&mut self, topology: &Topology, batch: &mut Batch, now: Time) {
+        let mut inbox = std::mem::take(&mut self.routing.inbox);
+        for arrived in inbox.drain(..) {
+            match topology.router(arrived.router) {
+                Some(router) => self.walk(topology, arrived.router, router, batch, now).take(arrived),
+                None if arrived.shared => {}
+                None => self.counters.drop(arrived.port, DropReason::PortMissing),
+            }
+        }
+        // Keep the memory: unless one router has sent something to another, the list is empty.
+        if self.routing.inbox.is_empty() {
+            self.routing.inbox = inbox;
+        }
+    }
+
+    fn walk<'a>(
+        &'a mut self,
+        topology: &'a Topology,
+        id: RouterId,
+        router: &'a Router,
+        batch: &'a mut Batch,
+        now: Time,
+    ) -> Walk<'a> {
+        Walk {
+            topology,
+            id,
+            router,
+            now,
+            batch,
+            cache: &mut self.cache,
+            counters: &mut self.counters,
+            outbox: &mut self.outbox,
+            events: &mut self.events,
+            routing: &mut self.routing,
         }
     }
 
@@ -248,6 +324,9 @@ impl Switch {
         let counters = self.counters.of(port_id);
         let before = (counters.rx_frames, counters.rx_bytes);
         match port.bridge.filter(|&id| topology.bridge(id).is_some()) {
+            None if port.router.is_some() => {
+                stage::wire::to_router(port_id, port, frames, batch, counters, &mut self.routing.inbox);
+            }
             None => stage::wire::pass(topology, port_id, port, frames, batch, counters, &mut self.outbox),
             Some(bridge) => {
                 let (cache, arrivals) = (&self.cache, &mut self.arrivals);
@@ -280,6 +359,7 @@ impl Switch {
                 bridge,
                 port_id,
                 port,
+                on_behalf_of: port_id,
                 learning: port.learning && origin == Origin::Outside,
                 frames: batch.frames(),
                 now,
@@ -287,6 +367,7 @@ impl Switch {
                 counters: self.counters.of(port_id),
                 outbox: &mut self.outbox,
                 events: &mut self.events,
+                inbox: &mut self.routing.inbox,
             };
             forwarding.forward(arrivals);
         }
@@ -343,9 +424,37 @@ impl Switch {
         }
     }
 
-    /// Ages the FDBs and says when to come again; `None`: never. Call it in one worker only.
-    pub fn handle_timeout(&mut self, now: Time) -> Option<Time> {
-        self.topology.bridges.iter().flatten().filter_map(|bridge| bridge.fdb.expire(now)).min()
+    /// Does what is due without a frame: ages tables, asks neighbours again. Follow with [`Switch::transmit`]; the batch is
+    /// to be cleared before. Due at [`Switch::poll_timeout`].
+    pub fn handle_timeout(&mut self, batch: &mut Batch, now: Time) {
+        let topology = Arc::clone(&self.topology);
+        self.ageing = match self.leads {
+            true => topology.bridges.iter().flatten().filter_map(|bridge| bridge.fdb.expire(now)).min(),
+            false => None,
+        };
+        let leads = self.leads;
+        self.routing.due = None;
+        for (id, router) in (0..).zip(&topology.routers) {
+            if let Some(router) = router {
+                self.walk(&topology, RouterId(id), router, batch, now).do_chores(leads);
+            }
+        }
+        self.settle(&topology, batch, now);
+    }
+
+    /// When [`Switch::handle_timeout`] is due, after frames were processed maybe earlier than before; `None`: never.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        [self.ageing, self.routing.due].into_iter().flatten().min()
+    }
+
+    /// What rules have matched, by their place in [`Topology::rules`].
+    pub fn rule_counters(&self) -> &[RuleCounters] {
+        &self.routing.rules
+    }
+
+    /// Forgets what is remembered of flows: their next packets are decided about from the beginning.
+    pub fn forget_flows(&mut self) {
+        self.routing.flows.clear();
     }
 
     /// The counters of a port, for what the port counts itself.

@@ -3,6 +3,7 @@
 use crate::packet::{Batch, Counters, DropReason, Frame, Layer, PeerId, PortId};
 use crate::switch::outbox::{Departure, Outbox, Oversize, Recipients};
 use crate::switch::stage::egress;
+use crate::switch::stage::route::Arrived;
 use crate::switch::topology::Form;
 use crate::switch::{Overlay, Port, Topology, Way};
 
@@ -27,6 +28,34 @@ pub(in crate::switch) fn pass(
         };
         if let Err(reason) = passed {
             counters.drop(reason);
+        }
+    }
+}
+
+/// Takes frames in that came by a port whose packets are all for a router.
+pub(in crate::switch) fn to_router(
+    port_id: PortId,
+    port: &Port,
+    frames: impl Iterator<Item = (u32, PeerId)>,
+    batch: &mut Batch,
+    counters: &mut Counters,
+    inbox: &mut Vec<Arrived>,
+) {
+    for (index, _) in frames {
+        let frame = &mut batch.frames_mut()[index as usize];
+        counters.rx_frames += 1;
+        counters.rx_bytes += frame.len() as u64;
+        let Some((router, interface)) = port.router else { return };
+        match look(frame) {
+            Ok(()) => inbox.push(Arrived {
+                frame: index,
+                port: port_id,
+                router,
+                interface,
+                priority: 0,
+                shared: false,
+            }),
+            Err(reason) => counters.drop(reason),
         }
     }
 }

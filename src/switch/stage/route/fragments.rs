@@ -1,10 +1,15 @@
 //! Packets that come in parts, and packets that have to leave in parts.
 
+use std::time::Duration;
+
 use super::{Arrived, Fate, Walk};
 use crate::packet::icmp_error::Trouble;
 use crate::packet::{DropReason, Gso, InterfaceId, Offload, Packet, fragment, segment};
 use crate::table::reassembly::{Expired, Outcome, Thrown};
 use crate::wire::address::Address;
+
+/// How soon after a part of a packet came it is looked whether the rest is missing for too long.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Walk<'_> {
     /// Keeps a part of a packet until the others are there; the whole then goes on in its place.
@@ -28,7 +33,7 @@ impl Walk<'_> {
             }
             kept_or_not => {
                 self.batch.truncate(whole);
-                self.routing.wake_at(self.routing.reassembly.deadline());
+                self.routing.wake_at(Some(self.now + LOOK));
                 match kept_or_not {
                     Outcome::Refused(reason) => Err(reason),
                     _ => Ok(Fate::Taken),

@@ -1,12 +1,11 @@
 //! Out of a router: by a bridge to a station's MAC address, or by a port that carries IP.
 
-use super::{Arrived, Fate, Walk, ether_type};
+use super::{Fate, Walk, ether_type};
 use crate::packet::{BridgeId, DropReason, InterfaceId, Layer, Location, Packet, PeerId, PortId, Vid};
 use crate::switch::outbox::{Departure, Recipients};
 use crate::switch::router::{Attachment, Onward};
-use crate::switch::stage::bridge::Forwarding;
-use crate::switch::stage::ingress;
-use crate::switch::stage::wire;
+use crate::switch::stage::bridge::{self, Forwarding};
+use crate::switch::stage::{ingress, wire};
 use crate::switch::topology::Form;
 use crate::switch::Way;
 use crate::table::fdb::Station;
@@ -59,7 +58,7 @@ impl Walk<'_> {
         };
         let arrival = ingress::Arrival {
             frame,
-            at: Location { port: super::super::bridge::ROUTER, peer: PeerId::NONE },
+            at: Location { port: bridge::ROUTER, peer: PeerId::NONE },
             vid,
             priority,
             destination: to,
@@ -71,9 +70,9 @@ impl Walk<'_> {
             topology: self.topology,
             bridge_id,
             bridge,
-            port_id: super::super::bridge::ROUTER,
+            port_id: bridge::ROUTER,
             on_behalf_of,
-            port: super::super::bridge::router_port(),
+            port: bridge::router_port(),
             learning: false,
             frames: self.batch.frames(),
             now: self.now,
@@ -138,7 +137,7 @@ impl Walk<'_> {
             }
             Resolution::Asked => {
                 self.solicit(interface, next, None, from);
-                self.routing.wake_at(router.neighbors.next_due());
+                self.routing.wake_at(router.neighbors.deadline());
                 Ok(Fate::Taken)
             }
             Resolution::Held => Ok(Fate::Taken),
@@ -153,9 +152,4 @@ impl Walk<'_> {
 
     /// The port that a router's own frames are counted at when they answer none.
     pub(super) const NOBODY: PortId = PortId(u16::MAX);
-
-    #[cfg(test)]
-    pub(super) fn is_own(arrived: &Arrived) -> bool {
-        arrived.port == Self::NOBODY
-    }
 }

@@ -1,8 +1,9 @@
 //! What is for a router itself, and what it says of its own accord: echo replies, ICMP errors, resets.
 
-use super::{Arrived, Fate, Walk, egress_fits};
+use super::{Arrived, Fate, Walk};
 use crate::packet::icmp_error::{self, Trouble};
 use crate::packet::{DropReason, InterfaceId, Packet, Part, PortId, quoted};
+use crate::switch::stage::egress;
 use crate::switch::router::{Hook, NextHop, Route, Subject, Tracked};
 use crate::wire::{icmp, tcp, udp};
 
@@ -121,8 +122,7 @@ impl Walk<'_> {
         let router = self.router;
         let hop = match router.routes.lookup(destination) {
             _ if destination.is_link_local() => Some(NextHop { interface, via: None }),
-            Some(Route::Local | Route::Broadcast | Route::Blackhole | Route::Unreachable) | None => None,
-            Some(route) => route.next_hop(self.routing.flows.hash(&packet.tuple)),
+            route => route.and_then(|route| route.next_hop(self.routing.flows.hash(&packet.tuple))),
         };
         let Some((hop, output)) = hop.and_then(|hop| Some((hop, router.interface(hop.interface)?))) else {
             return Err(DropReason::NoRoute);
@@ -141,7 +141,7 @@ impl Walk<'_> {
                 other => other,
             })?;
         }
-        if !egress_fits(&self.batch.frames()[index as usize], output.mtu) {
+        if !egress::fits(&self.batch.frames()[index as usize], output.mtu) {
             return Err(DropReason::ExceedsMtu);
         }
         let next = hop.via.unwrap_or(destination);

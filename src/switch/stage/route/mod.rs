@@ -16,6 +16,8 @@ mod track;
 
 use std::sync::Arc;
 
+use foldhash::HashMap;
+
 use crate::packet::icmp_error::Trouble;
 use crate::packet::rewrite::{self, Translation};
 use crate::packet::{
@@ -27,14 +29,15 @@ use crate::switch::router::{
     Attachment, Flow, FlowCache, Hook, Interface, Judged, Key, NextHop, Onward, ReversePath, Route, Router,
     Subject, Tracked,
 };
-use crate::switch::{Event, MAX_EVENTS, Topology, egress_fits};
+use crate::switch::stage::egress;
+use crate::switch::{Event, MAX_EVENTS, Topology};
 use crate::table::conntrack::{Direction, Session, TcpSegment};
 use crate::table::fdb::Station;
 use crate::table::fdb_cache::FdbCache;
 use crate::table::reassembly::Reassembly;
 use crate::time::Time;
 use crate::wire::address::Address;
-use crate::wire::{arp, ethernet, icmp, ipv4, ipv6, tcp};
+use crate::wire::{arp, icmp, ipv4, ipv6, tcp};
 
 /// A frame for a router.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +88,15 @@ impl Routing {
             due: None,
             announcements: timers::Announcements::default(),
         }
+    }
+
+    /// Follows a change of the topology: what was decided by the old one is forgotten, what was counted is not.
+    pub(in crate::switch) fn set_topology(&mut self, before: &Topology, next: &Topology) {
+        self.flows.clear();
+        let counted: HashMap<u64, RuleCounters> =
+            before.rules.iter().copied().zip(self.rules.iter().copied()).collect();
+        self.rules = next.rules.iter().map(|rule| counted.get(rule).copied().unwrap_or_default()).collect();
+        self.announcements.note(before, next);
     }
 
     fn wake_at(&mut self, due: Option<Time>) {
@@ -148,8 +160,8 @@ impl Walk<'_> {
             if !arrived.shared {
                 frame.retag(None);
             }
-            if let Some((arp::ETHER_TYPE, at)) = frame.layer.network(frame.bytes()) {
-                return self.arp(arrived, at);
+            if let Some((arp::ETHER_TYPE, _)) = frame.layer.network(frame.bytes()) {
+                return self.arp(arrived);
             }
         }
         let frame = &self.batch.frames()[arrived.frame as usize];
@@ -177,7 +189,7 @@ impl Walk<'_> {
         let key = Key { tuple: packet.tuple, at: (self.id.0, arrived.interface) };
         let flow = self.routing.flows.get(&key, hash)?;
         let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
-        if flow.neighbors != self.router.neighbors.generation() || !egress_fits(frame, flow.mtu) {
+        if flow.neighbors != self.router.neighbors.generation() || !egress::fits(frame, flow.mtu) {
             return None;
         }
         if let Some((session, stamp, direction)) = &flow.session {
@@ -197,7 +209,8 @@ impl Walk<'_> {
             && let Onward::Bridge { via, .. } = flow.onward
         {
             flow.told = self.now.secs();
-            self.router.neighbors.used(flow.output, via, self.now);
+            self.router.neighbors.lookup(flow.output, via, self.now);
+            self.routing.due = [self.routing.due, self.router.neighbors.deadline()].into_iter().flatten().min();
         }
         let onward = flow.onward;
         self.leave(arrived.frame, arrived.port, arrived.priority, packet, &onward);
@@ -272,8 +285,11 @@ impl Walk<'_> {
         let hop = match route {
             Some(Route::Broadcast) => return Err(DropReason::Martian),
             Some(Route::Blackhole) => return Err(DropReason::Blackhole),
-            Some(Route::Unreachable) | None => None,
-            Some(route) => route.next_hop(passage.flow),
+            Some(Route::Prohibit) => {
+                self.report(arrived, packet, Trouble::Prohibited);
+                return Err(DropReason::NoRoute);
+            }
+            route => route.and_then(|route| route.next_hop(passage.flow)),
         };
         let Some((hop, output)) = hop.and_then(|hop| Some((hop, router.interface(hop.interface)?))) else {
             self.report(arrived, packet, Trouble::NoRoute);
@@ -290,7 +306,7 @@ impl Walk<'_> {
             return Err(if passage.known.is_some() { DropReason::SessionInvalid } else { DropReason::NoSession });
         }
         let frame = &self.batch.frames()[arrived.frame as usize];
-        let fits = egress_fits(frame, output.mtu);
+        let fits = egress::fits(frame, output.mtu);
         if !fits && packet.dont_fragment && !frame.offload.guessed {
             self.report(arrived, packet, Trouble::TooBig(output.mtu));
             return Err(DropReason::ExceedsMtu);
@@ -397,8 +413,10 @@ fn may_go_fast(packet: &Packet) -> bool {
     plain
         && match packet.tuple.protocol {
             tcp::PROTOCOL => packet.kind & (tcp::SYN | tcp::FIN | tcp::RST) == 0,
-            icmp::PROTOCOL => matches!(packet.kind, icmp::ECHO_REQUEST | icmp::ECHO_REPLY),
-            icmp::V6_PROTOCOL => matches!(packet.kind, icmp::V6_ECHO_REQUEST | icmp::V6_ECHO_REPLY),
+            // Without an identifier a request and a reply have the same tuple.
+            icmp::PROTOCOL | icmp::V6_PROTOCOL => {
+                packet.tuple.source_port != packet.tuple.destination_port
+            }
             _ => true,
         }
 }
@@ -436,4 +454,3 @@ fn ether_type(address: Address) -> u16 {
     if address.is_v4() { ipv4::ETHER_TYPE } else { ipv6::ETHER_TYPE }
 }
 
-const _: () = assert!(ethernet::HEADER_LEN == 14);

@@ -14,7 +14,7 @@ use crate::table::neighbors::{Heard, Held};
 use crate::wire::address::Address;
 use crate::wire::arp::{Arp, Operation};
 use crate::wire::ethernet::Mac;
-use crate::wire::nd::{self, AdvertisementFlags, Kind, Nd};
+use crate::wire::nd::{self, AdvertisementFlags, Kind};
 
 impl Walk<'_> {
     /// Takes an ARP packet.
@@ -83,12 +83,21 @@ impl Walk<'_> {
                     self.advertise_address(arrived, source, target, mac, interface.on, own);
                 }
             }
-            (Kind::NeighborAdvertisement { target, flags }, mac) => {
+            (Kind::NeighborAdvertisement { target, solicited, overrides, .. }, mac) => {
                 let target = Address::from(target);
                 if interface.has(target) {
                     return Err(DropReason::NeighborMessage);
                 }
-                self.hear_advertisement(arrived.interface, target, flags, mac);
+                match (mac, solicited) {
+                    (Some(mac), true) => {
+                        self.hear(arrived.interface, target, mac, Heard::Answer { overrides });
+                    }
+                    (Some(mac), false) => {
+                        self.hear(arrived.interface, target, mac, Heard::Claim { overrides });
+                    }
+                    (None, true) => self.router.neighbors.confirm(arrived.interface, target, self.now),
+                    (None, false) => {}
+                }
             }
             (Kind::RouterSolicitation, mac) => {
                 if let Some(mac) = mac.filter(|_| near && !source.is_unspecified()) {
@@ -100,22 +109,6 @@ impl Walk<'_> {
             (Kind::RouterAdvertisement | Kind::Redirect { .. }, _) => return Err(DropReason::NotLocal),
         }
         Ok(Fate::Taken)
-    }
-
-    fn hear_advertisement(
-        &mut self,
-        interface: InterfaceId,
-        target: Address,
-        flags: AdvertisementFlags,
-        mac: Option<Mac>,
-    ) {
-        let overrides = flags.overrides;
-        match (mac, flags.solicited) {
-            (Some(mac), true) => self.hear(interface, target, mac, Heard::Answer { overrides }),
-            (Some(mac), false) => self.hear(interface, target, mac, Heard::Claim { overrides }),
-            (None, true) => self.router.neighbors.confirm(interface, target, self.now),
-            (None, false) => {}
-        }
     }
 
     fn advertise_address(
