@@ -266,7 +266,8 @@ pub(super) fn len_on_wire(frame: &Frame, packet: &Packet) -> usize {
         Gso::None => packet.len(),
         _ => {
             let segment = usize::from(frame.offload.header_len) + usize::from(frame.offload.gso_size);
-            packet.len().min(segment.saturating_sub(packet.l3.into()))
+            let header = usize::from(packet.l4 - packet.l3);
+            segment.saturating_sub(packet.l3.into()).clamp(header, packet.len())
         }
     }
 }

@@ -29,11 +29,16 @@ const MAX_EXTENSIONS: usize = 4;
 /// header counts as the protocol. `None` when `packet` is none of version 6, ends too early, or has more than four.
 #[inline]
 pub fn upper_layer(packet: &[u8]) -> Option<(u8, usize)> {
-    let mut next = *packet.get(6)?;
+    let next = *packet.get(6)?;
     if packet[0] >> 4 != 6 {
         return None;
     }
-    let mut at = HEADER_LEN;
+    behind_extensions(packet, next, HEADER_LEN)
+}
+
+/// The same of a packet whose header at `at` is of the kind `next`: what a fragment header has behind it.
+#[inline]
+pub fn behind_extensions(packet: &[u8], mut next: u8, mut at: usize) -> Option<(u8, usize)> {
     for _ in 0..=MAX_EXTENSIONS {
         if !matches!(next, HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS) {
             return (at <= packet.len()).then_some((next, at));
@@ -164,6 +169,24 @@ mod tests {
             Some((44, 48)),
             "a fragment header is nothing to look behind"
         );
+    }
+
+    #[test]
+    fn the_field_that_names_a_header_is_in_the_one_before() {
+        for (extensions, fields) in
+            [(&[][..], &[6][..]), (&[0], &[6, 40]), (&[0, 43], &[6, 40, 48]), (&[44, 60], &[6, 40, 48])]
+        {
+            let mut packet = packet(extensions);
+            if let [44, ..] = extensions {
+                packet[41] = 9; // which is no length
+            }
+            let headers = [40, 48, 56];
+            for (at, field) in headers.into_iter().zip(fields).take(extensions.len()) {
+                assert_eq!(next_header_at(&packet, at), *field, "{extensions:?}");
+            }
+            assert_eq!(next_header_at(&packet, packet.len()), fields[fields.len() - 1], "{extensions:?}");
+        }
+        assert_eq!(next_header_at(&[0; HEADER_LEN], 48), 6, "a packet that ends before");
     }
 
     #[test]
