@@ -2,6 +2,9 @@
 //!
 //! A table that could not be read is not compared with others, so that one mistake is told once.
 
+mod router;
+mod rule;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -20,6 +23,8 @@ pub(super) fn check(config: &Config, root: &Table, read: &Findings) -> Findings 
     check.statics();
     check.wires();
     check.tunnels();
+    check.routers();
+    check.rules();
     check.found
 }
 

@@ -266,7 +266,7 @@ fn no_port(name: &str) -> String {
 
 impl Item {
     /// A value without a line, with all that is in it.
-    fn leaf(value: toml::Value) -> Item {
+    pub(super) fn leaf(value: toml::Value) -> Item {
         let node = match value {
             toml::Value::Array(items) => Node::Array(items.into_iter().map(Item::leaf).collect()),
             toml::Value::Table(table) => {

@@ -114,6 +114,11 @@ impl Findings {
         self.0.append(&mut other.0);
     }
 
+    /// Whether nothing was found.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether something was found at `path` or below it.
     pub(super) fn under(&self, path: &Path) -> bool {
         self.0.iter().any(|(found, _)| found.0.starts_with(&path.0))

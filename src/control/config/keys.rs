@@ -104,6 +104,13 @@ impl<'a> Keys<'a> {
         self.findings.add(self.path.to(key), message);
     }
 
+    /// Notes when there are more than `most` tables `[[key]]`.
+    pub(super) fn at_most(&mut self, key: &str, count: usize, most: usize) {
+        if count > most {
+            self.complain(key, format!("{count} tables are too many (expected at most {most})"));
+        }
+    }
+
     /// The keys asked for so far.
     pub(super) fn asked(&self) -> &[&'static str] {
         &self.asked

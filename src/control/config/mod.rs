@@ -12,6 +12,7 @@ mod document;
 mod errors;
 mod keys;
 mod nat;
+mod net;
 mod prefix;
 mod read;
 mod router;

@@ -1,5 +1,7 @@
 //! How a router translates addresses: `[[router.NAME.nat]]`.
 
+pub(super) mod read;
+
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;

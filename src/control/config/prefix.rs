@@ -69,6 +69,20 @@ impl Prefix {
         self.contains(other.address) || other.contains(self.address)
     }
 
+    /// What `address`, which is in it, is there if it is that of no host: the first and last addresses of an IPv4 network
+    /// (RFC 1122, 3.2.1.3) that is longer than two (RFC 3021), the first of an IPv6 network (RFC 4291, 2.6.1; RFC 6164).
+    pub fn reserves(&self, address: IpAddr) -> Option<&'static str> {
+        if self.length + 1 >= bits(address) {
+            return None;
+        }
+        match address.is_ipv4() {
+            true if address == self.address => Some("the address of a network"),
+            true if address == self.last() => Some("the broadcast address of its network"),
+            false if address == self.address => Some("the anycast address of its network's routers"),
+            _ => None,
+        }
+    }
+
     /// All of its addresses.
     pub fn range(&self) -> RangeInclusive<IpAddr> {
         self.address..=self.last()

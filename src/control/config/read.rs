@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::document::{Item, Node, Table};
 use super::errors::{Findings, Path};
 use super::keys::{Keys, similar};
+use super::router::read::router;
+use super::rule::read::{policy, rule};
 use super::tunnel;
 use super::value::{self, number};
 use super::vlan::VlanMode;
@@ -19,7 +21,10 @@ use crate::packet::Layer;
 /// Most entries of an FDB, and most addresses learned by a port.
 const MAX_ENTRIES: u32 = 4_000_000;
 
-/// Most bridges, and most ports: each has a slot in every topology and every worker.
+/// Most rules.
+const MAX_RULES: usize = 100_000;
+
+/// Most bridges, most ports, and most routers: each has a slot in every topology and every worker.
 const MAX_TABLES: usize = 4096;
 
 /// A type of port: its name, what it may carry, and what reads the keys that are its own, which is given the port's name.
@@ -47,8 +52,13 @@ pub(super) fn config(root: &Table, findings: &mut Findings) -> Config {
         keys.table("bridge", |keys| named(keys, "bridge", |keys, _| Some(bridge(keys)))).unwrap_or_default();
     let ports = keys.table("port", |keys| named(keys, "port", port)).unwrap_or_default();
     let statics = keys.tables("fdb", |keys| static_entry(keys, &ports));
+    let routers = keys
+        .table("router", |keys| named(keys, "router", |keys, name| Some(router(keys, name))))
+        .unwrap_or_default();
+    let rules = keys.tables("rule", rule);
+    keys.at_most("rule", rules.len(), MAX_RULES);
     keys.finish(|_| None);
-    Config { switch, bridges, ports, statics, routers: BTreeMap::new(), rules: Vec::new() }
+    Config { switch, bridges, ports, statics, routers, rules }
 }
 
 fn switch(mut keys: Keys<'_>) -> SwitchConfig {
@@ -68,7 +78,7 @@ fn bridge(mut keys: Keys<'_>) -> BridgeConfig {
         ageing: keys.get("ageing", ageing).unwrap_or(default.ageing),
         fdb_limit: keys.get("fdb-limit", number("limit", 1..=MAX_ENTRIES)).unwrap_or(default.fdb_limit),
         mac: keys.get("mac", value::station),
-        policy: default.policy,
+        policy: keys.get("policy", policy).unwrap_or(default.policy),
     };
     keys.finish(|_| None);
     bridge
@@ -152,7 +162,7 @@ fn tun(keys: &mut Keys<'_>, name: &str) -> PortKind {
 }
 
 /// The least MTU of a link that carries IPv6 (RFC 8200, 5).
-const LEAST_IPV6_MTU: u32 = 1280;
+pub(super) const LEAST_IPV6_MTU: u32 = 1280;
 
 fn tap_or_tun(keys: &mut Keys<'_>, name: &str) -> DeviceConfig {
     let config = DeviceConfig {
@@ -219,7 +229,7 @@ fn static_entry(mut keys: Keys<'_>, ports: &BTreeMap<String, PortConfig>) -> Sta
 }
 
 /// Reads each table of a table of tables, `[WHAT.NAME]`; those that `read` gives nothing for are left out.
-fn named<T>(
+pub(super) fn named<T>(
     mut keys: Keys<'_>,
     what: &str,
     read: impl Fn(Keys<'_>, &str) -> Option<T>,

@@ -2,6 +2,8 @@
 //!
 //! A router is a table `[router.NAME]`, and routers know nothing of one another: they are what others call VRFs.
 
+pub(super) mod read;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};

@@ -3,6 +3,8 @@
 //! They are in one list for all routers and bridges, so that a rule is a number. At one hook of one router or bridge, the
 //! first that accepts, drops or rejects a packet decides; where none does, the policy of the hook.
 
+pub(super) mod read;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;

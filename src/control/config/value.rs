@@ -20,7 +20,8 @@ impl From<String> for Fault {
     }
 }
 
-type Read<T> = Result<T, Fault>;
+/// What reading a value comes to.
+pub(super) type Read<T> = Result<T, Fault>;
 
 /// `VALUE is no NOUN (expected EXPECTED)`.
 pub(super) fn no(item: &Item, noun: &str, expected: &str) -> String {
@@ -210,6 +211,32 @@ fn needs_interface(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
+/// One value, several with commas between in one string, or a list of them: at least one.
+pub(super) fn list<T>(read: impl Fn(&Item) -> Read<T>) -> impl Fn(&Item) -> Read<Vec<T>> {
+    move |item| {
+        let at = |(index, item)| read(item).map_err(|fault| Fault { index: Some(index), ..fault });
+        match (&item.node, text(item)) {
+            (Node::Array(items), _) if items.is_empty() => {
+                Err("[] is empty (expected at least one)".to_owned().into())
+            }
+            (Node::Array(items), _) => items.iter().enumerate().map(at).collect(),
+            (_, Some(text)) if text.contains(',') => {
+                text.split(',').map(|part| read(&Item::leaf(part.trim().into()))).collect()
+            }
+            _ => Ok(vec![read(item)?]),
+        }
+    }
+}
+
+/// A line of text for people, at most 200 bytes.
+pub(super) fn comment(item: &Item) -> Read<String> {
+    let text = string(item)?;
+    match text.len() <= 200 && !text.contains(char::is_control) {
+        true => Ok(text),
+        false => Err(no(item, "comment", "at most 200 bytes on one line").into()),
+    }
+}
+
 /// One address with its prefix length, or a list of them.
 pub(super) fn addresses(item: &Item) -> Read<Vec<(IpAddr, u8)>> {
     match &item.node {
@@ -250,7 +277,8 @@ const UNITS: [(&str, u64); 6] = [
     ("ns", 1),
 ];
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// A number and a unit.
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let (_, nanos) = UNITS.iter().find(|(name, _)| *name == unit.trim_start())?;
     digits.parse::<u64>().ok()?.checked_mul(*nanos).map(Duration::from_nanos)
@@ -292,14 +320,16 @@ fn id_in(file: &str, name: &str) -> Option<u32> {
     })
 }
 
-fn text(item: &Item) -> Option<&str> {
+/// The text of a string.
+pub(super) fn text(item: &Item) -> Option<&str> {
     match &item.node {
         Node::Leaf(toml::Value::String(text)) => Some(text),
         _ => None,
     }
 }
 
-fn integer(item: &Item) -> Option<i64> {
+/// The number of an integer.
+pub(super) fn integer(item: &Item) -> Option<i64> {
     match &item.node {
         Node::Leaf(toml::Value::Integer(number)) => Some(*number),
         _ => None,
