@@ -14,6 +14,7 @@ mod opening;
 mod overlay;
 pub mod plan;
 mod probe;
+mod routing;
 pub mod server;
 mod shape;
 mod show;

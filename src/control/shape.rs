@@ -5,14 +5,16 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::config::{self, BridgeConfig, Config, PortConfig, PortKind, VlanMode};
+use super::config::{self, BridgeConfig, Config, On, PortConfig, PortKind, VlanMode};
 use super::overlay::{self, LiveTunnel};
-use crate::packet::{BridgeId, Capabilities, MAX_FRAME, PeerId, PortId, Vid};
+use super::routing::{self, LiveRouter};
+use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
 use crate::port::link::Link;
 use crate::port::{Look, Opened, Queue};
 use crate::switch::{self, Topology, VlanPolicy, Way};
 use crate::table::fdb::{Allowance, Fdb, Generations};
 use crate::table::token_bucket::TokenBucket;
+use crate::time::Time;
 use crate::wire::ethernet::Mac;
 
 /// A bridge that runs.
@@ -130,6 +132,9 @@ impl LivePort {
 pub(super) struct Live {
     pub(super) bridges: BTreeMap<String, LiveBridge>,
     pub(super) ports: BTreeMap<String, LivePort>,
+    pub(super) routers: BTreeMap<String, LiveRouter>,
+    /// What limits the packets of rules that limit a rate, by what the rule is known by.
+    pub(super) buckets: BTreeMap<u64, Arc<TokenBucket>>,
 }
 
 impl Live {
@@ -149,6 +154,30 @@ impl Live {
     /// The lowest slot that no bridge has.
     pub(super) fn free_bridge(&self) -> BridgeId {
         BridgeId(free(self.bridges.values().map(|bridge| bridge.id.0)))
+    }
+
+    /// The lowest slot that no router has.
+    fn free_router(&self) -> RouterId {
+        RouterId(free(self.routers.values().map(|router| router.id.0)))
+    }
+
+    /// Has the routers be what they are to be, where that is another than they were.
+    pub(super) fn configure_routers(&mut self, running: &Config, wanted: &Config, now: Time) {
+        self.routers.retain(|name, _| wanted.routers.contains_key(name));
+        for (name, to) in &wanted.routers {
+            let tracks = routing::tracks(wanted, name);
+            let from = running.routers.get(name);
+            let id = self.free_router();
+            let live = self.routers.entry(name.clone()).or_insert_with(|| LiveRouter::new(id, to));
+            if from == Some(to) && tracks == live.sessions.is_some() {
+                continue;
+            }
+            if let Some(from) = from {
+                live.unpin(from, to);
+            }
+            live.configure(to, tracks, now);
+        }
+        self.configure_rules(wanted);
     }
 
     /// Has the tunnels be what they are to be. Gives the peers that went: to be released when no FDB entry names them.
@@ -191,6 +220,12 @@ impl Live {
             let over = tunnels.get(name.as_str()).map_or(&[][..], Vec::as_slice);
             put(&mut topology.ports, live.id.index(), self.port(config, name, port, live, over));
         }
+        for (name, live) in &self.routers {
+            if let Some(router) = self.router(config, name, live) {
+                put(&mut topology.routers, live.id.index(), router);
+            }
+        }
+        topology.rules = routing::numbered(config).map(|(_, id, _)| id).collect();
         topology
     }
 
@@ -208,7 +243,29 @@ impl Live {
             fdb: Arc::clone(&live.fdb),
             refresh: Fdb::refresh_period(bridge.ageing),
             members: members.filter(|port| !port.missing).map(|port| port.id).collect(),
+            routers: self.router_interfaces(config, |on| match on {
+                On::Bridge { bridge, vlan } if bridge == name => Some(vlan.unwrap_or(0)),
+                _ => None,
+            }),
         }
+    }
+
+    /// The interfaces of routers that `at` knows a number for, which stands beside each.
+    fn router_interfaces(
+        &self,
+        config: &Config,
+        at: impl Fn(&On) -> Option<u16>,
+    ) -> Vec<(u16, RouterId, InterfaceId)> {
+        let mut found = Vec::new();
+        for (name, live) in &self.routers {
+            let Some(router) = config.routers.get(name) else { continue };
+            for (name, interface) in &router.interfaces {
+                if let Some((number, &id)) = at(&interface.on).zip(live.interfaces.get(name)) {
+                    found.push((number, live.id, id));
+                }
+            }
+        }
+        found
     }
 
     /// The tunnels over each underlay, those also that only hear a group there.
@@ -262,6 +319,10 @@ impl Live {
             mtu: live.mtu(),
             capabilities: live.capabilities,
             wire: port.wire.as_ref().and_then(id_of),
+            router: self
+                .router_interfaces(config, |on| matches!(on, On::Port(port) if port == name).then_some(0))
+                .first()
+                .map(|&(_, router, interface)| (router, interface)),
             way: way.unwrap_or(Way::Queue),
         }
     }
@@ -323,13 +384,15 @@ fn own_mac(bridge: &str) -> Mac {
     Mac::from_bits(hasher.finish() & 0xfcff_ffff_ffff | 0x0200_0000_0000)
 }
 
-fn free(taken: impl Iterator<Item = u16>) -> u16 {
+/// The lowest number that is not taken.
+pub(super) fn free(taken: impl Iterator<Item = u16>) -> u16 {
     let taken: std::collections::BTreeSet<_> = taken.collect();
     // A configuration has fewer bridges, and fewer ports, than there are numbers, even twice over.
     (0..u16::MAX).find(|slot| !taken.contains(slot)).unwrap_or(u16::MAX)
 }
 
-fn put<T>(slots: &mut Vec<Option<T>>, at: usize, value: T) {
+/// Puts a value in its slot.
+pub(super) fn put<T>(slots: &mut Vec<Option<T>>, at: usize, value: T) {
     if slots.len() <= at {
         slots.resize_with(at + 1, || None);
     }

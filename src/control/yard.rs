@@ -22,9 +22,11 @@ use super::probe::{self, Target};
 use super::server::{Handler, Peer};
 use super::shape::{Live, LiveBridge, LivePort, WORKER_PATIENCE};
 use super::{opening, show};
-use crate::packet::{BridgeId, Location, PortId};
+use crate::packet::{BridgeId, Location, PortId, Tuple};
 use crate::switch;
 use crate::table::fdb::Generations;
+use crate::table::token_bucket::TokenBucket;
+use crate::time::Time;
 use crate::wire::ethernet::Mac;
 use crate::worker::{self, Command, Echo, Event, Report};
 
@@ -32,6 +34,8 @@ use crate::worker::{self, Command, Echo, Event, Report};
 const DEFAULT_MAX_WORKERS: usize = 4;
 /// The longest busy-poll window without being asked.
 const DEFAULT_BUSY_POLL: Duration = Duration::from_micros(50);
+/// Packets that rules have logged in a second.
+const MAX_LOGGED: u32 = 10;
 /// Echoes whose answers are waited for, at most.
 const MAX_ECHOES: usize = 1024;
 /// How often the device of a port that is missing is looked for.
@@ -132,6 +136,8 @@ pub(super) struct State {
     installed: BTreeMap<PortId, u64>,
     /// When the ways to peers were last looked at unasked.
     looked: Instant,
+    /// Limits what rules have logged.
+    log_rate: TokenBucket,
     /// Who waits for which echo, the oldest first.
     echoes: VecDeque<(u64, Sender<Echo>)>,
     /// Wakes the watcher.
@@ -164,6 +170,7 @@ impl State {
             workers,
             installed: BTreeMap::new(),
             looked: started,
+            log_rate: TokenBucket::new(MAX_LOGGED),
             echoes: VecDeque::new(),
             wake,
         })
@@ -381,6 +388,20 @@ impl State {
         }
     }
 
+    /// Logs a packet that a rule wants logged, not more than some a second.
+    fn note_logged(&mut self, rule: u32, port: PortId, tuple: Tuple) {
+        let now = Time::ZERO + self.started.elapsed();
+        if self.log_rate.take(now) {
+            let port = self.live.port_name(port).unwrap_or("-");
+            let Tuple { source, destination, source_port, destination_port, protocol } = tuple;
+            tracing::info!(
+                "rule {}: port {port}: protocol {protocol} from {source} port {source_port} to {destination} port \
+                 {destination_port}",
+                rule + 1
+            );
+        }
+    }
+
     fn note_flap(&mut self, bridge: BridgeId, mac: Mac, from: PortId, to: PortId) {
         let told = |bridge: &mut LiveBridge| bridge.may_tell_of_flap(Instant::now());
         let Some(name) = self.live.bridge_name(bridge).map(str::to_owned) else { return };
@@ -409,6 +430,7 @@ impl State {
             Event::Switch(switch::Event::Echo { token, after }) => {
                 self.end_echo(token, Echo::Answered(after))
             }
+            Event::Switch(switch::Event::Logged { rule, port, tuple }) => self.note_logged(rule, port, tuple),
             Event::Switch(switch::Event::Flap { bridge, mac, from, to }) => {
                 self.note_flap(bridge, mac, from, to);
             }

@@ -37,7 +37,7 @@ use crate::time::Time;
 use crate::wire::ethernet::Mac;
 use counting::PortCounters;
 use outbox::{Outbox, Oversize};
-use router::Router;
+pub use router::Router;
 use stage::ingress::Arrival;
 use stage::route::{Routing, Walk};
 use stage::tunnel::{Effects, Outlet, Unwrapping, Wrapping};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::time::Time;
 
-/// Lets `rate` frames a second pass, and a burst of a tenth of a second's worth, at least 16.
+/// Lets so many frames a second pass, and a burst: of a tenth of a second's worth, at least 16, unless told.
 #[derive(Debug)]
 pub struct TokenBucket {
     nanos_per_token: u64,
@@ -18,11 +18,16 @@ pub struct TokenBucket {
 impl TokenBucket {
     /// A full bucket for `rate` frames a second; a rate of 0 lets nothing pass.
     pub fn new(rate: u32) -> TokenBucket {
+        TokenBucket::with_burst(rate, (rate / 10).max(16))
+    }
+
+    /// The same with a burst of `burst` frames.
+    pub fn with_burst(rate: u32, burst: u32) -> TokenBucket {
         let Some(nanos_per_token) = 1_000_000_000_u64.checked_div(u64::from(rate)) else {
             return TokenBucket { nanos_per_token: 1, burst_nanos: 0, full_at: AtomicU64::new(u64::MAX / 2) };
         };
-        let burst = u64::from(rate / 10).max(16);
-        TokenBucket { nanos_per_token, burst_nanos: burst * nanos_per_token, full_at: AtomicU64::new(0) }
+        let burst_nanos = u64::from(burst) * nanos_per_token;
+        TokenBucket { nanos_per_token, burst_nanos, full_at: AtomicU64::new(0) }
     }
 
     /// Takes a token, if there is one.

@@ -21,7 +21,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::packet::{Batch, Counters, DropReason, Location, PortId, Received};
 use crate::port::{Queue, Rx, Trouble, What};
-use crate::switch::{self, Intruder, Outgoing, PeerCounters, Switch, Topology};
+use crate::switch::{self, Intruder, Outgoing, PeerCounters, RuleCounters, Switch, Topology};
 use crate::table::fdb::Generations;
 use crate::time::Time;
 use busy_poll::BusyPoll;
@@ -111,6 +111,8 @@ pub struct Report {
     pub options: Vec<(Location, Vec<u8>)>,
     /// Who sent what nobody is expected to send, see [`Switch::all_intruders`].
     pub intruders: Vec<(PortId, Intruder)>,
+    /// What rules have matched, see [`Switch::rule_counters`].
+    pub rules: Vec<RuleCounters>,
     /// How the worker spent its time.
     pub activity: Activity,
 }
@@ -181,7 +183,7 @@ pub fn start(
         events: Events::with_capacity(256),
         inbox,
         happened,
-        switch: Switch::new(generations),
+        switch: if index == 0 { Switch::new(generations) } else { Switch::new(generations).following() },
         slots: Vec::new(),
         ready: Vec::new(),
         batch: Batch::default(),
@@ -189,7 +191,6 @@ pub fn start(
         received: Vec::new(),
         busy_poll: BusyPoll::new(busy_poll),
         origin,
-        timers: None,
         recheck: None,
         too_long: HashMap::default(),
         activity: Activity::default(),
@@ -229,8 +230,6 @@ struct Worker {
     received: Vec<Received>,
     busy_poll: BusyPoll,
     origin: Instant,
-    /// When the switch's timers are due; `None`: never.
-    timers: Option<Time>,
     /// When doubtful ports are read again.
     recheck: Option<Time>,
     /// When control was last told that frames are too long for a port.
@@ -251,7 +250,7 @@ impl Worker {
         if self.stopping {
             return;
         }
-        if self.timers.is_some_and(|due| due <= self.now()) {
+        if self.switch.poll_timeout().is_some_and(|due| due <= self.now()) {
             self.run_timers();
         }
         if self.recheck.is_some_and(|due| due <= self.now()) {
@@ -468,7 +467,7 @@ impl Worker {
             thread::yield_now();
         }
         self.activity.sleeps += 1;
-        let due = [self.timers, self.recheck].into_iter().flatten().min();
+        let due = [self.switch.poll_timeout(), self.recheck].into_iter().flatten().min();
         let timeout = due.map(|due| due.since(self.now()));
         if self.poll(timeout) {
             self.busy_poll.gap(self.now().since(since));
@@ -511,10 +510,10 @@ impl Worker {
     }
 
     fn run_timers(&mut self) {
-        // One worker ages the tables, which all share.
-        if self.index == 0 {
-            self.timers = self.switch.handle_timeout(self.now());
-        }
+        let now = self.now();
+        self.batch.clear();
+        self.switch.handle_timeout(&mut self.batch, now);
+        self.transmit();
     }
 
     fn report(&self) -> Report {
@@ -525,6 +524,7 @@ impl Worker {
             peers: self.switch.all_peers().map(|(at, counters)| (at, *counters)).collect(),
             intruders: self.switch.all_intruders().collect(),
             options: self.switch.all_options().map(|(at, options)| (at, options.to_vec())).collect(),
+            rules: self.switch.rule_counters().to_vec(),
             activity: self.activity,
         }
     }

@@ -16,6 +16,7 @@ use crate::packet::{Location, PeerId, PortId};
 use crate::port::{Opened, Queue};
 use crate::switch;
 use crate::table::fdb::Station;
+use crate::time::Time;
 use crate::worker::{Change, Command};
 
 /// A port that was opened and is not installed yet.
@@ -182,6 +183,8 @@ impl State {
             install.push((id, queues));
         }
         self.live.ports.retain(|name, _| wanted.ports.contains_key(name));
+        let now = Time::ZERO + self.started.elapsed();
+        self.live.configure_routers(&self.config, &wanted, now);
         self.config = wanted;
         let left = self.live.configure_tunnels(&self.config);
         let topology = self.next_topology();

@@ -61,7 +61,7 @@ pub struct Condition {
     pub source_port: Vec<RangeInclusive<u128>>,
     /// The destination port of TCP or UDP.
     pub destination_port: Vec<RangeInclusive<u128>>,
-    /// The type of ICMP or ICMPv6.
+    /// The type of ICMP or ICMPv6, as [`Subject::icmp_number`].
     pub icmp_type: Vec<RangeInclusive<u128>>,
     /// The [`Tracked`] states.
     pub state: Vec<RangeInclusive<u128>>,
@@ -161,6 +161,11 @@ impl Subject {
         Subject { input, output: None, tuple: packet.tuple, kind: packet.kind, state }
     }
 
+    /// The number of a type of ICMP or ICMPv6.
+    pub fn icmp_number(protocol: u8, kind: u8) -> u128 {
+        u128::from(protocol) << 8 | u128::from(kind)
+    }
+
     fn values(&self) -> [u128; FIELDS] {
         let some = |id: Option<u16>| id.map_or(NOTHING, u128::from);
         let tuple = &self.tuple;
@@ -178,7 +183,7 @@ impl Subject {
             tuple.destination.bits(),
             port(tuple.source_port),
             port(tuple.destination_port),
-            if icmp { u128::from(self.kind) } else { NOTHING },
+            if icmp { Subject::icmp_number(tuple.protocol, self.kind) } else { NOTHING },
             self.state as u128,
         ]
     }

@@ -60,10 +60,10 @@ pub struct Forward {
 }
 
 /// Where a connection is forwarded to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The address.
-    pub address: Address,
+    /// The addresses, of which one is taken.
+    pub addresses: RangeInclusive<Address>,
     /// The port that the first of the rule's ports becomes; `None`: the port stays.
     pub port: Option<u16>,
 }
@@ -127,16 +127,19 @@ impl Nat {
             place
                 && rule.traffic.covers(tuple)
                 && rule.ports.as_ref().is_none_or(|ports| ports.contains(&tuple.destination_port))
-                && rule.to.iter().any(|target| target.address.is_v4() == tuple.destination.is_v4())
+                && rule.to.iter().any(|target| target.addresses.start().is_v4() == tuple.destination.is_v4())
         });
         if let Some(rule) = forward {
             let targets: Vec<_> =
-                rule.to.iter().filter(|to| to.address.is_v4() == tuple.destination.is_v4()).collect();
+                rule.to.iter().filter(|to| to.addresses.start().is_v4() == tuple.destination.is_v4()).collect();
             let target = targets[((flow >> 32) * targets.len() as u64 >> 32) as usize];
             let first = rule.ports.as_ref().map_or(tuple.destination_port, |ports| *ports.start());
             let offset = tuple.destination_port - first;
             let port = target.port.map_or(tuple.destination_port, |port| port.saturating_add(offset));
-            return Some((rule.rule, Endpoint { address: target.address, port }));
+            let (first_address, last) = (target.addresses.start().bits(), target.addresses.end().bits());
+            let among = (last - first_address).saturating_add(1);
+            let address = Address::from_bits(first_address + u128::from(flow as u32) % among);
+            return Some((rule.rule, Endpoint { address, port }));
         }
         let fixed = self.statics.iter().find(|rule| rule.external.contains(tuple.destination))?;
         let address = moved(tuple.destination, &fixed.external, &fixed.internal);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Arrived, Passage, Walk, segment};
 use crate::packet::{DropReason, InterfaceId, Packet, Tuple, quoted};
 use crate::switch::router::{Router, Subject, Tracked};
-use crate::table::conntrack::{Conntrack, Direction, Endpoint, Opening, SourceNat, State};
+use crate::table::conntrack::{Conntrack, Direction, Endpoint, Opening, Session, SourceNat, State};
 use crate::wire::address::Address;
 use crate::wire::{icmp, tcp, udp};
 
@@ -119,7 +119,7 @@ impl Walk<'_> {
         passage: &Passage,
         rule: u32,
         output: InterfaceId,
-    ) -> Result<(Arc<crate::table::conntrack::Session>, Direction), DropReason> {
+    ) -> Result<(Arc<Session>, Direction), DropReason> {
         let router = self.router;
         let tuple = passage.subject.tuple;
         let redirected = (tuple.destination, tuple.destination_port)
@@ -199,7 +199,7 @@ impl Walk<'_> {
 }
 
 /// The flow, as it came in, of the packets of a connection whose answers go `direction`.
-fn sent(session: &crate::table::conntrack::Session, direction: Direction) -> Tuple {
+pub(super) fn sent(session: &Session, direction: Direction) -> Tuple {
     match direction {
         Direction::Original => *session.reply(),
         Direction::Reply => *session.original(),
