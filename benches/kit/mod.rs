@@ -59,6 +59,7 @@ pub(crate) fn port(bridge: BridgeId, vlan: VlanPolicy, capabilities: Capabilitie
         capabilities,
         way: Way::Queue,
         wire: None,
+        router: None,
     }
 }
 
@@ -71,5 +72,6 @@ pub(crate) fn bridge(id: BridgeId, members: Vec<PortId>, generations: &Arc<Gener
         fdb: Arc::new(Fdb::new(id, 4_000_000, ageing, Arc::clone(generations))),
         refresh: Fdb::refresh_period(ageing),
         members,
+        routers: Vec::new(),
     }
 }

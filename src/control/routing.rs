@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use super::config;
 use super::config::{
     Action, AdvertiseConfig, Config, FlowState, InterfaceConfig, NatConfig, NatKind, On, Policy, Prefix,
     RouteConfig, RouteKind, RouterConfig, RuleConfig, Scope, Timeouts, Transport,
 };
-use super::config;
 use super::shape::{self, Live};
 use crate::packet::npt::PrefixPair;
 use crate::packet::{InterfaceId, PortId, RouterId, Vid};
@@ -125,7 +125,7 @@ fn limits(config: &RouterConfig) -> conntrack::Limits {
             udp_unreplied,
             tcp_established,
             tcp_half_open,
-            tcp_closing,
+            tcp_transitory: tcp_closing,
             icmp,
             other,
             ..conntrack::Timeouts::default()
@@ -149,10 +149,7 @@ fn prefix(prefix: &Prefix) -> lpm::Prefix {
 }
 
 /// All routes: first those that are configured, then those that follow from addresses, which count more.
-fn routes(
-    config: &RouterConfig,
-    interfaces: &BTreeMap<String, InterfaceId>,
-) -> Vec<(lpm::Prefix, Route)> {
+fn routes(config: &RouterConfig, interfaces: &BTreeMap<String, InterfaceId>) -> Vec<(lpm::Prefix, Route)> {
     let mut best = BTreeMap::<Prefix, (u32, Route)>::new();
     for route in &config.routes {
         let Some(made) = self::route(config, interfaces, route) else { continue };
@@ -167,7 +164,8 @@ fn routes(
         }
     }
     let mut all: Vec<_> = best.iter().map(|(to, (_, route))| (prefix(to), route.clone())).collect();
-    let on = config.interfaces.iter().filter_map(|(name, interface)| Some((*interfaces.get(name)?, interface)));
+    let on =
+        config.interfaces.iter().filter_map(|(name, interface)| Some((*interfaces.get(name)?, interface)));
     let addresses: Vec<(InterfaceId, Address, u8)> = on
         .flat_map(|(id, interface)| interface.address.iter().map(move |&(own, len)| (id, own.into(), len)))
         .filter(|(_, own, _): &(_, Address, _)| !own.is_link_local() || own.is_v4())
@@ -207,9 +205,10 @@ fn route(
     if route.via.is_empty() {
         return Some(Route::Via(vec![NextHop { interface: named?, via: None }]));
     }
-    let hops = route.via.iter().filter_map(|&via| {
-        Some(NextHop { interface: named.or_else(|| near(via))?, via: Some(via.into()) })
-    });
+    let hops = route
+        .via
+        .iter()
+        .filter_map(|&via| Some(NextHop { interface: named.or_else(|| near(via))?, via: Some(via.into()) }));
     Some(Route::Via(hops.collect()))
 }
 
@@ -221,9 +220,7 @@ impl Live {
         let of = config.routers.get(name)?;
         let mut interfaces = Vec::new();
         for (name, interface) in &of.interfaces {
-            if let Some((id, made)) =
-                live.interfaces.get(name).zip(self.interface(config, name, interface))
-            {
+            if let Some((id, made)) = live.interfaces.get(name).zip(self.interface(config, name, interface)) {
                 shape::put(&mut interfaces, id.index(), made);
             }
         }

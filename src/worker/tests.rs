@@ -24,6 +24,7 @@ fn port(way: Way) -> Option<Port> {
         capabilities: Default::default(),
         way,
         wire: None,
+        router: None,
     })
 }
 
@@ -47,7 +48,7 @@ fn topology(peer: IpAddr) -> Topology {
         tunnels: Default::default(),
     };
     let ports = vec![port(Way::Tunnel(Arc::new(overlay))), port(Way::Underlay(Arc::new(underlay)))];
-    Topology { epoch: 1, bridges: Vec::new(), ports }
+    Topology { epoch: 1, ports, ..Topology::default() }
 }
 
 #[test]

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tapyard::packet::{
-    Batch, BridgeId, Capabilities, Counters, DropReason, Gso, Layer, Location, Offload, PeerId, PortId,
-    Received, Vid,
+    Batch, BridgeId, Capabilities, Counters, DropReason, Gso, InterfaceId, Layer, Location, Offload, PeerId,
+    PortId, Received, RouterId, Vid,
 };
+use tapyard::switch::router::{Attachment, Router};
 use tapyard::switch::{
     Bridge, Event, Outgoing, PeerCounters, Port, Storm, Switch, Topology, VlanPolicy, Way,
 };
@@ -23,6 +24,23 @@ use tapyard::table::token_bucket::TokenBucket;
 use tapyard::time::Time;
 
 use tunnels::Posted;
+
+/// What every interface of `routers` is on.
+fn attachments(routers: &[Option<Router>]) -> impl Iterator<Item = (RouterId, InterfaceId, Attachment)> + '_ {
+    let there = routers.iter().enumerate().filter_map(|(slot, router)| Some((slot, router.as_ref()?)));
+    there.flat_map(|(slot, router)| {
+        router.all_interfaces().map(move |(id, interface)| (RouterId(slot as u16), id, interface.on))
+    })
+}
+
+/// The interfaces of `routers` on a bridge, by VLAN.
+fn interfaces_on(routers: &[Option<Router>], wanted: BridgeId) -> Vec<(Vid, RouterId, InterfaceId)> {
+    let on = |(router, interface, on)| match on {
+        Attachment::Bridge { bridge, vid, .. } if bridge == wanted => Some((vid, router, interface)),
+        _ => None,
+    };
+    attachments(routers).filter_map(on).collect()
+}
 
 /// The number of the station that every bridge is itself.
 pub(crate) const BRIDGE: u32 = 0xffff;
@@ -52,6 +70,7 @@ pub(crate) fn port() -> Port {
         capabilities: Capabilities::ALL,
         way: Way::Queue,
         wire: None,
+        router: None,
     }
 }
 
@@ -90,6 +109,8 @@ pub(crate) struct Yard {
     ports: Vec<Option<Port>>,
     generations: Arc<Generations>,
     batch: Batch,
+    routers: Box<dyn Fn() -> Vec<Option<Router>>>,
+    rules: u64,
     posted: Vec<Posted>,
     /// What underlays say of what they are to send.
     pub(crate) underlay_says: Result<(), DropReason>,
@@ -123,6 +144,8 @@ impl Yard {
             posted: Vec::new(),
             underlay_says: Ok(()),
             log: String::new(),
+            routers: Box::new(Vec::new),
+            rules: 0,
         };
         yard.publish();
         yard
@@ -141,6 +164,7 @@ impl Yard {
     }
 
     fn publish(&mut self) {
+        let routers = (self.routers)();
         let bridge = |(slot, (fdb, ageing)): (usize, &(Arc<Fdb>, Duration))| {
             let id = BridgeId(slot as u16);
             let member =
@@ -151,14 +175,30 @@ impl Yard {
                 fdb: Arc::clone(fdb),
                 refresh: Fdb::refresh_period(*ageing),
                 members: (0..self.ports.len() as u16).filter(member).map(PortId).collect(),
+                routers: interfaces_on(&routers, id),
             })
         };
         let bridges = self.tables.iter().enumerate().map(bridge).collect();
-        let topology = Arc::new(Topology { epoch: 0, bridges, ports: self.ports.clone() });
+        let mut ports = self.ports.clone();
+        for (router, interface, on) in attachments(&routers) {
+            if let Attachment::Port(PortId(slot)) = on
+                && let Some(Some(port)) = ports.get_mut(usize::from(slot))
+            {
+                port.router = Some((router, interface));
+            }
+        }
+        let rules = (0..self.rules).collect();
+        let topology = Arc::new(Topology { epoch: 0, bridges, ports, routers, rules });
         for worker in &mut self.workers {
             worker.set_topology(Arc::clone(&topology));
         }
         self.check();
+    }
+
+    /// Gives it the routers that `make` makes, now and after every change; their rules count in `rules` places.
+    pub(crate) fn route_by(&mut self, rules: u64, make: impl Fn() -> Vec<Option<Router>> + 'static) {
+        (self.routers, self.rules) = (Box::new(make), rules);
+        self.publish();
     }
 
     /// Lets one frame in by `port` and gives what leaves, by port.
@@ -186,7 +226,9 @@ impl Yard {
         let patched = self.ports.iter().flatten().any(|port| matches!(port.way, Way::Patch(_)));
         // And who sends what does not fit is answered.
         let answered = self.counters(port).replied > replied;
-        for sent in left.iter().filter(|_| !patched && !answered) {
+        // A router may send it on to where it came from.
+        let routed = self.workers[worker].topology().routers.iter().any(Option::is_some);
+        for sent in left.iter().filter(|_| !patched && !answered && !routed) {
             assert_ne!(sent.port, port, "nothing leaves where it came in");
         }
         self.check();
@@ -293,16 +335,27 @@ impl Yard {
         sent.into_iter().map(|sent| sent.port).collect()
     }
 
-    /// Lets time pass, with all timers on time.
-    pub(crate) fn wait(&mut self, time: Duration) {
+    /// Lets time pass, with all timers on time, and gives what leaves meanwhile.
+    pub(crate) fn wait(&mut self, time: Duration) -> Vec<Sent> {
         let end = self.now + time;
-        while let Some(due) = self.workers[0].handle_timeout(self.now).filter(|&due| due <= end) {
+        let mut sent = self.tick();
+        for _ in 0..100_000 {
+            let Some(due) = self.workers[0].poll_timeout().filter(|&due| due <= end) else { break };
             assert!(due > self.now, "timers make progress");
             self.now = due;
+            sent.extend(self.tick());
         }
         self.now = end;
-        self.workers[0].handle_timeout(end);
+        sent.extend(self.tick());
+        sent
+    }
+
+    fn tick(&mut self) -> Vec<Sent> {
+        self.batch.clear();
+        self.workers[0].handle_timeout(&mut self.batch, self.now);
+        let sent = self.transmit(0);
         self.check();
+        sent
     }
 
     pub(crate) fn ports(&self) -> &[Option<Port>] {

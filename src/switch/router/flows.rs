@@ -89,7 +89,9 @@ impl FlowCache {
             | u64::from(tuple.destination_port) << 16
             | u64::from(tuple.protocol);
         let mut hash = self.seed;
-        for word in [source as u64, (source >> 64) as u64, destination as u64, (destination >> 64) as u64, ports] {
+        for word in
+            [source as u64, (source >> 64) as u64, destination as u64, (destination >> 64) as u64, ports]
+        {
             hash = fold(hash ^ word, 0x9e37_79b9_7f4a_7c15);
         }
         fold(hash, self.seed | 1)
@@ -104,7 +106,9 @@ impl FlowCache {
     #[inline]
     pub(in crate::switch) fn get(&mut self, key: &Key, hash: u64) -> Option<&mut Flow> {
         let first = self.slot(hash)?;
-        let at = [first, first ^ 1].into_iter().find(|&at| self.flows[at].as_ref().is_some_and(|f| f.key == *key))?;
+        let at = [first, first ^ 1]
+            .into_iter()
+            .find(|&at| self.flows[at].as_ref().is_some_and(|f| f.key == *key))?;
         self.flows[at].as_mut()
     }
 

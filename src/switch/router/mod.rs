@@ -140,14 +140,17 @@ impl Interface {
     /// Whether `address` is on one of its networks.
     #[inline]
     pub fn reaches(&self, address: Address) -> bool {
-        self.addresses.iter().any(|&(own, len)| own.is_v4() == address.is_v4() && own.network(len) == address.network(len))
+        self.addresses
+            .iter()
+            .any(|&(own, len)| own.is_v4() == address.is_v4() && own.network(len) == address.network(len))
     }
 
     /// The address from which it speaks to somebody with an address like `to`: on the same network, or else the first
     /// that is no link-local one.
     pub fn address_for(&self, to: Address) -> Option<Address> {
         let same = |own: &Address| own.is_v4() == to.is_v4() && own.is_link_local() == to.is_link_local();
-        let near = self.addresses.iter().find(|&&(own, len)| same(&own) && own.network(len) == to.network(len));
+        let near =
+            self.addresses.iter().find(|&&(own, len)| same(&own) && own.network(len) == to.network(len));
         let near = near.map(|&(own, _)| own);
         near.or_else(|| self.addresses.iter().map(|&(own, _)| own).find(same))
     }

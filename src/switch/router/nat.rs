@@ -130,8 +130,11 @@ impl Nat {
                 && rule.to.iter().any(|target| target.addresses.start().is_v4() == tuple.destination.is_v4())
         });
         if let Some(rule) = forward {
-            let targets: Vec<_> =
-                rule.to.iter().filter(|to| to.addresses.start().is_v4() == tuple.destination.is_v4()).collect();
+            let targets: Vec<_> = rule
+                .to
+                .iter()
+                .filter(|to| to.addresses.start().is_v4() == tuple.destination.is_v4())
+                .collect();
             let target = targets[((flow >> 32) * targets.len() as u64 >> 32) as usize];
             let first = rule.ports.as_ref().map_or(tuple.destination_port, |ports| *ports.start());
             let offset = tuple.destination_port - first;

@@ -2,12 +2,12 @@
 
 use super::{Fate, Walk, ether_type};
 use crate::packet::{BridgeId, DropReason, InterfaceId, Layer, Location, Packet, PeerId, PortId, Vid};
+use crate::switch::Way;
 use crate::switch::outbox::{Departure, Recipients};
 use crate::switch::router::{Attachment, Onward};
 use crate::switch::stage::bridge::{self, Forwarding};
 use crate::switch::stage::{ingress, wire};
 use crate::switch::topology::Form;
-use crate::switch::Way;
 use crate::table::fdb::Station;
 use crate::table::fdb_cache::Place;
 use crate::table::neighbors::Resolution;
@@ -30,7 +30,14 @@ pub(super) struct Emission {
 impl Walk<'_> {
     /// Sends a packet that is ready, on behalf of the port that it came in by.
     #[inline]
-    pub(super) fn leave(&mut self, frame: u32, from: PortId, priority: u16, packet: &Packet, onward: &Onward) {
+    pub(super) fn leave(
+        &mut self,
+        frame: u32,
+        from: PortId,
+        priority: u16,
+        packet: &Packet,
+        onward: &Onward,
+    ) {
         let bytes = &mut self.batch.frames_mut()[frame as usize];
         match *onward {
             Onward::Bridge { bridge, vid, to, place, from: own, .. } => {

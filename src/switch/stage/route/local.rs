@@ -3,8 +3,8 @@
 use super::{Arrived, Fate, Walk};
 use crate::packet::icmp_error::{self, Trouble};
 use crate::packet::{DropReason, InterfaceId, Packet, Part, PortId, quoted};
+use crate::switch::router::{Hook, NextHop, Subject, Tracked};
 use crate::switch::stage::egress;
-use crate::switch::router::{Hook, NextHop, Route, Subject, Tracked};
 use crate::wire::{icmp, tcp, udp};
 
 impl Walk<'_> {

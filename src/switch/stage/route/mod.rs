@@ -210,7 +210,8 @@ impl Walk<'_> {
         {
             flow.told = self.now.secs();
             self.router.neighbors.lookup(flow.output, via, self.now);
-            self.routing.due = [self.routing.due, self.router.neighbors.deadline()].into_iter().flatten().min();
+            self.routing.due =
+                [self.routing.due, self.router.neighbors.deadline()].into_iter().flatten().min();
         }
         let onward = flow.onward;
         self.leave(arrived.frame, arrived.port, arrived.priority, packet, &onward);
@@ -274,7 +275,8 @@ impl Walk<'_> {
         let router = self.router;
         let destination = passage.subject.tuple.destination;
         let route = router.routes.lookup(destination);
-        let own_link = router.interface(input).is_some_and(|own| destination.is_link_local() && own.has(destination));
+        let own_link =
+            router.interface(input).is_some_and(|own| destination.is_link_local() && own.has(destination));
         if matches!(route, Some(Route::Local)) || own_link {
             self.judge(Hook::Input, &passage)?;
             return self.local(arrived, packet);
@@ -303,7 +305,11 @@ impl Walk<'_> {
         self.judge(Hook::Forward, &passage)?;
         self.judge(Hook::Postrouting, &passage)?;
         if passage.subject.state == Tracked::Invalid {
-            return Err(if passage.known.is_some() { DropReason::SessionInvalid } else { DropReason::NoSession });
+            return Err(if passage.known.is_some() {
+                DropReason::SessionInvalid
+            } else {
+                DropReason::NoSession
+            });
         }
         let frame = &self.batch.frames()[arrived.frame as usize];
         let fits = egress::fits(frame, output.mtu);
@@ -338,7 +344,8 @@ impl Walk<'_> {
             translation.apply(frame, packet);
         }
         let Some(output) = router.interface(hop.interface) else { return Err(DropReason::NoRoute) };
-        let next = hop.via.unwrap_or_else(|| to.map_or(passage.subject.tuple.destination, |to| to.destination));
+        let next =
+            hop.via.unwrap_or_else(|| to.map_or(passage.subject.tuple.destination, |to| to.destination));
         if !fits {
             return self.cut(arrived, packet, hop.interface, next);
         }
@@ -347,9 +354,10 @@ impl Walk<'_> {
         };
         self.leave(arrived.frame, arrived.port, arrived.priority, packet, &onward);
         if may_go_fast(packet) && to.is_some() && !self.routing.judged.varies {
-            let session = passage.known.as_ref().map(|(session, direction)| {
-                (Arc::clone(session), session.stamp(), *direction)
-            });
+            let session = passage
+                .known
+                .as_ref()
+                .map(|(session, direction)| (Arc::clone(session), session.stamp(), *direction));
             let key = Key { tuple: packet.tuple, at: (self.id.0, arrived.interface) };
             let flow = Flow {
                 key,
@@ -414,9 +422,7 @@ fn may_go_fast(packet: &Packet) -> bool {
         && match packet.tuple.protocol {
             tcp::PROTOCOL => packet.kind & (tcp::SYN | tcp::FIN | tcp::RST) == 0,
             // Without an identifier a request and a reply have the same tuple.
-            icmp::PROTOCOL | icmp::V6_PROTOCOL => {
-                packet.tuple.source_port != packet.tuple.destination_port
-            }
+            icmp::PROTOCOL | icmp::V6_PROTOCOL => packet.tuple.source_port != packet.tuple.destination_port,
             _ => true,
         }
 }
@@ -453,4 +459,3 @@ fn has_source_route(frame: &Frame, packet: &Packet) -> bool {
 fn ether_type(address: Address) -> u16 {
     if address.is_v4() { ipv4::ETHER_TYPE } else { ipv6::ETHER_TYPE }
 }
-

@@ -4,7 +4,7 @@
 //! they ask it. What anybody says unasked only brings up to date what is known already: it makes no entry, so that
 //! nobody fills the table by talking.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv6Addr};
 
 use super::{Arrived, Fate, Walk, ether_type};
 use crate::packet::neighbor_message;

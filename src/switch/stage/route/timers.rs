@@ -35,12 +35,18 @@ impl Announcements {
     /// Notes the addresses that `next` has and `before` had not.
     pub(in crate::switch) fn note(&mut self, before: &Topology, next: &Topology) {
         let all = |topology: &Topology| -> Vec<_> {
-            let routers = (0..).zip(&topology.routers).filter_map(|(id, router)| Some((RouterId(id), router.as_ref()?)));
+            let routers = (0..)
+                .zip(&topology.routers)
+                .filter_map(|(id, router)| Some((RouterId(id), router.as_ref()?)));
             let interfaces = routers.flat_map(|(id, router)| {
-                router.all_interfaces().map(move |(at, interface)| (id, at, interface.on, &interface.addresses))
+                router
+                    .all_interfaces()
+                    .map(move |(at, interface)| (id, at, interface.on, &interface.addresses))
             });
             interfaces
-                .flat_map(|(id, at, on, addresses)| addresses.iter().map(move |&(address, _)| (id, at, on, address)))
+                .flat_map(|(id, at, on, addresses)| {
+                    addresses.iter().map(move |&(address, _)| (id, at, on, address))
+                })
                 .collect()
         };
         let known = all(before);
@@ -130,7 +136,8 @@ impl Walk<'_> {
         let router = self.router;
         let Some(interface) = router.interface(id) else { return };
         let Attachment::Bridge { mac, .. } = interface.on else { return };
-        let Some(own) = interface.addresses.iter().find_map(|&(own, _)| v6(own).filter(|_| own.is_link_local()))
+        let Some(own) =
+            interface.addresses.iter().find_map(|&(own, _)| v6(own).filter(|_| own.is_link_local()))
         else {
             return;
         };

@@ -65,7 +65,8 @@ impl Walk<'_> {
         if passage.subject.state != Tracked::New {
             return Ok(NO_RULE);
         }
-        let forward = router.nat.destination(tuple, input, passage.flow, |id, address| has(router, id, address));
+        let forward =
+            router.nat.destination(tuple, input, passage.flow, |id, address| has(router, id, address));
         let mapped = || sessions.inbound(tuple, self.now).map(|inside| (NO_RULE, inside));
         let Some((rule, to)) = forward.or_else(mapped) else { return Ok(NO_RULE) };
         if cannot_start(packet) {
@@ -124,8 +125,8 @@ impl Walk<'_> {
         let tuple = passage.subject.tuple;
         let redirected = (tuple.destination, tuple.destination_port)
             != (packet.tuple.destination, packet.tuple.destination_port);
-        let destination = redirected
-            .then_some(Endpoint { address: tuple.destination, port: tuple.destination_port });
+        let destination =
+            redirected.then_some(Endpoint { address: tuple.destination, port: tuple.destination_port });
         let reserved = |place: Endpoint, protocol: u8| {
             router.nat.is_forwarded(place, protocol, |id, address| has(router, id, address))
         };
@@ -150,7 +151,8 @@ impl Walk<'_> {
             // Hairpin (RFC 4787 REQ-9): the answer has to come back this way, so the asker looks like one from outside.
             let address = packet.tuple.destination;
             own = [address..=address];
-            let source = SourceNat { addresses: &own, ports: 1024..=u16::MAX, keep_port: false, reserved: &reserved };
+            let source =
+                SourceNat { addresses: &own, ports: 1024..=u16::MAX, keep_port: false, reserved: &reserved };
             (rule, Some(source))
         } else {
             (rule, None)
@@ -183,7 +185,8 @@ impl Walk<'_> {
                 (sent.source, sent)
             }
             None => {
-                let inside = self.router.nat.inward(quoted.source, arrived.interface).unwrap_or(quoted.source);
+                let inside =
+                    self.router.nat.inward(quoted.source, arrived.interface).unwrap_or(quoted.source);
                 (passage.subject.tuple.destination, Tuple { source: inside, ..quoted })
             }
         };
