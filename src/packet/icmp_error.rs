@@ -366,3 +366,6 @@ fn is_host(address: Address) -> bool {
         false => !address.is_unspecified() && !address.is_multicast() && address.bits() != 1,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -213,3 +213,190 @@ fn difference(old: &[u128; 2], new: &[u128; 2]) -> u16 {
 fn canonical(sum: u32) -> u16 {
     checksum::fold(sum) % 0xffff
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Layer, Offload};
+
+    const FROM: Tuple = Tuple {
+        source: Address::v4(0x0a00_0001),
+        destination: Address::v4(0x0a00_0002),
+        source_port: 4096,
+        destination_port: 53,
+        protocol: 17,
+    };
+    const TO: Tuple = Tuple {
+        source: Address::v4(0xc633_6407),
+        destination: Address::v4(0xcb00_7105),
+        source_port: 61_000,
+        destination_port: 8053,
+        protocol: 17,
+    };
+
+    /// Both flows with another protocol, that has no ports.
+    fn flows(protocol: u8) -> [Tuple; 2] {
+        [FROM, TO].map(|tuple| Tuple { source_port: 0, destination_port: 0, protocol, ..tuple })
+    }
+
+    /// A packet of the flow, TTL 64: ports, a length, a checksum where UDP has it, and the payload.
+    fn datagram(tuple: Tuple, checksum: u16, payload: &[u8]) -> Frame {
+        let mut packet = vec![0x45, 0, 0, 0, 0, 1, 0, 0, 64, tuple.protocol, 0, 0];
+        packet.extend(tuple.source.v4_bits().to_be_bytes());
+        packet.extend(tuple.destination.v4_bits().to_be_bytes());
+        for number in [tuple.source_port, tuple.destination_port, 8 + payload.len() as u16, checksum] {
+            packet.extend(number.to_be_bytes());
+        }
+        packet.extend(payload);
+        let len = packet.len() as u16;
+        ipv4::make_segment(&mut packet[..20], 0, len);
+        let mut frame = Frame::from_bytes(&packet);
+        frame.layer = Layer::Ip;
+        frame
+    }
+
+    /// The checksum that its pseudo-header and upper layer would give, with what stands in the field as it is.
+    fn checksum_of(frame: &Frame) -> u16 {
+        let bytes = frame.bytes();
+        let pseudo_header = checksum::sum(&bytes[12..20], u32::from(bytes[9]) + bytes.len() as u32 - 20);
+        checksum::finish(checksum::sum(&bytes[20..], pseudo_header))
+    }
+
+    fn translated(mut frame: Frame, [from, to]: [Tuple; 2]) -> Frame {
+        let packet = Packet::of(&frame).unwrap();
+        Translation::new(&from, &to).unwrap().apply(&mut frame, &packet);
+        assert!(ipv4::checksum_holds(&frame.bytes()[..20]));
+        frame
+    }
+
+    #[test]
+    fn a_datagram_gets_its_addresses_ports_and_checksum() {
+        let sum = checksum_of(&datagram(FROM, 0, b"hi"));
+        let frame = translated(datagram(FROM, sum, b"hi"), [FROM, TO]);
+        let expected = checksum_of(&datagram(TO, 0, b"hi"));
+        assert_eq!(frame.bytes(), datagram(TO, expected, b"hi").bytes());
+        assert_eq!(
+            frame.bytes()[12..24],
+            [198, 51, 100, 7, 203, 0, 113, 5, 0xee, 0x48, 0x1f, 0x75],
+            "where they stand"
+        );
+    }
+
+    #[test]
+    fn no_checksum_stays_none() {
+        let frame = translated(datagram(FROM, 0, b"hi"), [FROM, TO]);
+        assert_eq!(frame.bytes(), datagram(TO, 0, b"hi").bytes());
+    }
+
+    #[test]
+    fn a_checksum_that_becomes_zero_is_sent_as_ones_where_zero_is_none() {
+        for (protocol, zero) in [(17, 0xffff), (136, 0xffff), (33, 0)] {
+            let [from, to] = if protocol == 17 { [FROM, TO] } else { flows(protocol) };
+            // A payload that takes in the checksum of all else brings it to zero.
+            let payload = checksum_of(&datagram(to, 0, &[0, 0])).to_be_bytes();
+            let sum = checksum_of(&datagram(from, 0, &payload));
+            let frame = translated(datagram(from, sum, &payload), [from, to]);
+            assert_eq!(be16(frame.bytes(), 26), zero, "protocol {protocol}");
+            let back = translated(frame, [to, from]);
+            assert_eq!(back.bytes(), datagram(from, sum, &payload).bytes());
+        }
+    }
+
+    #[test]
+    fn an_unfinished_checksum_follows_the_addresses_alone() {
+        let pseudo_header = |tuple: Tuple| {
+            let packet = datagram(tuple, 0, b"hi");
+            checksum::fold(checksum::sum(&packet.bytes()[12..20], 17 + 10))
+        };
+        let claim = Offload { needs_csum: true, csum_start: 20, csum_offset: 6, ..Offload::NONE };
+        let mut frame = datagram(FROM, pseudo_header(FROM), b"hi");
+        frame.offload = claim;
+        let frame = translated(frame, [FROM, TO]);
+        assert_eq!(frame.bytes(), datagram(TO, pseudo_header(TO), b"hi").bytes());
+        assert_eq!(frame.offload, claim);
+    }
+
+    #[test]
+    fn a_checksum_left_undone_further_in_is_none_of_its_own() {
+        let inside = b"a packet that is carried";
+        let sum = checksum_of(&datagram(FROM, 0, inside));
+        let mut frame = datagram(FROM, sum, inside);
+        frame.offload = Offload { needs_csum: true, csum_start: 30, csum_offset: 16, ..Offload::NONE };
+        let expected = checksum_of(&datagram(TO, 0, inside));
+        assert_eq!(translated(frame, [FROM, TO]).bytes(), datagram(TO, expected, inside).bytes());
+    }
+
+    #[test]
+    fn of_other_protocols_the_pseudo_header_counts_where_there_is_one() {
+        for (protocol, covered) in [(33, true), (136, true), (132, false), (47, false), (50, false)] {
+            let [from, to] = flows(protocol);
+            let sum = checksum_of(&datagram(from, 0, b"hi"));
+            let expected = if covered { checksum_of(&datagram(to, 0, b"hi")) } else { sum };
+            let frame = translated(datagram(from, sum, b"hi"), [from, to]);
+            assert_eq!(frame.bytes(), datagram(to, expected, b"hi").bytes(), "protocol {protocol}");
+            for len in 20..28 {
+                let mut short = datagram(from, sum, b"hi").bytes()[..len].to_vec();
+                ipv4::make_segment(&mut short[..20], 0, len as u16);
+                let mut cut = Frame::from_bytes(&short);
+                cut.layer = Layer::Ip;
+                let cut = translated(cut, [from, to]);
+                assert_eq!(cut.bytes()[20..], short[20..], "no checksum in {len} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn of_a_later_fragment_only_the_addresses_change() {
+        let mut frame = datagram(FROM, 0x1234, b"hi");
+        frame.bytes_mut()[7] = 9;
+        ipv4::make_segment(&mut frame.bytes_mut()[..20], 0, 30);
+        let upper = frame.bytes()[20..].to_vec();
+        let frame = translated(frame, [FROM, TO]);
+        assert_eq!(frame.bytes()[12..20], [198, 51, 100, 7, 203, 0, 113, 5]);
+        assert_eq!(frame.bytes()[20..], upper);
+    }
+
+    #[test]
+    fn a_question_of_icmp_that_is_no_echo_has_no_identifier_to_change() {
+        let [from, to] = flows(1);
+        let mut frame = datagram(from, 0, b"");
+        frame.bytes_mut()[20..28].copy_from_slice(&[13, 0, 0, 0, 0x12, 0x34, 0, 1]);
+        let message = frame.bytes()[20..].to_vec();
+        assert_eq!(translated(frame, [from, to]).bytes()[20..], message);
+    }
+
+    #[test]
+    fn flows_that_cannot_become_each_other_have_no_translation() {
+        let v6 = Address::from_bits(0xfd << 120 | 1);
+        assert_eq!(Translation::new(&FROM, &FROM), None);
+        for to in [
+            Tuple { protocol: 6, ..TO },
+            Tuple { source: v6, ..TO },
+            Tuple { destination: v6, ..TO },
+            Tuple { source: v6, destination: v6, ..TO },
+        ] {
+            assert_eq!(Translation::new(&FROM, &to), None);
+            assert_eq!(Translation::new(&to, &FROM), None);
+        }
+        assert!(Translation::new(&FROM, &Tuple { source_port: 1, ..FROM }).is_some());
+    }
+
+    #[test]
+    fn it_is_small_enough_to_sit_in_every_entry_of_a_cache() {
+        assert_eq!(size_of::<Translation>(), 44);
+    }
+
+    #[test]
+    fn a_hop_that_is_not_left_is_not_taken() {
+        let mut frame = datagram(FROM, 0, b"");
+        for left in [63, 62] {
+            let packet = Packet::of(&frame).unwrap();
+            hop(&mut frame, &packet);
+            assert_eq!(Packet::of(&frame).unwrap().ttl, left);
+        }
+        let packet = Packet::of(&frame).unwrap();
+        ipv4::set_ttl(frame.bytes_mut(), 0);
+        hop(&mut frame, &packet);
+        assert_eq!(Packet::of(&frame).unwrap().ttl, 0);
+    }
+}
