@@ -1,9 +1,38 @@
-//! The neighbours of one router.
+//! The neighbours of one router: whose MAC address is what, by interface and IP address; for ARP and for neighbour
+//! discovery alike, in the states of RFC 4861 section 7.3. The table sends nothing: it says what is to be asked, and is
+//! told what was heard.
+//!
+//! **Locking.** One table for all workers, behind a mutex: this is the slow path. A worker keeps what it looked up with
+//! its cached flows, for as long as [`Neighbors::generation`] stays what it was before the lookup, and calls
+//! [`Neighbors::lookup`] again about once a second for a flow in use. That tells the table whom somebody sends to: such a
+//! neighbour is asked again, by unicast, before its entry expires, so that no packet of a running flow waits or is lost.
+//!
+//! **Bound.** Neighbours that are known and those that are asked for have a quota each, so that a scan of addresses
+//! where nobody is cannot displace one that answered. Among the known, room is made by one that nothing was sent to
+//! lately, first by one that nothing was ever sent to; where there is none, the new one gets what waited for it and is
+//! forgotten. Among those asked for, the port that most of them are asked for by packets from, loses its oldest; where
+//! that is the port that wants another, only one that had the time to answer, a tenth of the time between two
+//! questions. So who scans pays with his own questions, and the number of questions in a second has a bound too.
+//!
+//! **What waits.** Frames are copied, so many for each neighbour, then the oldest makes room (RFC 4861 section 7.2.2),
+//! and so many bytes in all, then the port with most of them loses the oldest. Each frame held comes back exactly once:
+//! with [`Learned`], in a [`Task::Failed`], or counted in a [`Task::Dropped`].
+//!
+//! **Trust.** Nobody's word creates an entry but an answer to a question of ours and the question of one who wants to be
+//! answered (RFC 826, RFC 4861 section 7.2.3). What is configured stays.
+//!
+//! **Time.** [`Neighbors::due`] does a bounded number of entries at a time and is due again when it says, or when
+//! [`Neighbors::deadline`] does, which takes no lock.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+mod states;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use states::Table;
 
 use crate::packet::{DropReason, Frame, InterfaceId, Layer, Offload, PortId};
 use crate::time::Time;
@@ -100,11 +129,12 @@ pub enum Heard {
 }
 
 /// What was learned.
+#[must_use = "the frames that waited are to be sent"]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learned {
     /// The frames that waited for it, in the order they came.
     pub held: Vec<Held>,
-    /// The MAC address is another than before.
+    /// The MAC address is another than the one that was given out before; [`Neighbors::generation`] says so too.
     pub changed: bool,
 }
 
@@ -190,97 +220,120 @@ pub struct Entry {
 
 /// See the module.
 pub struct Neighbors {
-    known: Mutex<HashMap<(InterfaceId, Address), Mac>>,
+    table: Mutex<Table>,
+    /// Copies of what the table says, for who takes no lock.
     generation: AtomicU32,
+    deadline: AtomicU64,
 }
 
 impl Neighbors {
     /// A table that holds nothing.
-    pub fn new(_limits: NeighborLimits) -> Neighbors {
-        Neighbors { known: Mutex::default(), generation: AtomicU32::new(1) }
+    pub fn new(limits: NeighborLimits) -> Neighbors {
+        let (generation, deadline) = (AtomicU32::new(0), AtomicU64::new(NEVER.nanos()));
+        Neighbors { table: Mutex::new(Table::new(limits)), generation, deadline }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<(InterfaceId, Address), Mac>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The MAC address of a neighbour that `frame` is to go to next, or a copy of the frame is held until it is known.
-    /// `from` is the port that the frame came in by; `context` comes back with it.
+    /// The MAC address of the neighbour that `frame` is to go to next; or a copy of the frame is held until that is
+    /// known, with the port `from` that it came in by, and a `context` of the caller's. The neighbour is one that can
+    /// be: an address of a single host, on that interface's link.
     pub fn resolve(
         &self,
         interface: InterfaceId,
         address: Address,
-        _frame: &Frame,
-        _from: PortId,
-        _context: u64,
+        frame: &Frame,
+        from: PortId,
+        context: u64,
         now: Time,
     ) -> Resolution {
-        match self.lookup(interface, address, now) {
-            Some(mac) => Resolution::Known(mac),
-            None => Resolution::Refused(DropReason::NoNeighbor),
-        }
+        self.with(|table| table.resolve((interface, address), frame, from, context, now))
     }
 
     /// The MAC address of a neighbour, where it is known, which counts as used by that.
-    pub fn lookup(&self, interface: InterfaceId, address: Address, _now: Time) -> Option<Mac> {
-        self.known().get(&(interface, address)).copied()
+    pub fn lookup(&self, interface: InterfaceId, address: Address, now: Time) -> Option<Mac> {
+        self.with(|table| table.lookup((interface, address), now))
     }
 
-    /// Notes what an ARP or ND message says.
+    /// Notes what an ARP or ND message says: `address`, which is on that interface's link, has `mac`. A group's address
+    /// as either is nothing that is learned.
     pub fn learn(
         &self,
-        _interface: InterfaceId,
-        _address: Address,
-        _mac: Mac,
-        _how: Heard,
-        _now: Time,
+        interface: InterfaceId,
+        address: Address,
+        mac: Mac,
+        how: Heard,
+        now: Time,
     ) -> Learned {
-        Learned::default()
+        self.with(|table| table.learn((interface, address), mac, how, now))
     }
 
     /// Notes that a neighbour answered without giving its MAC address, as an advertisement may (RFC 4861 section 4.4).
-    pub fn confirm(&self, _interface: InterfaceId, _address: Address, _now: Time) {}
+    pub fn confirm(&self, interface: InterfaceId, address: Address, now: Time) {
+        self.with(|table| table.confirm((interface, address), now));
+    }
 
-    /// Gives a neighbour a static entry, and the frames that waited for it back.
-    pub fn pin(&self, interface: InterfaceId, address: Address, mac: Mac, _now: Time) -> Learned {
-        self.known().insert((interface, address), mac);
-        Learned::default()
+    /// Gives a neighbour a static entry, whatever was known of it, and the frames that waited for it back.
+    pub fn pin(&self, interface: InterfaceId, address: Address, mac: Mac) -> Learned {
+        self.with(|table| table.pin((interface, address), mac))
     }
 
     /// Removes a static entry. Whether there was one.
     pub fn unpin(&self, interface: InterfaceId, address: Address) -> bool {
-        self.known().remove(&(interface, address)).is_some()
+        self.with(|table| table.unpin((interface, address)))
     }
 
     /// Adds what is to be done by now to `tasks`, and says when to come again. The work of one call is bounded; when
     /// more is left, that is at once.
-    pub fn due(&self, _now: Time, _tasks: &mut Vec<Task>) -> Option<Time> {
-        None
+    pub fn due(&self, now: Time, tasks: &mut Vec<Task>) -> Option<Time> {
+        self.with(|table| {
+            table.due(now, tasks);
+            table.deadline()
+        })
     }
 
-    /// When [`Neighbors::due`] has something to do next; takes no lock. Looking neighbours up may make it earlier.
+    /// When [`Neighbors::due`] has something to do next; takes no lock. Any other call may make it earlier.
+    #[inline]
     pub fn deadline(&self) -> Option<Time> {
-        None
+        Some(Time::from_nanos(self.deadline.load(Ordering::Acquire))).filter(|&time| time != NEVER)
     }
 
-    /// Removes entries, static ones apart, and says how many they were.
-    pub fn flush(&self, _interface: Option<InterfaceId>, _address: Option<Address>) -> usize {
-        0
+    /// Removes the entries of an interface, of an address, or all, static ones apart, and says how many they were. What
+    /// waited is counted in a [`Task::Dropped`].
+    pub fn flush(&self, interface: Option<InterfaceId>, address: Option<Address>) -> usize {
+        self.with(|table| {
+            table.remove_all(|key, state| {
+                state != State::Static
+                    && interface.is_none_or(|interface| key.0 == interface)
+                    && address.is_none_or(|address| key.1 == address)
+            })
+        })
     }
 
-    /// Removes the entries of interfaces that are gone, static ones too.
-    pub fn retain_interfaces(&self, keep: impl Fn(InterfaceId) -> bool) {
-        self.known().retain(|(interface, _), _| keep(*interface));
+    /// Removes the entries of interfaces that are gone, static ones too, and says how many they were. What waited is
+    /// counted in a [`Task::Dropped`]. `keep` is called with the table locked.
+    pub fn retain_interfaces(&self, keep: impl Fn(InterfaceId) -> bool) -> usize {
+        self.with(|table| table.remove_all(|key, _| !keep(key.0)))
     }
 
     /// All entries, in order of interface and address.
     pub fn entries(&self) -> Vec<(InterfaceId, Address, Entry)> {
-        Vec::new()
+        self.with(|table| table.entries())
     }
 
-    /// A number that is another whenever a MAC address that was known has changed or gone.
+    /// A number that is another whenever a MAC address that was given out has changed or gone.
     #[inline]
     pub fn generation(&self) -> u32 {
         self.generation.load(Ordering::Acquire)
     }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Table) -> T) -> T {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = act(&mut table);
+        // Written with the table locked, so that no older word comes later.
+        self.generation.store(table.generation(), Ordering::Release);
+        self.deadline.store(table.deadline().unwrap_or(NEVER).nanos(), Ordering::Release);
+        result
+    }
 }
+
+/// A time that does not come.
+const NEVER: Time = Time::from_nanos(u64::MAX);
