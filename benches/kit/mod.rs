@@ -53,6 +53,7 @@ pub(crate) fn port(bridge: BridgeId, vlan: VlanPolicy, capabilities: Capabilitie
         isolated: false,
         split_horizon: false,
         learning: true,
+        guard: None,
         allowance: Allowance::default(),
         storm: Storm::default(),
         mtu: 1500,
@@ -71,5 +72,6 @@ pub(crate) fn bridge(id: BridgeId, members: Vec<PortId>, generations: &Arc<Gener
         fdb: Arc::new(Fdb::new(id, 4_000_000, ageing, Arc::clone(generations))),
         refresh: Fdb::refresh_period(ageing),
         members,
+        bindings: None,
     }
 }

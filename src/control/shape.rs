@@ -10,7 +10,8 @@ use super::overlay::{self, LiveTunnel};
 use crate::packet::{BridgeId, Capabilities, MAX_FRAME, PeerId, PortId, Vid};
 use crate::port::link::Link;
 use crate::port::{Look, Opened, Queue};
-use crate::switch::{self, Topology, VlanPolicy, Way};
+use crate::switch::{self, Guard, Topology, VlanPolicy, Way};
+use crate::table::bindings::Bindings;
 use crate::table::fdb::{Allowance, Fdb, Generations};
 use crate::table::token_bucket::TokenBucket;
 use crate::wire::ethernet::Mac;
@@ -20,6 +21,8 @@ pub(super) struct LiveBridge {
     pub(super) id: BridgeId,
     pub(super) mac: Mac,
     pub(super) fdb: Arc<Fdb>,
+    /// Where it answers for neighbours.
+    pub(super) bindings: Option<Arc<Bindings>>,
     /// When a flap was last logged.
     flap_told: Option<Instant>,
 }
@@ -36,11 +39,24 @@ impl LiveBridge {
     ) -> LiveBridge {
         let fdb = Fdb::new(id, config.fdb_limit, config.ageing, Arc::clone(generations));
         let mac = config.mac.unwrap_or_else(|| own_mac(name));
-        LiveBridge { id, mac, fdb: Arc::new(fdb), flap_told: None }
+        let bindings = config.neighbor_suppression.then(Arc::default);
+        LiveBridge { id, mac, fdb: Arc::new(fdb), bindings, flap_told: None }
+    }
+
+    /// Forgets what is known behind a port that the workers have forgotten, or behind which others are now.
+    pub(super) fn purge(&self, port: PortId) {
+        self.fdb.purge(port);
+        if let Some(bindings) = &self.bindings {
+            bindings.purge(port);
+        }
     }
 
     pub(super) fn configure(&mut self, name: &str, config: &BridgeConfig) {
         self.fdb.configure(config.fdb_limit, config.ageing);
+        match config.neighbor_suppression {
+            true => _ = self.bindings.get_or_insert_default(),
+            false => self.bindings = None,
+        }
         self.mac = config.mac.unwrap_or_else(|| own_mac(name));
     }
 
@@ -208,6 +224,7 @@ impl Live {
             fdb: Arc::clone(&live.fdb),
             refresh: Fdb::refresh_period(bridge.ageing),
             members: members.filter(|port| !port.missing).map(|port| port.id).collect(),
+            bindings: live.bindings.clone(),
         }
     }
 
@@ -257,6 +274,7 @@ impl Live {
             isolated: port.isolated,
             split_horizon,
             learning: port.learning,
+            guard: guard(&port.guard),
             allowance: Allowance { limit: port.learn_limit, quota },
             storm: live.storm.clone(),
             mtu: live.mtu(),
@@ -300,6 +318,10 @@ fn policy(mode: &VlanMode, aware: bool) -> VlanPolicy {
             VlanPolicy::Trunk { allowed: Arc::clone(vlans), native: *native }
         }
     }
+}
+
+fn guard(config: &config::GuardConfig) -> Option<Arc<Guard>> {
+    Guard::new(&config.mac, &config.ip, config.dhcp, config.router).map(Arc::new)
 }
 
 /// Fresh buckets for the limits of a port.

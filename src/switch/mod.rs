@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use overlay::{Intruder, Outer, Overlay, Peer, PeerCounters, Underlay, Unreachable};
+pub use stage::guard::Guard;
 pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
 
 use crate::packet::{Batch, BridgeId, Counters, Datagram, DropReason, Location, PeerId, PortId, Received};
@@ -184,12 +185,14 @@ impl Switch {
     /// Has everything that is not yet in a port's queue end there, or nowhere.
     fn settle(&mut self, topology: &Topology, batch: &mut Batch, now: Time) {
         for _ in 0..MAX_PATCHES {
+            stage::suppress::send_answers(topology, batch, &mut self.counters, &mut self.outbox);
             if self.outbox.patched.is_empty() && self.outbox.oversize.is_empty() {
                 return;
             }
             self.cross_patches(topology, batch, now);
             self.answer_oversize(topology, batch, now);
         }
+        stage::suppress::send_answers(topology, batch, &mut self.counters, &mut self.outbox);
         for crossing in std::mem::take(&mut self.outbox.patched) {
             self.counters.drop(crossing.departure.out, DropReason::PatchLoop);
         }

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Guard;
 use super::overlay::{Overlay, Underlay};
 use crate::packet::{BridgeId, Capabilities, PortId, Vid};
+use crate::table::bindings::Bindings;
 use crate::table::fdb::{Allowance, Fdb};
 use crate::table::token_bucket::TokenBucket;
 use crate::table::vlan_set::VlanSet;
@@ -34,6 +36,9 @@ pub struct Bridge {
     pub refresh: Duration,
     /// Its ports, in the order in which they are flooded to.
     pub members: Vec<PortId>,
+    /// Whose IP addresses are known to be, where requests for them are answered instead of flooded; it outlives this
+    /// snapshot too.
+    pub bindings: Option<Arc<Bindings>>,
 }
 
 /// A port.
@@ -52,6 +57,8 @@ pub struct Port {
     pub split_horizon: bool,
     /// Sources of its frames are learned.
     pub learning: bool,
+    /// What it may say to be.
+    pub guard: Option<Arc<Guard>>,
     /// What it may hold in the FDB.
     pub allowance: Allowance,
     /// Its limits on what is flooded.

@@ -18,6 +18,7 @@ use tapyard::packet::{
 use tapyard::switch::{
     Bridge, Event, Outgoing, PeerCounters, Port, Storm, Switch, Topology, VlanPolicy, Way,
 };
+use tapyard::table::bindings::Bindings;
 use tapyard::table::fdb::{Allowance, Fdb, Generations, Kind, Station};
 use tapyard::table::token_bucket::TokenBucket;
 use tapyard::time::Time;
@@ -46,6 +47,7 @@ pub(crate) fn port() -> Port {
         isolated: false,
         split_horizon: false,
         learning: true,
+        guard: None,
         allowance: Allowance::default(),
         storm: Storm::default(),
         mtu: 1500,
@@ -87,6 +89,8 @@ pub(crate) struct Yard {
     pub(crate) now: Time,
     workers: Vec<Switch>,
     tables: Vec<(Arc<Fdb>, Duration)>,
+    /// What bridge 0 answers for neighbours from, if it does.
+    pub(crate) bindings: Option<Arc<Bindings>>,
     ports: Vec<Option<Port>>,
     generations: Arc<Generations>,
     batch: Batch,
@@ -117,6 +121,7 @@ impl Yard {
             now: Time::from_secs(1000),
             workers: (0..workers).map(|_| Switch::new(Arc::clone(&generations))).collect(),
             tables: (0..bridges).map(|b| (fdb(b), ageing)).collect(),
+            bindings: None,
             ports,
             generations,
             batch: Batch::default(),
@@ -151,6 +156,7 @@ impl Yard {
                 fdb: Arc::clone(fdb),
                 refresh: Fdb::refresh_period(*ageing),
                 members: (0..self.ports.len() as u16).filter(member).map(PortId).collect(),
+                bindings: self.bindings.clone().filter(|_| slot == 0),
             })
         };
         let bridges = self.tables.iter().enumerate().map(bridge).collect();
@@ -159,6 +165,12 @@ impl Yard {
             worker.set_topology(Arc::clone(&topology));
         }
         self.check();
+    }
+
+    /// Has bridge 0 answer for neighbours, whose addresses it keeps in a table of this size.
+    pub(crate) fn suppress_neighbors(&mut self, limit: usize) {
+        self.bindings = Some(Arc::new(Bindings::new(limit)));
+        self.publish();
     }
 
     /// Lets one frame in by `port` and gives what leaves, by port.

@@ -188,7 +188,7 @@ impl State {
         let closed = self.exchange(topology, gone.clone(), install);
         // The workers have forgotten these ports now, so nothing is learned behind them any more.
         for id in gone.into_iter().chain(estranged) {
-            self.live.bridges.values().for_each(|bridge| bridge.fdb.purge(id));
+            self.live.bridges.values().for_each(|bridge| bridge.purge(id));
         }
         left.iter().for_each(|(port, peer)| self.purge_peer(*port, *peer));
         self.live.release_peers(&left);

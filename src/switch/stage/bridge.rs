@@ -50,6 +50,11 @@ impl Forwarding<'_> {
         if self.learning {
             self.learn(arrival, period);
         }
+        if let Some(bindings) = &self.bridge.bindings
+            && self.suppress(bindings, arrival)
+        {
+            return Ok(());
+        }
         if arrival.destination.is_group() {
             return self.multicast(arrival);
         }
@@ -172,7 +177,7 @@ impl Forwarding<'_> {
 
     /// Why nothing may pass from this port to `to`, if so.
     #[inline]
-    fn kept_apart(&self, to: &Port) -> Option<DropReason> {
+    pub(super) fn kept_apart(&self, to: &Port) -> Option<DropReason> {
         if self.port.isolated && to.isolated {
             return Some(DropReason::Isolated);
         }
