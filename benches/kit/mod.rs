@@ -53,6 +53,7 @@ pub(crate) fn port(bridge: BridgeId, vlan: VlanPolicy, capabilities: Capabilitie
         isolated: false,
         split_horizon: false,
         learning: true,
+        guard: None,
         allowance: Allowance::default(),
         storm: Storm::default(),
         mtu: 1500,
@@ -73,5 +74,6 @@ pub(crate) fn bridge(id: BridgeId, members: Vec<PortId>, generations: &Arc<Gener
         refresh: Fdb::refresh_period(ageing),
         members,
         routers: Vec::new(),
+        bindings: None,
     }
 }

@@ -196,10 +196,12 @@ fn bridge_keys(bridge: &BridgeConfig) -> KeyTexts {
         ("fdb-limit", bridge.fdb_limit.to_string()),
         ("mac", text(bridge.mac)),
         ("policy", bridge.policy.name().to_owned()),
+        ("neighbor-suppression", bridge.neighbor_suppression.to_string()),
     ]
 }
 
 fn port_keys(port: &PortConfig) -> KeyTexts {
+    let networks: Vec<String> = port.guard.ip.iter().map(|(ip, prefix)| format!("{ip}/{prefix}")).collect();
     let mut keys = kind_keys(&port.kind);
     keys.extend([
         ("bridge", text(port.bridge.as_ref())),
@@ -210,6 +212,10 @@ fn port_keys(port: &PortConfig) -> KeyTexts {
         ("storm.broadcast", text(port.storm.broadcast)),
         ("storm.multicast", text(port.storm.multicast)),
         ("storm.unknown", text(port.storm.unknown)),
+        ("pin.mac", list(&port.guard.mac)),
+        ("pin.ip", list(&networks)),
+        ("dhcp-guard", port.guard.dhcp.to_string()),
+        ("ra-guard", port.guard.router.to_string()),
         ("wire", text(port.wire.as_ref())),
     ]);
     keys

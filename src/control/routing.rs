@@ -23,7 +23,6 @@ use crate::table::conntrack::{self, Conntrack};
 use crate::table::lpm;
 use crate::table::neighbors::{NeighborLimits, Neighbors};
 use crate::table::token_bucket::TokenBucket;
-use crate::time::Time;
 use crate::wire::address::Address;
 use crate::wire::ethernet::Mac;
 use crate::wire::{icmp, tcp, udp};
@@ -62,7 +61,7 @@ impl LiveRouter {
     }
 
     /// Has it be what it is to be, as far as it is kept here. `tracks`: rules or NAT need its connections.
-    pub(super) fn configure(&mut self, config: &RouterConfig, tracks: bool, now: Time) {
+    pub(super) fn configure(&mut self, config: &RouterConfig, tracks: bool) {
         self.interfaces.retain(|name, _| config.interfaces.contains_key(name));
         for name in config.interfaces.keys() {
             let free = InterfaceId(shape::free(self.interfaces.values().map(|id| id.0)));
@@ -72,7 +71,8 @@ impl LiveRouter {
         self.neighbors.retain_interfaces(|interface| slots.values().any(|&id| id == interface));
         for neighbor in &config.neighbors {
             if let Some(&id) = self.interfaces.get(&neighbor.interface) {
-                self.neighbors.pin(id, neighbor.address.into(), neighbor.mac, now);
+                // What waited for it was taken, and is asked for again by who sent it.
+                self.neighbors.pin(id, neighbor.address.into(), neighbor.mac);
             }
         }
         if self.error_rate != config.icmp_rate {

@@ -11,10 +11,10 @@ use super::routing::{self, LiveRouter};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
 use crate::port::link::Link;
 use crate::port::{Look, Opened, Queue};
-use crate::switch::{self, Topology, VlanPolicy, Way};
+use crate::switch::{self, Guard, Topology, VlanPolicy, Way};
+use crate::table::bindings::Bindings;
 use crate::table::fdb::{Allowance, Fdb, Generations};
 use crate::table::token_bucket::TokenBucket;
-use crate::time::Time;
 use crate::wire::ethernet::Mac;
 
 /// A bridge that runs.
@@ -22,6 +22,8 @@ pub(super) struct LiveBridge {
     pub(super) id: BridgeId,
     pub(super) mac: Mac,
     pub(super) fdb: Arc<Fdb>,
+    /// Where it answers for neighbours.
+    pub(super) bindings: Option<Arc<Bindings>>,
     /// When a flap was last logged.
     flap_told: Option<Instant>,
 }
@@ -38,11 +40,24 @@ impl LiveBridge {
     ) -> LiveBridge {
         let fdb = Fdb::new(id, config.fdb_limit, config.ageing, Arc::clone(generations));
         let mac = config.mac.unwrap_or_else(|| own_mac(name));
-        LiveBridge { id, mac, fdb: Arc::new(fdb), flap_told: None }
+        let bindings = config.neighbor_suppression.then(Arc::default);
+        LiveBridge { id, mac, fdb: Arc::new(fdb), bindings, flap_told: None }
+    }
+
+    /// Forgets what is known behind a port that the workers have forgotten, or behind which others are now.
+    pub(super) fn purge(&self, port: PortId) {
+        self.fdb.purge(port);
+        if let Some(bindings) = &self.bindings {
+            bindings.purge(port);
+        }
     }
 
     pub(super) fn configure(&mut self, name: &str, config: &BridgeConfig) {
         self.fdb.configure(config.fdb_limit, config.ageing);
+        match config.neighbor_suppression {
+            true => _ = self.bindings.get_or_insert_default(),
+            false => self.bindings = None,
+        }
         self.mac = config.mac.unwrap_or_else(|| own_mac(name));
     }
 
@@ -162,7 +177,7 @@ impl Live {
     }
 
     /// Has the routers be what they are to be, where that is another than they were.
-    pub(super) fn configure_routers(&mut self, running: &Config, wanted: &Config, now: Time) {
+    pub(super) fn configure_routers(&mut self, running: &Config, wanted: &Config) {
         self.routers.retain(|name, _| wanted.routers.contains_key(name));
         for (name, to) in &wanted.routers {
             let tracks = routing::tracks(wanted, name);
@@ -175,7 +190,7 @@ impl Live {
             if let Some(from) = from {
                 live.unpin(from, to);
             }
-            live.configure(to, tracks, now);
+            live.configure(to, tracks);
         }
         self.configure_rules(wanted);
     }
@@ -247,6 +262,7 @@ impl Live {
                 On::Bridge { bridge, vlan } if bridge == name => Some(vlan.unwrap_or(0)),
                 _ => None,
             }),
+            bindings: live.bindings.clone(),
         }
     }
 
@@ -314,6 +330,7 @@ impl Live {
             isolated: port.isolated,
             split_horizon,
             learning: port.learning,
+            guard: guard(&port.guard),
             allowance: Allowance { limit: port.learn_limit, quota },
             storm: live.storm.clone(),
             mtu: live.mtu(),
@@ -361,6 +378,10 @@ fn policy(mode: &VlanMode, aware: bool) -> VlanPolicy {
             VlanPolicy::Trunk { allowed: Arc::clone(vlans), native: *native }
         }
     }
+}
+
+fn guard(config: &config::GuardConfig) -> Option<Arc<Guard>> {
+    Guard::new(&config.mac, &config.ip, config.dhcp, config.router).map(Arc::new)
 }
 
 /// Fresh buckets for the limits of a port.

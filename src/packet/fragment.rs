@@ -166,7 +166,7 @@ impl Headers {
             return Err(DropReason::ExceedsMtu); // not put together here
         }
         let at = ipv6::fragmentable(ip).ok_or(DropReason::IpHeader)?;
-        let next_at = ipv6::next_header_at(ip, at).ok_or(DropReason::IpHeader)?;
+        let next_at = ipv6::next_header_at(ip, at);
         let first_len = at + ipv6::FRAGMENT_LEN;
         Ok(Headers { l3, payload: l3 + at, first_len, kind: Kind::V6 { next_at, identification } })
     }

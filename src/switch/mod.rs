@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use overlay::{Intruder, Outer, Overlay, Peer, PeerCounters, Underlay, Unreachable};
+pub use stage::guard::Guard;
 pub use stage::route::RuleCounters;
 pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
 
@@ -213,6 +214,7 @@ impl Switch {
     /// Has everything that is not yet in a port's queue end there, or nowhere.
     fn settle(&mut self, topology: &Topology, batch: &mut Batch, now: Time) {
         for _ in 0..MAX_PATCHES {
+            stage::suppress::send_answers(topology, batch, &mut self.counters, &mut self.outbox);
             if self.outbox.patched.is_empty()
                 && self.outbox.oversize.is_empty()
                 && self.routing.inbox.is_empty()
@@ -223,6 +225,7 @@ impl Switch {
             self.cross_patches(topology, batch, now);
             self.answer_oversize(topology, batch, now);
         }
+        stage::suppress::send_answers(topology, batch, &mut self.counters, &mut self.outbox);
         for arrived in std::mem::take(&mut self.routing.inbox) {
             if !arrived.shared {
                 self.counters.drop(arrived.port, DropReason::PatchLoop);

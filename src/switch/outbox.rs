@@ -1,7 +1,8 @@
 //! What is to leave: a queue for each port, of frames named by their index, so that flooding copies no payload.
 
+use super::stage::neighbor::MAX_ANSWER;
 use super::topology::Form;
-use crate::packet::{PeerId, PortId};
+use crate::packet::{Location, PeerId, PortId};
 
 /// A frame to leave by a port.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +57,16 @@ pub(super) struct Oversize {
     pub(super) from: PortId,
 }
 
+/// A frame that answers one which came in, and that is yet to be put into a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answer {
+    /// Where who asked is.
+    pub(super) to: Location,
+    pub(super) form: Form,
+    pub(super) bytes: [u8; MAX_ANSWER],
+    pub(super) len: usize,
+}
+
 /// The queues of one batch.
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -64,6 +75,7 @@ pub(super) struct Outbox {
     waiting: Vec<PortId>,
     pub(super) patched: Vec<Crossing>,
     pub(super) oversize: Vec<Oversize>,
+    pub(super) answers: Vec<Answer>,
     /// Frames of the port at hand, as the egress stage made them fit; kept for its memory.
     pub(super) ready: Vec<u32>,
 }

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Guard;
 use super::overlay::{Overlay, Underlay};
 use super::router::Router;
 use crate::packet::{BridgeId, Capabilities, InterfaceId, PortId, RouterId, Vid};
+use crate::table::bindings::Bindings;
 use crate::table::fdb::{Allowance, Fdb};
 use crate::table::token_bucket::TokenBucket;
 use crate::table::vlan_set::VlanSet;
@@ -42,6 +44,9 @@ pub struct Bridge {
     pub members: Vec<PortId>,
     /// The interfaces that routers have on it, by VLAN; 0 where it knows none.
     pub routers: Vec<(Vid, RouterId, InterfaceId)>,
+    /// Whose IP addresses are known to be, where requests for them are answered instead of flooded; it outlives this
+    /// snapshot too.
+    pub bindings: Option<Arc<Bindings>>,
 }
 
 /// A port.
@@ -60,6 +65,8 @@ pub struct Port {
     pub split_horizon: bool,
     /// Sources of its frames are learned.
     pub learning: bool,
+    /// What it may say to be.
+    pub guard: Option<Arc<Guard>>,
     /// What it may hold in the FDB.
     pub allowance: Allowance,
     /// Its limits on what is flooded.

@@ -50,7 +50,6 @@ pub fn behind_extensions(packet: &[u8], mut next: u8, mut at: usize) -> Option<(
     None
 }
 
-<<<<<<< HEAD
 /// Where the number stands that names the header at `at`, which [`upper_layer`] found, behind a fragment header or not:
 /// in the header before.
 pub fn next_header_at(packet: &[u8], at: usize) -> usize {
@@ -79,7 +78,8 @@ pub fn has_routing_header(headers: &[u8]) -> bool {
         }
     }
     false
-=======
+}
+
 /// Where a fragment header goes: behind the headers that routers on the way look at, hop-by-hop options and routing and
 /// what is before them (section 4.5). `None` as for [`upper_layer`].
 pub fn fragmentable(packet: &[u8]) -> Option<usize> {
@@ -94,21 +94,6 @@ pub fn fragmentable(packet: &[u8]) -> Option<usize> {
         next = header[0];
     }
     Some(found)
-}
-
-/// Where the number stands that says what begins at `at`, which is behind the fixed header and some of the extension
-/// headers that [`upper_layer`] passes over; `None` when no header begins there.
-pub fn next_header_at(packet: &[u8], at: usize) -> Option<usize> {
-    let (mut field, mut header) = (6, HEADER_LEN);
-    for _ in 0..=MAX_EXTENSIONS {
-        if header == at {
-            return Some(field);
-        }
-        field = header;
-        header += (usize::from(*packet.get(header + 1)?) + 1) * 8;
-    }
-    None
->>>>>>> neighbors
 }
 
 /// The payload length: bytes behind the fixed header, extension headers included.
@@ -248,10 +233,6 @@ mod tests {
         for end in 0..packet.len() {
             assert_eq!(fragmentable(&packet[..end]), None, "{end} bytes");
         }
-        let fields: Vec<_> =
-            (0..packet.len() + 8).filter_map(|at| Some((at, next_header_at(&packet, at)?))).collect();
-        assert_eq!(fields, [(40, 6), (48, 40), (56, 48), (64, 56), (80, 64)]);
-        assert_eq!(next_header_at(&packet[..41], 48), None);
     }
 
     #[test]

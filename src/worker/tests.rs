@@ -18,6 +18,7 @@ fn port(way: Way) -> Option<Port> {
         isolated: false,
         split_horizon: true,
         learning: false,
+        guard: None,
         allowance: Allowance::default(),
         storm: Storm::default(),
         mtu: 1400,

@@ -19,6 +19,7 @@ use tapyard::switch::router::{Attachment, Router};
 use tapyard::switch::{
     Bridge, Event, Outgoing, PeerCounters, Port, Storm, Switch, Topology, VlanPolicy, Way,
 };
+use tapyard::table::bindings::Bindings;
 use tapyard::table::fdb::{Allowance, Fdb, Generations, Kind, Station};
 use tapyard::table::token_bucket::TokenBucket;
 use tapyard::time::Time;
@@ -64,6 +65,7 @@ pub(crate) fn port() -> Port {
         isolated: false,
         split_horizon: false,
         learning: true,
+        guard: None,
         allowance: Allowance::default(),
         storm: Storm::default(),
         mtu: 1500,
@@ -106,6 +108,8 @@ pub(crate) struct Yard {
     pub(crate) now: Time,
     workers: Vec<Switch>,
     tables: Vec<(Arc<Fdb>, Duration)>,
+    /// What bridge 0 answers for neighbours from, if it does.
+    pub(crate) bindings: Option<Arc<Bindings>>,
     ports: Vec<Option<Port>>,
     generations: Arc<Generations>,
     batch: Batch,
@@ -138,6 +142,7 @@ impl Yard {
             now: Time::from_secs(1000),
             workers: (0..workers).map(|_| Switch::new(Arc::clone(&generations))).collect(),
             tables: (0..bridges).map(|b| (fdb(b), ageing)).collect(),
+            bindings: None,
             ports,
             generations,
             batch: Batch::default(),
@@ -176,6 +181,7 @@ impl Yard {
                 refresh: Fdb::refresh_period(*ageing),
                 members: (0..self.ports.len() as u16).filter(member).map(PortId).collect(),
                 routers: interfaces_on(&routers, id),
+                bindings: self.bindings.clone().filter(|_| slot == 0),
             })
         };
         let bridges = self.tables.iter().enumerate().map(bridge).collect();
@@ -198,6 +204,12 @@ impl Yard {
     /// Gives it the routers that `make` makes, now and after every change; their rules count in `rules` places.
     pub(crate) fn route_by(&mut self, rules: u64, make: impl Fn() -> Vec<Option<Router>> + 'static) {
         (self.routers, self.rules) = (Box::new(make), rules);
+        self.publish();
+    }
+
+    /// Has bridge 0 answer for neighbours, whose addresses it keeps in a table of this size.
+    pub(crate) fn suppress_neighbors(&mut self, limit: usize) {
+        self.bindings = Some(Arc::new(Bindings::new(limit)));
         self.publish();
     }
 

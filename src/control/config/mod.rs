@@ -124,11 +124,19 @@ pub struct BridgeConfig {
     pub mac: Option<Mac>,
     /// What becomes of an IP packet between its ports that no rule decides on.
     pub policy: Policy,
+    /// Whether it answers requests for neighbours that it knows, instead of flooding them.
+    pub neighbor_suppression: bool,
 }
 
 impl Default for BridgeConfig {
     fn default() -> BridgeConfig {
-        BridgeConfig { ageing: Duration::from_secs(300), fdb_limit: 8192, mac: None, policy: Policy::Accept }
+        BridgeConfig {
+            ageing: Duration::from_secs(300),
+            fdb_limit: 8192,
+            mac: None,
+            policy: Policy::Accept,
+            neighbor_suppression: false,
+        }
     }
 }
 
@@ -147,6 +155,8 @@ pub struct PortConfig {
     pub learn_limit: Option<u32>,
     /// Storm control.
     pub storm: Storm,
+    /// Port security.
+    pub guard: GuardConfig,
     /// The port it is joined to, which names this one; both carry IP packets and are on no bridge.
     pub wire: Option<String>,
     /// Its type, with the keys of the type.
@@ -162,6 +172,19 @@ pub struct Storm {
     pub multicast: Option<u32>,
     /// Unicast to an address that is in no table.
     pub unknown: Option<u32>,
+}
+
+/// What a port may say to be, and what may be behind it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuardConfig {
+    /// The only MAC addresses that it may use, of stations, at most 256; none: any.
+    pub mac: Vec<Mac>,
+    /// The only IP addresses that it may use, as networks, at most 256; none: any.
+    pub ip: Vec<(IpAddr, u8)>,
+    /// No DHCP server may be behind it.
+    pub dhcp: bool,
+    /// No router may be behind it.
+    pub router: bool,
 }
 
 /// The type of a port.

@@ -15,7 +15,9 @@ use super::rule::read::{policy, rule};
 use super::tunnel;
 use super::value::{self, number};
 use super::vlan::VlanMode;
-use super::{BridgeConfig, Config, DeviceConfig, PortConfig, PortKind, StaticEntry, Storm, SwitchConfig};
+use super::{
+    BridgeConfig, Config, DeviceConfig, GuardConfig, PortConfig, PortKind, StaticEntry, Storm, SwitchConfig,
+};
 use crate::packet::Layer;
 
 /// Most entries of an FDB, and most addresses learned by a port.
@@ -79,6 +81,7 @@ fn bridge(mut keys: Keys<'_>) -> BridgeConfig {
         fdb_limit: keys.get("fdb-limit", number("limit", 1..=MAX_ENTRIES)).unwrap_or(default.fdb_limit),
         mac: keys.get("mac", value::station),
         policy: keys.get("policy", policy).unwrap_or(default.policy),
+        neighbor_suppression: keys.get("neighbor-suppression", value::boolean).unwrap_or(false),
     };
     keys.finish(|_| None);
     bridge
@@ -103,6 +106,7 @@ fn port_of(kind: PortKind) -> PortConfig {
         learning: true,
         learn_limit: None,
         storm: Storm::default(),
+        guard: GuardConfig::default(),
         wire: None,
         kind,
     }
@@ -130,6 +134,22 @@ fn bridge_port(keys: &mut Keys<'_>, port: &mut PortConfig) {
         Storm { broadcast, multicast, unknown }
     });
     port.storm = storm.unwrap_or_default();
+    port.guard = guard(keys);
+}
+
+fn guard(keys: &mut Keys<'_>) -> GuardConfig {
+    let pin = keys.table("pin", |mut keys| {
+        let (mac, ip) = (keys.get("mac", value::stations), keys.get("ip", value::networks));
+        keys.finish(|_| None);
+        (mac.unwrap_or_default(), ip.unwrap_or_default())
+    });
+    let (mac, ip) = pin.unwrap_or_default();
+    GuardConfig {
+        mac,
+        ip,
+        dhcp: keys.get("dhcp-guard", value::boolean).unwrap_or(false),
+        router: keys.get("ra-guard", value::boolean).unwrap_or(false),
+    }
 }
 
 fn vlan_mode(keys: &mut Keys<'_>) -> VlanMode {

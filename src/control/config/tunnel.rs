@@ -11,7 +11,7 @@ use super::document::{Item, Node};
 use super::keys::Keys;
 use super::value::{self, Fault, inherited, no, number, one_of};
 use super::vlan::VlanMode;
-use super::{Config, PortConfig, PortKind, StaticEntry, Storm};
+use super::{Config, GuardConfig, PortConfig, PortKind, StaticEntry, Storm};
 use crate::packet::Layer;
 use crate::switch::Outer;
 use crate::tunnel::{Protocol, TunnelId, geneve, gre, vxlan};
@@ -244,6 +244,7 @@ pub(super) fn add_underlays(config: &mut Config) {
             learning: false,
             learn_limit: None,
             storm: Storm::default(),
+            guard: GuardConfig::default(),
             wire: None,
             kind: PortKind::Underlay(underlay),
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::document::{Item, Node};
 use crate::table::vlan_set::{VLANS, VlanSet};
+use crate::wire::address::Address;
 use crate::wire::ethernet::Mac;
 
 /// What is wrong with a value, or with one element of it.
@@ -86,6 +87,52 @@ pub(super) fn station(item: &Item) -> Read<Mac> {
         return Err(no(item, "address of a station", EXPECTED).into());
     }
     Ok(mac)
+}
+
+/// Most addresses that a port is pinned to: far more than one host has.
+const MAX_PINS: usize = 256;
+
+/// Addresses that a port is pinned to: one, or a list of some.
+fn pins<T>(item: &Item, noun: &str, read: impl Fn(&Item) -> Read<T>) -> Read<Vec<T>> {
+    let Node::Array(items) = &item.node else { return Ok(vec![read(item)?]) };
+    if items.is_empty() || items.len() > MAX_PINS {
+        let expected = format!("1 to {MAX_PINS} of them");
+        return Err(no(item, noun, &expected).into());
+    }
+    let at = |(index, item)| read(item).map_err(|fault| Fault { index: Some(index), ..fault });
+    items.iter().enumerate().map(at).collect()
+}
+
+/// The addresses of stations: one, or a list.
+pub(super) fn stations(item: &Item) -> Read<Vec<Mac>> {
+    pins(item, "list of MAC addresses", station)
+}
+
+/// IP networks, or hosts, which are networks of one address: one, or a list.
+pub(super) fn networks(item: &Item) -> Read<Vec<(IpAddr, u8)>> {
+    pins(item, "list of IP addresses", network)
+}
+
+fn network(item: &Item) -> Read<(IpAddr, u8)> {
+    const EXPECTED: &str = "\"10.9.0.2\", \"10.9.0.0/28\" or \"fd00::2\"";
+    let parse = |text: &str| {
+        let (address, len) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
+        let address = address.parse::<IpAddr>().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let len = len.map_or(Some(most), |len| len.parse::<u8>().ok())?;
+        (len <= most).then_some((address, len))
+    };
+    let (address, len) =
+        text(item).and_then(parse).ok_or_else(|| no(item, "IP address or network", EXPECTED))?;
+    // An IPv6 packet with such an address is none, and one of IPv4 has it otherwise.
+    if address.to_canonical() != address || address.is_multicast() || len > 0 && address.is_unspecified() {
+        return Err(no(item, "address of a host", EXPECTED).into());
+    }
+    let first = IpAddr::from(Address::from(address).network(len));
+    if first != address {
+        return Err(no(item, "network", &format!("\"{first}/{len}\", or \"{address}\" alone")).into());
+    }
+    Ok((address, len))
 }
 
 /// A name of ours: of a port or a bridge.

@@ -9,7 +9,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::config::{Document, GeneveOption, Policy, Storm, VlanMode, parse_value};
+use crate::control::config::{Document, GeneveOption, GuardConfig, Policy, Storm, VlanMode, parse_value};
 use crate::switch::Outer;
 use crate::wire::ethernet::Mac;
 
@@ -201,11 +201,13 @@ fn mac() -> impl Strategy<Value = Mac> {
 }
 
 fn bridge() -> impl Strategy<Value = BridgeConfig> {
-    (1..3u64, 1..3u32, option::of(mac())).prop_map(|(ageing, fdb_limit, mac)| BridgeConfig {
+    let keys = (1..3u64, 1..3u32, option::of(mac()), any::<bool>());
+    keys.prop_map(|(ageing, fdb_limit, mac, neighbor_suppression)| BridgeConfig {
         ageing: Duration::from_secs(ageing),
         fdb_limit,
         mac,
         policy: if ageing == 1 { Policy::Accept } else { Policy::Drop },
+        neighbor_suppression,
     })
 }
 
@@ -305,9 +307,12 @@ fn vlan() -> impl Strategy<Value = VlanMode> {
 fn port() -> impl Strategy<Value = PortConfig> {
     let rate = || option::of(1..3u32);
     let storm = (rate(), rate(), rate());
-    let own = (kind(), option::of("[pq]"));
+    let ip = (1..3u8).prop_map(|n| (IpAddr::from([10, 9, 0, n]), 32));
+    let guard = (vec(mac(), 0..2), vec(ip, 0..2), any::<[bool; 2]>());
+    let own = (kind(), option::of("[pq]"), guard);
     (any::<prop::sample::Index>(), vlan(), any::<[bool; 2]>(), rate(), storm, own).prop_map(
-        |(bridge, vlan, [isolated, learning], learn_limit, (broadcast, multicast, unknown), (kind, wire))| {
+        |(bridge, vlan, [isolated, learning], learn_limit, (broadcast, multicast, unknown), own)| {
+            let (kind, wire, (mac, ip, [dhcp, router])) = own;
             PortConfig {
                 // Which of the bridges is decided when they are known.
                 bridge: Some(bridge.index(usize::MAX).to_string()),
@@ -316,6 +321,7 @@ fn port() -> impl Strategy<Value = PortConfig> {
                 learning,
                 learn_limit,
                 storm: Storm { broadcast, multicast, unknown },
+                guard: GuardConfig { mac, ip, dhcp, router },
                 wire,
                 kind,
             }

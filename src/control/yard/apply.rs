@@ -16,7 +16,6 @@ use crate::packet::{Location, PeerId, PortId};
 use crate::port::{Opened, Queue};
 use crate::switch;
 use crate::table::fdb::Station;
-use crate::time::Time;
 use crate::worker::{Change, Command};
 
 /// A port that was opened and is not installed yet.
@@ -183,15 +182,14 @@ impl State {
             install.push((id, queues));
         }
         self.live.ports.retain(|name, _| wanted.ports.contains_key(name));
-        let now = Time::ZERO + self.started.elapsed();
-        self.live.configure_routers(&self.config, &wanted, now);
+        self.live.configure_routers(&self.config, &wanted);
         self.config = wanted;
         let left = self.live.configure_tunnels(&self.config);
         let topology = self.next_topology();
         let closed = self.exchange(topology, gone.clone(), install);
         // The workers have forgotten these ports now, so nothing is learned behind them any more.
         for id in gone.into_iter().chain(estranged) {
-            self.live.bridges.values().for_each(|bridge| bridge.fdb.purge(id));
+            self.live.bridges.values().for_each(|bridge| bridge.purge(id));
         }
         left.iter().for_each(|(port, peer)| self.purge_peer(*port, *peer));
         self.live.release_peers(&left);

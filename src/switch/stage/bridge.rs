@@ -36,6 +36,7 @@ pub(in crate::switch) fn router_port() -> &'static Port {
         way: Way::Queue,
         wire: None,
         router: None,
+        guard: None,
     });
     &PORT
 }
@@ -86,6 +87,11 @@ impl Forwarding<'_> {
         }
         if arrival.destination == self.bridge.mac {
             return if self.hand_to_router(arrival, false) { Ok(()) } else { Err(DropReason::Local) };
+        }
+        if let Some(bindings) = &self.bridge.bindings
+            && self.suppress(bindings, arrival)
+        {
+            return Ok(());
         }
         self.dispatch(arrival, period)
     }
@@ -253,7 +259,7 @@ impl Forwarding<'_> {
 
     /// Why nothing may pass from this port to `to`, if so.
     #[inline]
-    fn kept_apart(&self, to: &Port) -> Option<DropReason> {
+    pub(super) fn kept_apart(&self, to: &Port) -> Option<DropReason> {
         if self.port.isolated && to.isolated {
             return Some(DropReason::Isolated);
         }

@@ -69,6 +69,9 @@ fn look(port: &Port, frame: &mut Frame) -> Result<Headers, DropReason> {
     if source.is_group() || source.is_zero() {
         return Err(DropReason::BadSource);
     }
+    if let Some(guard) = &port.guard {
+        guard.check(source, frame)?;
+    }
     if matches!(port.vlan, VlanPolicy::Unaware) {
         return Ok(Headers { vid: 0, priority: 0, destination, source });
     }

@@ -2,7 +2,13 @@
 
 pub(super) mod ingress;
 
+pub(super) mod guard;
+
 pub(super) mod bridge;
+
+pub(super) mod suppress;
+
+pub(super) mod neighbor;
 
 pub(super) mod wire;
 
