@@ -181,6 +181,7 @@ impl Yard {
                 refresh: Fdb::refresh_period(*ageing),
                 members: (0..self.ports.len() as u16).filter(member).map(PortId).collect(),
                 routers: interfaces_on(&routers, id),
+                rules: None,
                 bindings: self.bindings.clone().filter(|_| slot == 0),
             })
         };

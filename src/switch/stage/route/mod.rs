@@ -30,6 +30,7 @@ use crate::switch::router::{
     Subject, Tracked,
 };
 use crate::switch::stage::egress;
+use crate::switch::stage::filter::Filtering;
 use crate::switch::{Event, MAX_EVENTS, Topology};
 use crate::table::conntrack::{Direction, Session, TcpSegment};
 use crate::table::fdb::Station;
@@ -68,6 +69,7 @@ pub(in crate::switch) struct Routing {
     pub(in crate::switch) inbox: Vec<Arrived>,
     pub(in crate::switch) flows: FlowCache,
     pub(in crate::switch) reassembly: Reassembly,
+    pub(in crate::switch) filtering: Filtering,
     judged: Judged,
     /// By the place of a rule in the list of all.
     pub(in crate::switch) rules: Vec<RuleCounters>,
@@ -83,6 +85,7 @@ impl Routing {
             inbox: Vec::new(),
             flows: FlowCache::new(seed),
             reassembly: Reassembly::default(),
+            filtering: Filtering::default(),
             judged: Judged::default(),
             rules: Vec::new(),
             due: None,
@@ -99,7 +102,8 @@ impl Routing {
         self.announcements.note(before, next);
     }
 
-    fn wake_at(&mut self, due: Option<Time>) {
+    /// Has the timers run no later than at `due`.
+    pub(in crate::switch) fn wake_at(&mut self, due: Option<Time>) {
         self.due = [self.due, due].into_iter().flatten().min();
     }
 }
@@ -404,8 +408,9 @@ impl Walk<'_> {
     }
 }
 
+/// Counts a packet that a rule has matched.
 #[inline]
-fn count(rules: &mut [RuleCounters], rule: u32, bytes: usize) {
+pub(in crate::switch) fn count(rules: &mut [RuleCounters], rule: u32, bytes: usize) {
     if let Some(counters) = rules.get_mut(rule as usize) {
         counters.frames += 1;
         counters.bytes += bytes as u64;
@@ -429,7 +434,7 @@ fn may_go_fast(packet: &Packet) -> bool {
 
 /// What conntrack is to know of a TCP segment.
 #[inline]
-fn segment(frame: &Frame, packet: &Packet) -> Option<TcpSegment> {
+pub(in crate::switch) fn segment(frame: &Frame, packet: &Packet) -> Option<TcpSegment> {
     if packet.tuple.protocol != tcp::PROTOCOL || packet.part == Part::Later {
         return None;
     }
