@@ -1,5 +1,6 @@
 //! Bounded tables. Each file opens with what it holds, how it is bounded and who pays when it is full.
 
+pub mod classifier;
 pub mod fdb;
 pub mod fdb_cache;
 mod ledger;
