@@ -5,6 +5,7 @@
 
 pub(crate) mod any;
 pub(crate) mod frames;
+pub(crate) mod messages;
 pub(crate) mod tunnels;
 
 use std::fmt::Write as _;
