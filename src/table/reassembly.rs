@@ -480,7 +480,7 @@ impl Datagram {
         headers.truncate(fragment_at);
         let ip = &mut headers[l3..];
         let len = Some(ip.len() - ipv6::HEADER_LEN + total).filter(|&len| len <= MAX_LEN)?;
-        let next_at = ipv6::next_header_at(ip, ip.len())?;
+        let next_at = ipv6::next_header_at(ip, ip.len());
         ip[next_at] = next;
         ipv6::set_payload_len(ip, len as u16);
         if congested {

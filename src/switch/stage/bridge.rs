@@ -120,7 +120,15 @@ impl Forwarding<'_> {
         let mut there = self.bridge.routers.iter().filter(|(vid, ..)| *vid == arrival.vid);
         let Some(&(_, router, interface)) = there.next() else { return false };
         let Arrival { frame, at, priority, .. } = *arrival;
-        self.routing.inbox.push(Arrived { frame, port: at.port, router, interface, priority, shared });
+        self.routing.inbox.push(Arrived {
+            frame,
+            port: at.port,
+            router,
+            interface,
+            priority,
+            whole: None,
+            shared,
+        });
         true
     }
 

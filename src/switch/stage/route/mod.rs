@@ -35,7 +35,7 @@ use crate::switch::{Event, MAX_EVENTS, Topology};
 use crate::table::conntrack::{Direction, Session, TcpSegment};
 use crate::table::fdb::Station;
 use crate::table::fdb_cache::FdbCache;
-use crate::table::reassembly::Reassembly;
+use crate::table::reassembly::{Reassembly, Whole};
 use crate::time::Time;
 use crate::wire::address::Address;
 use crate::wire::{arp, icmp, ipv4, ipv6, tcp};
@@ -50,6 +50,8 @@ pub(in crate::switch) struct Arrived {
     pub(in crate::switch) interface: InterfaceId,
     /// The priority bits (PCP and DEI) of its VLAN tag, in place.
     pub(in crate::switch) priority: u16,
+    /// How it came, when it was put together of parts.
+    pub(in crate::switch) whole: Option<Whole>,
     /// It is for others too, so nothing in it may be changed, and what becomes of it is counted there.
     pub(in crate::switch) shared: bool,
 }
@@ -316,12 +318,18 @@ impl Walk<'_> {
             });
         }
         let frame = &self.batch.frames()[arrived.frame as usize];
-        let fits = egress::fits(frame, output.mtu);
-        if !fits && packet.dont_fragment && !frame.offload.guessed {
+        let (fits, may_cut) = match &arrived.whole {
+            None => (egress::fits(frame, output.mtu) || frame.offload.guessed, !packet.dont_fragment),
+            // It leaves in parts no longer than those it came in.
+            Some(whole) => {
+                let too_long = whole.dont_fragment && whole.largest > output.mtu;
+                (packet.len() <= output.mtu.min(whole.largest) as usize, !too_long)
+            }
+        };
+        if !fits && !may_cut {
             self.report(arrived, packet, Trouble::TooBig(output.mtu));
             return Err(DropReason::ExceedsMtu);
         }
-        let fits = fits || frame.offload.guessed;
         if packet.is_icmp_error() {
             self.translate_error(arrived, packet, &passage, hop.interface);
             return self.onward(arrived, packet, &passage, hop, None, fits);
