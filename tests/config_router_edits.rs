@@ -141,8 +141,10 @@ fn routers_and_interfaces_come_and_go() {
         )
         .unwrap();
     assert_eq!(sound(&document).routers["gw"].neighbors.len(), 1);
-    assert_eq!(document.neighbor_del(None, Some("wan"), ip("10.9.0.7")), Ok(0));
-    assert_eq!(document.neighbor_del(None, None, ip("10.9.0.7")), Ok(1));
+    let none = "there is no such static neighbour 10.9.0.7 (neighbor show lists them)";
+    assert_eq!(document.neighbor_del(None, Some("wan"), ip("10.9.0.7")).unwrap_err(), none);
+    document.neighbor_del(None, None, ip("10.9.0.7")).unwrap();
+    assert!(sound(&document).routers["gw"].neighbors.is_empty());
     document.interface_del(None, "wan").unwrap();
     assert_eq!(document.interface_del(None, "wan").unwrap_err(), "there is no interface wan");
     assert_eq!(sound(&document).routers["gw"].interfaces.len(), 1);

@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use super::{Document, Edits, Item, Node, Table, edit};
-use crate::control::config::{StaticNeighbor, net, rule};
+use crate::control::config::{Prefix, StaticNeighbor, rule};
 
 impl Document {
     /// Adds a router. Errors when there is one of this name.
@@ -63,7 +63,7 @@ impl Document {
     ) -> Result<(), String> {
         let network = match to {
             "default" => None,
-            to => Some(net::network(&Item::leaf(to.into())).map_err(|fault| fault.message)?),
+            to => Some(to.parse::<Prefix>()?),
         };
         let name = self.router_name(router)?;
         // The typed routes, in the same order, know what the text may write in several ways.
@@ -109,14 +109,14 @@ impl Document {
         push(array(self.router(router)?, "neighbor")?, keys, None, "neighbor")
     }
 
-    /// Removes the static neighbours of a router with this address, at all interfaces unless told which, and says how
-    /// many they were. Errors when the document is no valid configuration.
+    /// Removes the static neighbours of a router with this address, at all interfaces unless told which. Errors when there
+    /// is none, or the document is no valid configuration.
     pub fn neighbor_del(
         &mut self,
         router: Option<&str>,
         interface: Option<&str>,
         address: IpAddr,
-    ) -> Result<usize, String> {
+    ) -> Result<(), String> {
         let name = self.router_name(router)?;
         let config = self.to_config().map_err(|errors| errors.to_string())?;
         let mut typed = config.routers.get(&name).into_iter().flat_map(|router| &router.neighbors);
@@ -128,7 +128,10 @@ impl Document {
             };
             !typed.next().is_some_and(is)
         });
-        Ok(before - neighbors.len())
+        match neighbors.len() < before {
+            true => Ok(()),
+            false => Err(format!("there is no such static neighbour {address} (neighbor show lists them)")),
+        }
     }
 
     /// Adds a rule, as number `at`, or as the last one. The keys of `match` may stand beside the others. A rule that names
