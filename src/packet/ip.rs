@@ -94,7 +94,7 @@ pub struct Packet {
     pub part: Part,
     /// The TTL or hop limit it came with.
     pub ttl: u8,
-    /// The flags of TCP; the type of ICMP or ICMPv6; otherwise 0.
+    /// The flags of TCP; the type of ICMP, or of ICMPv6 in an IPv6 packet; otherwise 0.
     pub kind: u8,
     /// The code of ICMP or ICMPv6; otherwise 0.
     pub code: u8,
@@ -132,17 +132,17 @@ impl Packet {
     /// the upper layer's header, or one of a packet that it carries, and what is to be cut is what it says.
     #[inline]
     fn survives(&self, offload: &Offload) -> bool {
+        let v4 = self.tuple.source.is_v4();
         let (checksum_at, header_len) = match self.tuple.protocol {
             tcp::PROTOCOL => (tcp::CHECKSUM_AT, tcp::MIN_HEADER_LEN),
             udp::PROTOCOL => (udp::CHECKSUM_AT, udp::HEADER_LEN),
-            icmp::PROTOCOL | icmp::V6_PROTOCOL => (icmp::CHECKSUM_AT, icmp::HEADER_LEN),
+            protocol if protocol == icmp::of_version(v4) => (icmp::CHECKSUM_AT, icmp::HEADER_LEN),
             _ => (0, 0),
         };
         let (start, offset, l4) =
             (usize::from(offload.csum_start), usize::from(offload.csum_offset), usize::from(self.l4));
         let its_own = start == l4 && offset == checksum_at;
         let carried = start >= l4 && start + offset >= l4 + header_len;
-        let v4 = self.tuple.source.is_v4();
         self.part == Part::Whole
             && match offload.gso {
                 Gso::None => its_own || carried,
@@ -241,6 +241,7 @@ impl Packet {
             return Some(self);
         }
         let l4 = &bytes[usize::from(self.l4)..self.end as usize];
+        let icmp = icmp::of_version(self.tuple.source.is_v4());
         match self.tuple.protocol {
             tcp::PROTOCOL if l4.len() >= tcp::MIN_HEADER_LEN => {
                 self.kind = tcp::flags(l4);
@@ -249,12 +250,12 @@ impl Packet {
             udp::PROTOCOL if l4.len() >= udp::HEADER_LEN => {
                 (self.tuple.source_port, self.tuple.destination_port) = (be16(l4, 0), be16(l4, 2));
             }
-            icmp::PROTOCOL | icmp::V6_PROTOCOL if l4.len() >= icmp::HEADER_LEN => {
+            protocol if protocol == icmp && l4.len() >= icmp::HEADER_LEN => {
                 (self.kind, self.code) = (l4[0], l4[1]);
-                (self.tuple.source_port, self.tuple.destination_port) =
-                    icmp::echo_ports(self.tuple.protocol, l4);
+                (self.tuple.source_port, self.tuple.destination_port) = icmp::echo_ports(icmp, l4);
             }
-            tcp::PROTOCOL | udp::PROTOCOL | icmp::PROTOCOL | icmp::V6_PROTOCOL => return None,
+            tcp::PROTOCOL | udp::PROTOCOL => return None,
+            protocol if protocol == icmp => return None,
             _ => {}
         }
         Some(self)
@@ -279,9 +280,9 @@ impl Packet {
     /// Whether it is an ICMP or ICMPv6 error, which quotes a packet and which no error may answer.
     #[inline]
     pub fn is_icmp_error(&self) -> bool {
-        match self.tuple.protocol {
-            icmp::PROTOCOL => icmp::is_error(self.kind),
-            icmp::V6_PROTOCOL => icmp::is_v6_error(self.kind),
+        match (self.tuple.source.is_v4(), self.tuple.protocol) {
+            (true, icmp::PROTOCOL) => icmp::is_error(self.kind),
+            (false, icmp::V6_PROTOCOL) => icmp::is_v6_error(self.kind),
             _ => false,
         }
     }
@@ -431,6 +432,14 @@ mod tests {
         ] {
             let packet = of(&packet).unwrap();
             assert_eq!((packet.tuple.source_port, packet.tuple.destination_port), ports);
+        }
+        for packet in
+            [ipv4(58, &message(128)), ipv4(58, &message(1)), ipv6(1, &message(8)), ipv6(1, &message(3))]
+        {
+            let packet = of(&packet).unwrap();
+            let (tuple, what) = (packet.tuple, "of the other version it is no protocol that anybody knows");
+            assert_eq!((tuple.source_port, tuple.destination_port, packet.kind), (0, 0, 0), "{what}");
+            assert!(!packet.is_icmp_error(), "{what}");
         }
         let error = of(&ipv4(1, &[3, 13, 0, 0, 0, 0, 0, 0])).unwrap();
         assert_eq!((error.kind, error.code, error.is_icmp_error()), (3, 13, true));
