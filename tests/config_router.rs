@@ -603,6 +603,18 @@ fn what_is_doubtful_is_warned_of() {
     ] {
         assert_eq!(warnings(&text), [format!("t.toml:{warning}")], "{text}");
     }
+    // Of many, the first are told.
+    let many: String = (0..20)
+        .map(|metric| {
+            format!("[[router.gw.route]]\nto = \"10.0.0.0/8\"\nvia = \"10.7.0.1\"\nmetric = {metric}\n")
+        })
+        .collect();
+    let found = warnings(&with(&many));
+    assert_eq!(found.len(), 9, "{found:#?}");
+    assert!(
+        found[8].ends_with("router.gw.route[9]: warning: 11 routes from here on are never taken either"),
+        "{found:#?}"
+    );
     // Other hooks, and rules that decide nothing, hide nothing.
     let quiet = rule("hook = \"input\"")
         + "[[rule]]\nrouter = \"gw\"\naction = \"count\"\n[[rule]]\nrouter = \"gw\"\naction = \"log\"\n";
