@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tapyard::packet::coalesce::{Coalescer, Piece};
+use tapyard::packet::rewrite::{Translation, hop};
 use tapyard::packet::segment::{finish_checksum, segment};
-use tapyard::packet::{Batch, Frame, Gso, Layer, Offload};
-use tapyard::wire::{checksum, ethernet};
+use tapyard::packet::{Batch, Frame, Gso, Layer, Offload, Packet, Tuple};
+use tapyard::wire::{checksum, ethernet, ipv4};
 
 const MSS: u16 = 1448;
 
@@ -158,5 +159,27 @@ fn coalescing(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, parse, checksums, segmentation, coalescing);
+/// What a router does to each packet of a flow that it knows.
+fn routing(c: &mut Criterion) {
+    let mut group = c.benchmark_group("wire/route");
+    let mut v4 = tcp_frame(64, Gso::None);
+    ipv4::make_segment(&mut v4.bytes_mut()[14..34], 0, 116);
+    let mut v6 = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 17, 64];
+    v6.extend([[0xfd; 16], [0xfe; 16]].concat());
+    v6.extend([0, 1, 0, 2, 0, 8, 0x12, 0x34]);
+    for (what, mut frame) in [("TCP over IPv4, unfinished", v4), ("UDP over IPv6", Frame::from_bytes(&v6))] {
+        let packet = Packet::of(&frame).expect("nothing is wrong with it");
+        group.bench_function(BenchmarkId::new("read", what), |b| b.iter(|| Packet::of(black_box(&frame))));
+        group.bench_function(BenchmarkId::new("hop", what), |b| {
+            b.iter(|| hop(black_box(&mut frame), black_box(&packet)));
+        });
+        let to = Tuple { source: packet.tuple.destination, source_port: 9, ..packet.tuple };
+        let translation = Translation::new(&packet.tuple, &to).expect("they differ");
+        group.bench_function(BenchmarkId::new("translate", what), |b| {
+            b.iter(|| black_box(&translation).apply(black_box(&mut frame), black_box(&packet)));
+        });
+    }
+}
+
+criterion_group!(benches, parse, checksums, segmentation, coalescing, routing);
 criterion_main!(benches);

@@ -38,6 +38,8 @@ fn pins_are_one_or_a_list() {
     );
     assert_eq!(some.mac, [mac(1), mac(2)]);
     assert_eq!(some.ip, [ip("10.9.0.0", 28), ip("fd00::2", 128), ip("::", 0)]);
+    let with_commas = guard("pin.ip = \"10.9.0.2, fd00::2\"");
+    assert_eq!(with_commas.ip, [ip("10.9.0.2", 32), ip("fd00::2", 128)]);
     let guards = guard("dhcp-guard = true\nra-guard = true");
     assert_eq!(guards, GuardConfig { dhcp: true, router: true, ..GuardConfig::default() });
 }

@@ -74,6 +74,7 @@ pub(crate) fn bridge(id: BridgeId, members: Vec<PortId>, generations: &Arc<Gener
         refresh: Fdb::refresh_period(ageing),
         members,
         routers: Vec::new(),
+        rules: None,
         bindings: None,
     }
 }

@@ -10,9 +10,16 @@
 //! Field names are stable; fields may be added. Counters count from when the port was opened. What has no value is
 //! `null`.
 
+mod routing;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+
+pub use routing::{
+    FlowInfo, HopInfo, NatFilter, NatInfo, NatRuleInfo, NatStats, NeighborFilter, NeighborInfo,
+    RouteExplanation, RouteInfo, RouterInfo, RouterInterfaceInfo, RuleInfo, SessionInfo,
+};
 
 use super::config::Edits;
 use crate::wire::ethernet::Mac;
@@ -97,6 +104,180 @@ pub enum Request {
         /// How long the echo is, in bytes as the tunnel's MTU counts them.
         size: u32,
     },
+    /// The routers, or the one of this name: a list of [`RouterInfo`].
+    RouterShow {
+        /// The router.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// Adds a router: [`Applied`].
+    RouterAdd {
+        /// Its name.
+        name: String,
+        /// Its keys, as in the configuration.
+        keys: Edits,
+    },
+    /// Changes keys of a router; `null` removes one: [`Applied`].
+    RouterSet {
+        /// The router; the only one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+        /// The keys to change.
+        keys: Edits,
+    },
+    /// Removes a router and its rules: [`Applied`].
+    RouterDel {
+        /// The router.
+        name: String,
+    },
+    /// Adds an interface to a router: [`Applied`].
+    InterfaceAdd {
+        /// The router; the only one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+        /// The interface's name.
+        name: String,
+        /// Its keys, as in the configuration.
+        keys: Edits,
+    },
+    /// Changes keys of an interface; `null` removes one: [`Applied`].
+    InterfaceSet {
+        /// The router; the only one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+        /// The interface.
+        name: String,
+        /// The keys to change.
+        keys: Edits,
+    },
+    /// Removes an interface from a router: [`Applied`].
+    InterfaceDel {
+        /// The router; the only one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+        /// The interface.
+        name: String,
+    },
+    /// The routes of all routers, or of this one: a list of [`RouteInfo`].
+    RouteShow {
+        /// The router.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+    },
+    /// Adds a static route: [`Applied`].
+    RouteAdd {
+        /// The router; the only one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+        /// Its keys, as in the configuration.
+        keys: Edits,
+    },
+    /// Removes the static routes to a network, or one next hop of them: [`Applied`].
+    RouteDel {
+        /// The router; the only one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+        /// The network, or "default".
+        to: String,
+        /// This next hop only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        via: Option<IpAddr>,
+        /// Those of this metric only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metric: Option<u32>,
+    },
+    /// Explains where a router would send a packet: [`RouteExplanation`].
+    RouteGet {
+        /// The router; the only one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+        /// The address that the packet is for.
+        address: IpAddr,
+        /// The address that it is from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<IpAddr>,
+    },
+    /// The neighbours that fit all that is given: a list of [`NeighborInfo`].
+    NeighborShow(NeighborFilter),
+    /// Adds a static neighbour: [`Applied`].
+    NeighborAdd {
+        /// The router; the only one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+        /// Its keys, as in the configuration.
+        keys: Edits,
+    },
+    /// Removes the static neighbours of an address: [`Applied`].
+    NeighborDel {
+        /// The router; the only one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+        /// At this interface only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        interface: Option<String>,
+        /// The address.
+        address: IpAddr,
+    },
+    /// Forgets the neighbours that fit all that is given, but for static ones: [`Flushed`].
+    NeighborFlush(NeighborFilter),
+    /// The sessions that fit all that is given: [`NatInfo`].
+    NatShow(NatFilter),
+    /// The translations of all routers, or of this one: a list of [`NatRuleInfo`].
+    NatRules {
+        /// The router.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+    },
+    /// Adds a translation: [`Applied`].
+    NatAdd {
+        /// The router; the only one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+        /// Its keys, as in the configuration.
+        keys: Edits,
+        /// Its number; the last one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<usize>,
+    },
+    /// Removes a translation: [`Applied`].
+    NatDel {
+        /// The router; the only one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+        /// Its number, from 1.
+        number: usize,
+    },
+    /// Ends the sessions that fit all that is given: [`Flushed`].
+    NatFlush(NatFilter),
+    /// The filter rules, or those of this router or bridge: a list of [`RuleInfo`].
+    RuleShow {
+        /// The router.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        router: Option<String>,
+        /// The bridge.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bridge: Option<String>,
+    },
+    /// Adds a rule: [`Applied`].
+    RuleAdd {
+        /// Its keys, as in the configuration; those of `match` may stand beside the others.
+        keys: Edits,
+        /// Its number; the last one when left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<usize>,
+    },
+    /// Removes a rule: [`Applied`].
+    RuleDel {
+        /// Its number, from 1.
+        number: usize,
+    },
+    /// Gives a rule another number: [`Applied`].
+    RuleMove {
+        /// The number it has.
+        from: usize,
+        /// The number it is to have.
+        to: usize,
+    },
     /// Counters of everything: [`StatsInfo`].
     Stats {},
     /// Dropped frames by port and reason: a list of [`DropInfo`].
@@ -114,12 +295,25 @@ impl Request {
         match self {
             PortAdd { .. } | PortSet { .. } | PortDel { .. } => true,
             FdbAdd { .. } | FdbDel { .. } | FdbFlush(_) | Reload {} => true,
+            RouterAdd { .. } | RouterSet { .. } | RouterDel { .. } => true,
+            InterfaceAdd { .. } | InterfaceSet { .. } | InterfaceDel { .. } => true,
+            RouteAdd { .. } | RouteDel { .. } => true,
+            NeighborAdd { .. } | NeighborDel { .. } | NeighborFlush(_) => true,
+            NatAdd { .. } | NatDel { .. } | NatFlush(_) => true,
+            RuleAdd { .. } | RuleDel { .. } | RuleMove { .. } => true,
             Version {}
             | PortShow { .. }
             | FdbShow(_)
             | BridgeShow {}
             | TunnelShow { .. }
             | TunnelProbe { .. }
+            | RouterShow { .. }
+            | RouteShow { .. }
+            | RouteGet { .. }
+            | NeighborShow(_)
+            | NatShow(_)
+            | NatRules { .. }
+            | RuleShow { .. }
             | Stats {}
             | Drops {}
             | ConfigShow {} => false,
@@ -171,6 +365,9 @@ pub struct Applied {
     pub epoch: u64,
     /// What changed, a line each; empty when nothing had to.
     pub changes: Vec<String>,
+    /// What of the configuration is legal and yet hardly meant, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// Learned entries that were forgotten.

@@ -6,11 +6,13 @@
 //! additions touch a device; a port that is not named loses no frame, and one that is merely changed neither. Devices
 //! may swap between ports that are reopened, so whoever applies a plan closes all of those before it opens any.
 
+mod routers;
+
 use std::fmt;
 
 use super::config::{
-    BridgeConfig, Config, DeviceConfig, Encapsulation, PortConfig, PortKind, StaticEntry, TunnelConfig,
-    UnderlayConfig, duration_text,
+    BridgeConfig, Config, DeviceConfig, Encapsulation, PortConfig, PortKind, RouterConfig, RuleConfig,
+    StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
 };
 use crate::packet::Layer;
 
@@ -21,7 +23,8 @@ pub struct Plan {
     pub changes: Vec<Change>,
 }
 
-/// One change. Displayed as a line for a person: `+ port vm3`, `~ port vm1: vlan 10 -> 20`.
+/// One change. Displayed as a line for a person: `+ port vm3`, `~ port vm1: vlan 10 -> 20`; that of a router or of rules
+/// as several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// A static entry goes.
@@ -79,6 +82,34 @@ pub enum Change {
     },
     /// A static entry comes.
     StaticAdd(StaticEntry),
+    /// A router goes.
+    RouterRemove {
+        /// Its name.
+        name: String,
+    },
+    /// A router comes.
+    RouterAdd {
+        /// Its name.
+        name: String,
+        /// What it is to be.
+        to: Box<RouterConfig>,
+    },
+    /// A router changes; what it knows of sessions and neighbours stays as far as it is still true.
+    RouterChange {
+        /// Its name.
+        name: String,
+        /// What it is.
+        from: Box<RouterConfig>,
+        /// What it is to be.
+        to: Box<RouterConfig>,
+    },
+    /// The filter rules become others.
+    RulesChange {
+        /// What they are.
+        from: Vec<RuleConfig>,
+        /// What they are to be.
+        to: Vec<RuleConfig>,
+    },
 }
 
 /// Why a configuration cannot be put in place while the switch runs.
@@ -121,13 +152,37 @@ pub fn diff(running: &Config, wanted: &Config) -> Result<Plan, Refusal> {
     changes.extend(gone.cloned().map(|name| Change::BridgeRemove { name }));
     let come = wanted.statics.iter().filter(|entry| !running.statics.contains(entry));
     changes.extend(come.cloned().map(Change::StaticAdd));
+    routing(running, wanted, &mut changes);
     Ok(Plan { changes })
+}
+
+/// Routers and rules, when what they are on is there. They are on nothing that has to be opened.
+fn routing(running: &Config, wanted: &Config, changes: &mut Vec<Change>) {
+    let gone = running.routers.keys().filter(|name| !wanted.routers.contains_key(*name));
+    changes.extend(gone.cloned().map(|name| Change::RouterRemove { name }));
+    for (name, to) in &wanted.routers {
+        let (name, to) = (name.clone(), Box::new(to.clone()));
+        match running.routers.get(&name).cloned().map(Box::new) {
+            None => changes.push(Change::RouterAdd { name, to }),
+            Some(from) if from != to => changes.push(Change::RouterChange { name, from, to }),
+            Some(_) => {}
+        }
+    }
+    if running.rules != wanted.rules {
+        changes.push(Change::RulesChange { from: running.rules.clone(), to: wanted.rules.clone() });
+    }
 }
 
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// What changes, in lines for a person.
+    pub fn lines(&self) -> Vec<String> {
+        let lines = |change: &Change| change.to_string().lines().map(str::to_owned).collect::<Vec<_>>();
+        self.changes.iter().flat_map(lines).collect()
     }
 }
 
@@ -155,6 +210,12 @@ impl fmt::Display for Change {
             Change::PortAdd { name, .. } => write!(f, "+ port {name}"),
             Change::BridgeRemove { name } => write!(f, "- bridge {name}"),
             Change::StaticAdd(entry) => write!(f, "+ {}", entry_text(entry)),
+            Change::RouterRemove { name } => write!(f, "- router {name}"),
+            Change::RouterAdd { name, .. } => write!(f, "+ router {name}"),
+            Change::RouterChange { name, from, to } => {
+                f.write_str(&routers::changes(name, from, to).join("\n"))
+            }
+            Change::RulesChange { from, to } => f.write_str(&routers::rule_changes(from, to).join("\n")),
         }
     }
 }

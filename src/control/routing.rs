@@ -8,17 +8,18 @@ use std::sync::Arc;
 
 use super::config;
 use super::config::{
-    Action, AdvertiseConfig, Config, FlowState, InterfaceConfig, NatConfig, NatKind, On, Policy, Prefix,
-    RouteConfig, RouteKind, RouterConfig, RuleConfig, Scope, Timeouts, Transport,
+    Action, AdvertiseConfig, BridgeConfig, Config, FlowState, InterfaceConfig, NatConfig, NatKind, On,
+    Policy, Prefix, RouteConfig, RouteKind, RouterConfig, RuleConfig, Scope, Timeouts, Transport,
 };
-use super::shape::{self, Live};
+use super::shape::{self, Live, LiveBridge};
 use crate::packet::npt::PrefixPair;
-use crate::packet::{InterfaceId, PortId, RouterId, Vid};
+use crate::packet::{InterfaceId, RouterId, Vid};
+use crate::switch::router::Interface;
 use crate::switch::router::{
     self, Advertise, Attachment, Chain, Condition, Filter, Forward, Nat, NextHop, PrefixRule, ReversePath,
     Route, Routes, Rule, SourceRule, StaticRule, Target, Tracked, Traffic,
 };
-use crate::switch::{Router, router::Interface};
+use crate::switch::{BridgeRules, Router};
 use crate::table::conntrack::{self, Conntrack};
 use crate::table::lpm;
 use crate::table::neighbors::{NeighborLimits, Neighbors};
@@ -72,7 +73,7 @@ impl LiveRouter {
         for neighbor in &config.neighbors {
             if let Some(&id) = self.interfaces.get(&neighbor.interface) {
                 // What waited for it was taken, and is asked for again by who sent it.
-                self.neighbors.pin(id, neighbor.address.into(), neighbor.mac);
+                drop(self.neighbors.pin(id, neighbor.address.into(), neighbor.mac));
             }
         }
         if self.error_rate != config.icmp_rate {
@@ -82,10 +83,7 @@ impl LiveRouter {
         let limits = limits(config);
         match &self.sessions {
             Some(sessions) if tracks => sessions.configure(limits),
-            None if tracks => {
-                let seed = RandomState::new().hash_one(self.id);
-                self.sessions = Some(Arc::new(Conntrack::new(limits, seed)));
-            }
+            None if tracks => self.sessions = Some(sessions(limits)),
             _ => self.sessions = None,
         }
         self.routes = Arc::new(Routes::new(routes(config, &self.interfaces)));
@@ -109,9 +107,16 @@ impl LiveRouter {
 /// Whether connections are to be tracked for a router.
 pub(super) fn tracks(config: &Config, name: &str) -> bool {
     let nat = |router: &RouterConfig| router.nat.iter().any(|nat| !matches!(nat.kind, NatKind::Npt { .. }));
-    let scope = Scope::Router(name.to_owned());
-    config.routers.get(name).is_some_and(nat)
-        || config.rules.iter().any(|rule| rule.scope == scope && !rule.matches.states.is_empty())
+    config.routers.get(name).is_some_and(nat) || asks_for_state(config, &Scope::Router(name.to_owned()))
+}
+
+/// Whether a rule asks what a packet is to its connection.
+fn asks_for_state(config: &Config, scope: &Scope) -> bool {
+    config.rules.iter().any(|rule| rule.scope == *scope && !rule.matches.states.is_empty())
+}
+
+fn sessions(limits: conntrack::Limits) -> Arc<Conntrack> {
+    Arc::new(Conntrack::new(limits, RandomState::new().hash_one(())))
 }
 
 fn limits(config: &RouterConfig) -> conntrack::Limits {
@@ -298,12 +303,21 @@ impl Live {
     ) -> Filter {
         let chain = |hook: config::Hook| {
             let own = rules.iter().filter(|(_, _, rule)| rule.hook == hook);
-            let compiled = own.map(|&(counter, id, rule)| {
-                (condition(rule, number), Rule { counter, action: self.action(id, rule) })
-            });
-            Chain::new(compiled.collect(), policies[hook as usize] == Policy::Accept)
+            self.chain(own, policies[hook as usize], number)
         };
         Filter { chains: config::Hook::ALL.map(chain) }
+    }
+
+    fn chain<'a>(
+        &self,
+        rules: impl Iterator<Item = &'a (u32, u64, &'a RuleConfig)>,
+        policy: Policy,
+        number: impl Fn(&str) -> Option<u16> + Copy,
+    ) -> Chain {
+        let compiled = rules.map(|&(counter, id, rule)| {
+            (condition(rule, number), Rule { counter, action: self.action(id, rule) })
+        });
+        Chain::new(compiled.collect(), policy == Policy::Accept)
     }
 
     fn action(&self, id: u64, rule: &RuleConfig) -> router::Action {
@@ -320,8 +334,32 @@ impl Live {
         }
     }
 
-    /// Makes the buckets that rules need, and keeps those that were.
+    /// The rules of a bridge, if it has any.
+    pub(super) fn bridge_rules(
+        &self,
+        config: &Config,
+        name: &str,
+        bridge: &BridgeConfig,
+        live: &LiveBridge,
+    ) -> Option<Arc<BridgeRules>> {
+        let scope = Scope::Bridge(name.to_owned());
+        let rules: Vec<_> = numbered(config).filter(|(_, _, rule)| rule.scope == scope).collect();
+        if rules.is_empty() && bridge.policy == Policy::Accept {
+            return None;
+        }
+        let number = |name: &str| self.ports.get(name).map(|port| port.id.0);
+        let chain = self.chain(rules.iter(), bridge.policy, number);
+        Some(Arc::new(BridgeRules { chain, sessions: live.sessions.clone() }))
+    }
+
+    /// Makes what rules need, and keeps what was.
     pub(super) fn configure_rules(&mut self, config: &Config) {
+        for (name, bridge) in &mut self.bridges {
+            match asks_for_state(config, &Scope::Bridge(name.clone())) {
+                true => _ = bridge.sessions.get_or_insert_with(|| sessions(conntrack::Limits::default())),
+                false => bridge.sessions = None,
+            }
+        }
         let mut kept = std::mem::take(&mut self.buckets);
         for (_, id, rule) in numbered(config) {
             if let Action::RateLimit { rate, burst } = rule.action {
@@ -468,9 +506,4 @@ fn add(nat: &mut Nat, rule: u32, interface: InterfaceId, config: &NatConfig) {
             }
         }
     }
-}
-
-/// The port slots that a bridge's rules name.
-pub(super) fn port_number(live: &Live, name: &str) -> Option<u16> {
-    live.ports.get(name).map(|port| port.id).map(|PortId(slot)| slot)
 }

@@ -13,6 +13,7 @@ use crate::port::link::Link;
 use crate::port::{Look, Opened, Queue};
 use crate::switch::{self, Guard, Topology, VlanPolicy, Way};
 use crate::table::bindings::Bindings;
+use crate::table::conntrack::Conntrack;
 use crate::table::fdb::{Allowance, Fdb, Generations};
 use crate::table::token_bucket::TokenBucket;
 use crate::wire::ethernet::Mac;
@@ -24,6 +25,8 @@ pub(super) struct LiveBridge {
     pub(super) fdb: Arc<Fdb>,
     /// Where it answers for neighbours.
     pub(super) bindings: Option<Arc<Bindings>>,
+    /// The connections of its stations, where a rule asks for their state.
+    pub(super) sessions: Option<Arc<Conntrack>>,
     /// When a flap was last logged.
     flap_told: Option<Instant>,
 }
@@ -41,7 +44,7 @@ impl LiveBridge {
         let fdb = Fdb::new(id, config.fdb_limit, config.ageing, Arc::clone(generations));
         let mac = config.mac.unwrap_or_else(|| own_mac(name));
         let bindings = config.neighbor_suppression.then(Arc::default);
-        LiveBridge { id, mac, fdb: Arc::new(fdb), bindings, flap_told: None }
+        LiveBridge { id, mac, fdb: Arc::new(fdb), bindings, sessions: None, flap_told: None }
     }
 
     /// Forgets what is known behind a port that the workers have forgotten, or behind which others are now.
@@ -263,6 +266,7 @@ impl Live {
                 _ => None,
             }),
             bindings: live.bindings.clone(),
+            rules: self.bridge_rules(config, name, bridge, live),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What runs, as the API shows it.
 
+pub(super) mod live;
+pub(super) mod routers;
 mod tunnels;
 
 use std::collections::BTreeMap;

@@ -21,6 +21,8 @@ use super::config::{Config, Document, PortConfig, PortKind, SwitchConfig};
 use super::probe::{self, Target};
 use super::server::{Handler, Peer};
 use super::shape::{Live, LiveBridge, LivePort, WORKER_PATIENCE};
+use super::show::live::{self, Wanted};
+use super::show::routers;
 use super::{opening, show};
 use crate::packet::{BridgeId, Location, PortId, Tuple};
 use crate::switch;
@@ -262,6 +264,73 @@ impl State {
             Request::TunnelProbe { to, port, size } => {
                 return self.probe(&to, port.as_deref(), size).map(Reply::Later);
             }
+            Request::RouterShow { name } => {
+                json(routers::routers(&self.config, &live::seen(self, Wanted::default()), name.as_deref())?)
+            }
+            Request::RouterAdd { name, keys } => {
+                json(self.edit(|document| document.router_add(&name, &keys))?)
+            }
+            Request::RouterSet { router, keys } => {
+                json(self.edit(|document| document.router_set(router.as_deref(), &keys))?)
+            }
+            Request::RouterDel { name } => json(self.edit(|document| document.router_del(&name))?),
+            Request::InterfaceAdd { router, name, keys } => {
+                json(self.edit(|document| document.interface_add(router.as_deref(), &name, &keys))?)
+            }
+            Request::InterfaceSet { router, name, keys } => {
+                json(self.edit(|document| document.interface_set(router.as_deref(), &name, &keys))?)
+            }
+            Request::InterfaceDel { router, name } => {
+                json(self.edit(|document| document.interface_del(router.as_deref(), &name))?)
+            }
+            Request::RouteShow { router } => json(routers::routes(&self.config, router.as_deref())?),
+            Request::RouteAdd { router, keys } => {
+                json(self.edit(|document| document.route_add(router.as_deref(), &keys))?)
+            }
+            Request::RouteDel { router, to, via, metric } => {
+                json(self.edit(|document| document.route_del(router.as_deref(), &to, via, metric))?)
+            }
+            Request::RouteGet { router, address, from } => {
+                json(routers::explain(&self.config, &live::seen(self, Wanted::default()), router.as_deref(), address, from)?)
+            }
+            Request::NeighborShow(filter) => {
+                json(routers::neighbors(&self.config, &live::seen(self, Wanted::default()), &filter)?)
+            }
+            Request::NeighborAdd { router, keys } => {
+                json(self.edit(|document| document.neighbor_add(router.as_deref(), &keys))?)
+            }
+            Request::NeighborDel { router, interface, address } => {
+                json(self.edit(|document| {
+                    document.neighbor_del(router.as_deref(), interface.as_deref(), address)
+                })?)
+            }
+            Request::NatShow(filter) => {
+                let limit = filter.limit.unwrap_or(routers::SHOWN_SESSIONS);
+                let seen = live::seen(self, Wanted { sessions: Some((&filter, limit)), ..Wanted::default() });
+                json(routers::nat(&self.config, &seen, &filter)?)
+            }
+            Request::NatRules { router } => {
+                let seen = live::seen(self, Wanted { translated: true, ..Wanted::default() });
+                json(routers::nat_rules(&self.config, &seen, router.as_deref())?)
+            }
+            Request::NatAdd { router, keys, at } => {
+                json(self.edit(|document| document.nat_add(router.as_deref(), &keys, at))?)
+            }
+            Request::NatDel { router, number } => {
+                json(self.edit(|document| document.nat_del(router.as_deref(), number))?)
+            }
+            Request::NeighborFlush(filter) => {
+                json(Flushed { entries: live::flush_neighbors(self, &filter) })
+            }
+            Request::NatFlush(filter) => json(Flushed { entries: live::flush_sessions(self, &filter) }),
+            Request::RuleShow { router, bridge } => {
+                let (router, bridge) = (router.as_deref(), bridge.as_deref());
+                let seen = live::seen(self, Wanted { rules: true, ..Wanted::default() });
+                json(routers::rules(&self.config, &seen, router, bridge)?)
+            }
+            Request::RuleAdd { keys, at } => json(self.edit(|document| document.rule_add(&keys, at))?),
+            Request::RuleDel { number } => json(self.edit(|document| document.rule_del(number))?),
+            Request::RuleMove { from, to } => json(self.edit(|document| document.rule_move(from, to))?),
             Request::Stats {} => json(show::stats(self)),
             Request::Drops {} => json(show::drops(self)),
             Request::Reload {} => json(self.reload()?),

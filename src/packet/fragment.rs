@@ -149,7 +149,7 @@ impl Headers {
         let field = be16(header, 6);
         let (offset, more) = (field & OFFSET, field & MORE_FRAGMENTS != 0);
         let contradicts = usize::from(offset) * 8 + payload_len > usize::from(u16::MAX);
-        if contradicts || more && payload_len % 8 != 0 {
+        if contradicts || more && !payload_len.is_multiple_of(8) {
             return Err(DropReason::FragmentInvalid);
         }
         let mut later = [0; MAX_HEADER_LEN];
@@ -387,24 +387,24 @@ mod tests {
 
     #[test]
     fn ipv6_gets_fragment_headers_where_it_had_some() {
-        let mut packet = vec![0x60, 0, 0, 0, 0, 8 + 24, 0, 64];
+        let mut packet = vec![0x60, 0, 0, 0, 0, 8 + 32, 0, 64];
         for last in [1, 2] {
             packet.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
         }
         packet.extend([17, 0, 1, 4, 0, 0, 0, 0]); // hop-by-hop options
-        packet.extend(0..24);
+        packet.extend(0..32);
         let frame = framed(&packet);
         assert_eq!(cut_up(&frame, 56 + 16, None), Err(DropReason::ExceedsMtu));
         let parts = cut_up(&frame, 56 + 16, Some(0x0102_0304)).unwrap();
         assert_eq!(parts.len(), 2);
-        for (part, field, payload) in [(&parts[0], 1, 0..16), (&parts[1], 16, 16..24)] {
+        for (part, field, payload) in [(&parts[0], 1, 0..16), (&parts[1], 16, 16..32)] {
             assert_eq!(usize::from(be16(part, 4)), part.len() - 40);
             assert_eq!((part[6], part[40]), (0, ipv6::FRAGMENT));
             assert_eq!(part[48..56], [17, 0, 0, field, 1, 2, 3, 4]);
             assert_eq!(part[56..], payload.collect::<Vec<u8>>());
         }
         let atomic = framed(&parts[1]);
-        assert_eq!(cut_up(&atomic, 56, Some(1)), Err(DropReason::ExceedsMtu), "it has one already");
+        assert_eq!(cut_up(&atomic, 71, Some(1)), Err(DropReason::ExceedsMtu), "it has one already");
     }
 
     #[test]

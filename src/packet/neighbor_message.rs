@@ -177,3 +177,140 @@ fn link(from: Mac, to: Mac, ether_type: u16) -> [u8; ethernet::HEADER_LEN] {
     header[12..].copy_from_slice(&ether_type.to_be_bytes());
     header
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Layer;
+    use crate::wire::nd::Kind;
+
+    const OURS: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
+    const THEIRS: Mac = Mac::new([2, 0, 0, 0, 0, 2]);
+    const OUR_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+    const THEIR_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+    const OUR_IP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+    const THEIR_IP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
+
+    fn nd_of(frame: &Frame) -> Option<Result<Nd, DropReason>> {
+        nd(frame, &Packet::of(frame).unwrap())
+    }
+
+    /// Changes the IPv6 packet in the frame and makes its checksum right again.
+    fn changed(frame: &Frame, change: impl FnOnce(&mut [u8])) -> Frame {
+        let mut frame = Frame::from_bytes(frame.bytes());
+        let packet = &mut frame.bytes_mut()[14..];
+        change(packet);
+        set_be16(packet, 42, 0);
+        let len = packet.len() as u32 - 40;
+        let sum = checksum::sum(&packet[40..], checksum::sum(&packet[8..40], len + 58));
+        set_be16(packet, 42, checksum::finish(sum));
+        frame
+    }
+
+    #[test]
+    fn arp_goes_to_all_or_to_one_and_fills_the_frame() {
+        let mut frame = Frame::default();
+        arp_request(&mut frame, OURS, OUR_IP, THEIR_IP, None);
+        let mut expected = vec![0xff; 6];
+        expected.extend([2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        expected.extend([2, 0, 0, 0, 0, 1, 10, 0, 0, 1, 0, 0, 0, 0, 0, 0, 10, 0, 0, 2]);
+        expected.resize(60, 0);
+        assert_eq!(frame.bytes(), expected);
+        arp_request(&mut frame, OURS, OUR_IP, THEIR_IP, Some(THEIRS));
+        assert_eq!((&frame.bytes()[..6], &frame.bytes()[6..]), (&[2, 0, 0, 0, 0, 2][..], &expected[6..]));
+        arp_reply(&mut frame, OURS, OUR_IP, THEIRS, THEIR_IP);
+        let reply = arp(&frame).unwrap().unwrap();
+        assert_eq!(
+            (reply.operation, reply.target_mac, reply.target_ip),
+            (Operation::Reply, THEIRS, THEIR_IP)
+        );
+        gratuitous_arp(&mut frame, OURS, OUR_IP);
+        assert!(arp(&frame).unwrap().unwrap().is_gratuitous());
+        assert_eq!(frame.bytes()[..6], [0xff; 6]);
+    }
+
+    #[test]
+    fn arp_that_nobody_can_mean_is_refused() {
+        let mut good = Frame::default();
+        arp_request(&mut good, OURS, OUR_IP, THEIR_IP, None);
+        for (at, value) in [(14, 1), (21, 9), (22, 3), (28, 224)] {
+            let mut frame = Frame::from_bytes(good.bytes());
+            frame.bytes_mut()[at] = value;
+            assert_eq!(arp(&frame), Some(Err(DropReason::NeighborMessage)), "byte {at}");
+        }
+        assert_eq!(arp(&Frame::from_bytes(&good.bytes()[..41])), Some(Err(DropReason::NeighborMessage)));
+        let mut other = Frame::from_bytes(good.bytes());
+        other.bytes_mut()[13] = 0;
+        assert_eq!(arp(&other), None);
+        let mut none = Frame::from_bytes(good.bytes());
+        none.layer = Layer::Ip;
+        assert_eq!(arp(&none), None);
+    }
+
+    #[test]
+    fn questions_go_to_the_group_or_to_one() {
+        let mut frame = Frame::default();
+        solicitation(&mut frame, OURS, OUR_IP6, THEIR_IP6, None);
+        assert_eq!(frame.bytes()[..14], [0x33, 0x33, 0xff, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd]);
+        assert_eq!((frame.bytes()[21], &frame.bytes()[38..40]), (255, &[0xff, 0x02][..]));
+        let kind = Kind::NeighborSolicitation { target: THEIR_IP6 };
+        assert_eq!(nd_of(&frame), Some(Ok(Nd { kind, link_layer: Some(OURS) })));
+        solicitation(&mut frame, OURS, OUR_IP6, THEIR_IP6, Some(THEIRS));
+        assert_eq!(
+            (&frame.bytes()[..6], &frame.bytes()[38..54]),
+            (&[2, 0, 0, 0, 0, 2][..], &THEIR_IP6.octets()[..])
+        );
+        assert_eq!(nd_of(&frame), Some(Ok(Nd { kind, link_layer: Some(OURS) })));
+        solicitation(&mut frame, OURS, Ipv6Addr::UNSPECIFIED, THEIR_IP6, None);
+        assert_eq!(nd_of(&frame), Some(Ok(Nd { kind, link_layer: None })));
+    }
+
+    #[test]
+    fn answers_and_announcements_are_read_again() {
+        let mut frame = Frame::default();
+        let flags = AdvertisementFlags { router: true, solicited: true, overrides: true };
+        advertisement(&mut frame, OURS, OUR_IP6, (THEIRS, THEIR_IP6), flags);
+        let said = |solicited| {
+            let kind =
+                Kind::NeighborAdvertisement { target: OUR_IP6, router: true, solicited, overrides: true };
+            Some(Ok(Nd { kind, link_layer: Some(OURS) }))
+        };
+        assert_eq!(nd_of(&frame), said(true));
+        unsolicited_advertisement(&mut frame, OURS, OUR_IP6, true);
+        assert_eq!((nd_of(&frame), &frame.bytes()[..6]), (said(false), &[0x33, 0x33, 0, 0, 0, 1][..]));
+        let link_local = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+        router_advertisement(&mut frame, OURS, link_local, &RouterAdvertisement::default(), None);
+        let nd = Nd { kind: Kind::RouterAdvertisement, link_layer: Some(OURS) };
+        assert_eq!((nd_of(&frame), &frame.bytes()[..6]), (Some(Ok(nd)), &[0x33, 0x33, 0, 0, 0, 1][..]));
+    }
+
+    #[test]
+    fn nd_that_is_not_valid_is_refused() {
+        let mut good = Frame::default();
+        solicitation(&mut good, OURS, OUR_IP6, THEIR_IP6, None);
+        let refused = Some(Err(DropReason::NeighborMessage));
+        assert!(nd_of(&changed(&good, |_| {})).unwrap().is_ok());
+        for (at, value, what) in
+            [(7, 64, "forwarded"), (41, 1, "a code"), (66, 1, "a group's MAC"), (65, 0, "no length")]
+        {
+            assert_eq!(nd_of(&changed(&good, |packet| packet[at] = value)), refused, "{what}");
+        }
+        assert_eq!(nd_of(&changed(&good, |packet| packet[66..72].fill(0))), refused);
+        let mut wrong = Frame::from_bytes(good.bytes());
+        wrong.bytes_mut()[56] ^= 1;
+        assert_eq!(nd_of(&wrong), refused, "its checksum");
+        wrong.offload = Offload { needs_csum: true, csum_start: 54, csum_offset: 2, ..Offload::NONE };
+        assert!(nd_of(&wrong).unwrap().is_ok(), "it is unfinished yet");
+        assert_eq!(nd_of(&changed(&good, |packet| packet[40] = 128)), None, "an echo");
+
+        // An atomic fragment, and a first one.
+        for field in [0, 1] {
+            let packet = &good.bytes()[14..];
+            let extension = [58, 0, 0, field, 0, 0, 0, 1];
+            let bytes = [&good.bytes()[..14], &packet[..40], &extension, &packet[40..]].concat();
+            let mut frame = Frame::from_bytes(&bytes);
+            (frame.bytes_mut()[19], frame.bytes_mut()[20]) = (40, 44);
+            assert_eq!(nd_of(&frame), refused);
+        }
+    }
+}

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use overlay::{Intruder, Outer, Overlay, Peer, PeerCounters, Underlay, Unreachable};
+pub use stage::filter::BridgeRules;
 pub use stage::guard::Guard;
 pub use stage::route::RuleCounters;
 pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
@@ -215,6 +216,7 @@ impl Switch {
     fn settle(&mut self, topology: &Topology, batch: &mut Batch, now: Time) {
         for _ in 0..MAX_PATCHES {
             stage::suppress::send_answers(topology, batch, &mut self.counters, &mut self.outbox);
+            stage::filter::refuse(topology, batch, &mut self.counters, &mut self.outbox, &self.too_big, now);
             if self.outbox.patched.is_empty()
                 && self.outbox.oversize.is_empty()
                 && self.routing.inbox.is_empty()
@@ -370,7 +372,8 @@ impl Switch {
                 counters: self.counters.of(port_id),
                 outbox: &mut self.outbox,
                 events: &mut self.events,
-                inbox: &mut self.routing.inbox,
+                judging: origin == Origin::Outside,
+                routing: &mut self.routing,
             };
             forwarding.forward(arrivals);
         }
@@ -441,6 +444,10 @@ impl Switch {
             if let Some(router) = router {
                 self.walk(&topology, RouterId(id), router, batch, now).do_chores(leads);
             }
+        }
+        let rules = topology.bridges.iter().flatten().filter_map(|bridge| bridge.rules.as_ref());
+        for sessions in rules.filter_map(|rules| rules.sessions.as_ref()) {
+            self.routing.wake_at(sessions.expire(now));
         }
         self.settle(&topology, batch, now);
     }

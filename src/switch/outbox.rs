@@ -67,6 +67,15 @@ pub(super) struct Answer {
     pub(super) len: usize,
 }
 
+/// A frame that a rule has refused, whose sender is yet to be told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    pub(super) frame: u32,
+    /// Where its sender is.
+    pub(super) to: Location,
+    pub(super) form: Form,
+}
+
 /// The queues of one batch.
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -76,6 +85,7 @@ pub(super) struct Outbox {
     pub(super) patched: Vec<Crossing>,
     pub(super) oversize: Vec<Oversize>,
     pub(super) answers: Vec<Answer>,
+    pub(super) refused: Vec<Refused>,
     /// Frames of the port at hand, as the egress stage made them fit; kept for its memory.
     pub(super) ready: Vec<u32>,
 }

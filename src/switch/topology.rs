@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Guard;
 use super::overlay::{Overlay, Underlay};
 use super::router::Router;
+use super::{BridgeRules, Guard};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, PortId, RouterId, Vid};
 use crate::table::bindings::Bindings;
 use crate::table::fdb::{Allowance, Fdb};
@@ -44,6 +44,8 @@ pub struct Bridge {
     pub members: Vec<PortId>,
     /// The interfaces that routers have on it, by VLAN; 0 where it knows none.
     pub routers: Vec<(Vid, RouterId, InterfaceId)>,
+    /// Which IP packets pass between its ports; all, when `None`.
+    pub rules: Option<Arc<BridgeRules>>,
     /// Whose IP addresses are known to be, where requests for them are answered instead of flooded; it outlives this
     /// snapshot too.
     pub bindings: Option<Arc<Bindings>>,

@@ -310,3 +310,188 @@ fn address(message: &[u8], at: usize) -> Ipv6Addr {
     let words: [u16; 8] = core::array::from_fn(|i| be16(message, at + 2 * i));
     Ipv6Addr::from(words)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAC: Mac = Mac::new([2, 0, 0, 0, 0, 1]);
+
+    fn ip(text: &str) -> Ipv6Addr {
+        text.parse().unwrap()
+    }
+
+    /// Asks from fe80::1, as which it has [`MAC`], who has fd00::2.
+    fn question() -> Vec<u8> {
+        let mut bytes = vec![135, 0, 0, 0, 0, 0, 0, 0];
+        bytes.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        bytes.extend([1, 1, 2, 0, 0, 0, 0, 1]);
+        bytes
+    }
+
+    fn read(source: &str, destination: &str, message: &[u8]) -> Option<Nd> {
+        Nd::parse(ip(source), ip(destination), 255, message)
+    }
+
+    #[test]
+    fn groups_have_the_end_of_the_address() {
+        assert_eq!(solicited_node(ip("fd00::1234:5678:9abc")), ip("ff02::1:ff78:9abc"));
+        assert_eq!(group_mac(ip("ff02::1:ff78:9abc")).octets(), [0x33, 0x33, 0xff, 0x78, 0x9a, 0xbc]);
+        assert_eq!(group_mac(ALL_NODES).octets(), [0x33, 0x33, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_question_reads_and_writes_the_same() {
+        let target = ip("fd00::2");
+        let mut bytes = [0xa5; NEIGHBOR_LEN];
+        assert_eq!(emit_solicitation(&mut bytes, target, Some(MAC)), 32);
+        assert_eq!(bytes, *question());
+        let kind = Kind::NeighborSolicitation { target };
+        assert_eq!(read("fe80::1", "ff02::1:ff00:2", &bytes), Some(Nd { kind, link_layer: Some(MAC) }));
+        assert_eq!(read("fe80::1", "fd00::2", &bytes[..24]), Some(Nd { kind, link_layer: None }));
+        assert_eq!(emit_solicitation(&mut bytes, target, None), 24);
+        assert_eq!(bytes[..24], question()[..24]);
+    }
+
+    #[test]
+    fn an_answer_reads_and_writes_the_same() {
+        let target = ip("fd00::2");
+        let mut bytes = [0xa5; NEIGHBOR_LEN];
+        for bits in 0..8u8 {
+            let (router, solicited, overrides) = (bits & 4 != 0, bits & 2 != 0, bits & 1 != 0);
+            let flags = AdvertisementFlags { router, solicited, overrides };
+            assert_eq!(emit_advertisement(&mut bytes, target, MAC, flags), 32);
+            assert_eq!((bytes[0], bytes[4], &bytes[24..26]), (136, bits << 5, &[2, 1][..]));
+            let kind = Kind::NeighborAdvertisement { target, router, solicited, overrides };
+            assert_eq!(read("fd00::2", "fe80::1", &bytes), Some(Nd { kind, link_layer: Some(MAC) }));
+            let to_all = read("fd00::2", "ff02::1", &bytes);
+            assert_eq!(to_all.is_some(), !solicited, "no group is answered");
+        }
+        assert_eq!(read("::", "ff02::1", &bytes), None);
+    }
+
+    #[test]
+    fn who_is_about_to_take_an_address_asks_its_group_and_names_nobody() {
+        assert!(read("::", "ff02::1:ff00:2", &question()[..24]).is_some());
+        for (destination, message) in [
+            ("ff02::1:ff00:2", &question()[..]),
+            ("fd00::2", &question()[..24]),
+            ("ff02::1", &question()[..24]),
+        ] {
+            assert_eq!(read("::", destination, message), None);
+        }
+    }
+
+    #[test]
+    fn what_the_rfc_forbids_is_none() {
+        let good = question();
+        assert_eq!(Nd::parse(ip("fe80::1"), ip("fd00::2"), 254, &good), None, "it was forwarded");
+        assert_eq!(read("ff02::1", "fd00::2", &good), None, "a group says nothing");
+        for end in (0..good.len()).filter(|&end| end != 24) {
+            assert_eq!(read("fe80::1", "fd00::2", &good[..end]), None, "{end} bytes");
+        }
+        for (at, value, what) in [
+            (0, 132, "another type"),
+            (0, 138, "another type"),
+            (1, 1, "a code"),
+            (8, 0xff, "a group as target"),
+            (25, 0, "an option without length"),
+            (25, 2, "one that is cut off"),
+        ] {
+            let mut bad = good.clone();
+            bad[at] = value;
+            assert_eq!(read("fe80::1", "fd00::2", &bad), None, "{what}");
+        }
+        let longer = [&good[..24], &[1, 2, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]].concat();
+        assert_eq!(read("fe80::1", "fd00::2", &longer), None, "no address of Ethernet");
+        let unknown =
+            [&good[..24], &[14, 1, 0, 0, 0, 0, 0, 0], &good[24..], &[1, 1, 9, 9, 9, 9, 9, 9]].concat();
+        assert_eq!(read("fe80::1", "fd00::2", &unknown).unwrap().link_layer, Some(MAC), "the first counts");
+    }
+
+    #[test]
+    fn routers_speak_from_a_link_local_address() {
+        let what = RouterAdvertisement {
+            hop_limit: 64,
+            managed: true,
+            other: true,
+            lifetime: 1800,
+            mtu: Some(1400),
+            prefixes: vec![Prefix {
+                prefix: ip("fd00:9::"),
+                len: 64,
+                on_link: true,
+                autonomous: true,
+                valid: 0x0001_5180,
+                preferred: 0x3840,
+            }],
+            rdnss: vec![ip("fd00::53"), ip("fd00::54")],
+            rdnss_lifetime: 3600,
+        };
+        let bytes = what.emit(MAC);
+        let mut expected = vec![134, 0, 0, 0, 64, 0xc0, 0x07, 0x08, 0, 0, 0, 0, 0, 0, 0, 0];
+        expected.extend([1, 1, 2, 0, 0, 0, 0, 1]);
+        expected.extend([5, 1, 0, 0, 0, 0, 0x05, 0x78]);
+        expected.extend([3, 4, 64, 0xc0, 0, 1, 0x51, 0x80, 0, 0, 0x38, 0x40, 0, 0, 0, 0]);
+        expected.extend(ip("fd00:9::").octets());
+        expected.extend([25, 5, 0, 0, 0, 0, 0x0e, 0x10]);
+        expected.extend(ip("fd00::53").octets());
+        expected.extend(ip("fd00::54").octets());
+        assert_eq!(bytes, expected);
+        let read_from = |source| read(source, "ff02::1", &bytes);
+        let nd = Nd { kind: Kind::RouterAdvertisement, link_layer: Some(MAC) };
+        assert_eq!((read_from("fe80::1"), read_from("fd00::1"), read_from("::")), (Some(nd), None, None));
+
+        let plain = RouterAdvertisement::default().emit(MAC);
+        assert_eq!(plain, [&[134][..], &[0; 15], &[1, 1, 2, 0, 0, 0, 0, 1]].concat());
+    }
+
+    #[test]
+    fn an_advertisement_fits_the_least_mtu() {
+        let prefix = |n| Prefix {
+            prefix: Ipv6Addr::from_bits(n),
+            len: 200,
+            on_link: false,
+            autonomous: false,
+            valid: 0,
+            preferred: 0,
+        };
+        for (prefixes, servers) in [(100, 0), (0, 200), (37, 200), (100, 200)] {
+            let what = RouterAdvertisement {
+                mtu: Some(1500),
+                prefixes: (0..prefixes).map(prefix).collect(),
+                rdnss: (0..servers).map(Ipv6Addr::from_bits).collect(),
+                ..RouterAdvertisement::default()
+            };
+            let bytes = what.emit(MAC);
+            assert!((MAX_ADVERTISEMENT_LEN - 32..=MAX_ADVERTISEMENT_LEN).contains(&bytes.len()));
+            assert!(read("fe80::1", "ff02::1", &bytes).is_some());
+        }
+    }
+
+    #[test]
+    fn other_messages_are_told() {
+        let solicitation = [&[133, 0, 0, 0, 0, 0, 0, 0][..], &question()[24..]].concat();
+        let kind = Kind::RouterSolicitation;
+        let asked = read("fe80::1", "ff02::2", &solicitation);
+        assert_eq!(asked, Some(Nd { kind, link_layer: Some(MAC) }));
+        assert_eq!(read("::", "ff02::2", &solicitation), None);
+        assert_eq!(read("::", "ff02::2", &solicitation[..8]), Some(Nd { kind, link_layer: None }));
+
+        let (target, destination) = (ip("fe80::9"), ip("fd00::9"));
+        let mut redirect = vec![137, 0, 0, 0, 0, 0, 0, 0];
+        redirect.extend(target.octets());
+        redirect.extend(destination.octets());
+        redirect.extend([2, 1, 2, 0, 0, 0, 0, 1]);
+        let kind = Kind::Redirect { target, destination };
+        assert_eq!(read("fe80::1", "fd00::1", &redirect), Some(Nd { kind, link_layer: Some(MAC) }));
+        assert_eq!(read("fd00::1", "fd00::1", &redirect), None);
+        redirect[8..24].copy_from_slice(&ip("fd00::8").octets());
+        assert_eq!(
+            read("fe80::1", "fd00::1", &redirect),
+            None,
+            "a better hop is a router's link-local address"
+        );
+        assert!((0..=255).filter(|&t| is_nd(t)).eq(133..=137));
+    }
+}

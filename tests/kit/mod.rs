@@ -5,6 +5,7 @@
 
 pub(crate) mod any;
 pub(crate) mod frames;
+pub(crate) mod messages;
 pub(crate) mod routers;
 pub(crate) mod tunnels;
 
@@ -192,6 +193,7 @@ impl Yard {
                 refresh: Fdb::refresh_period(*ageing),
                 members: (0..self.ports.len() as u16).filter(member).map(PortId).collect(),
                 routers: interfaces_on(&routers, id),
+                rules: None,
                 bindings: self.bindings.clone().filter(|_| slot == 0),
             })
         };

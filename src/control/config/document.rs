@@ -3,15 +3,17 @@
 //! A reload replaces it, a command edits it, and either way it becomes a [`Config`](super::Config) or is refused as a
 //! whole. A value that a command put in has no line: errors then name its key alone.
 
+mod print;
+mod routing;
+
 use std::collections::BTreeMap;
-use std::fmt::{self, Write};
 use std::net::IpAddr;
 use std::path::Path as FilePath;
 
 use toml::de::{DeTable, DeValue};
 
 use super::errors::{ConfigError, Errors, Findings, Path, Step};
-use super::{Config, check, read};
+use super::{Config, check, read, warnings};
 use crate::wire::ethernet::Mac;
 
 /// Changes to the keys of a table: a value sets the key, `None` removes it. A dot reaches into a table that is a value
@@ -81,6 +83,14 @@ impl Document {
         findings.into_result(self)?;
         config.complete();
         Ok(config)
+    }
+
+    /// What is legal in `config`, which it says, and yet hardly meant, in the order of the file; each message begins with
+    /// `warning: `.
+    pub fn warnings(&self, config: &Config) -> Vec<ConfigError> {
+        let mut warnings = warnings::warnings(config).located(self);
+        warnings.iter_mut().for_each(|warning| warning.message.insert_str(0, "warning: "));
+        warnings
     }
 
     /// The name of the file it came from.
@@ -175,61 +185,16 @@ impl Document {
     }
 
     fn ports(&mut self) -> Result<&mut Table, String> {
-        let item =
-            self.root.entry("port".into()).or_insert(Item { line: None, node: Node::Table(Table::new()) });
-        match &mut item.node {
-            Node::Table(ports) => Ok(ports),
-            _ => Err("`port` is no table".into()),
-        }
+        routing::tables(&mut self.root, "port")
     }
 
     fn statics(&mut self) -> Result<&mut Vec<Item>, String> {
-        let item =
-            self.root.entry("fdb".into()).or_insert(Item { line: None, node: Node::Array(Vec::new()) });
-        match &mut item.node {
-            Node::Array(statics) => Ok(statics),
-            _ => Err("`fdb` is no array of tables".into()),
-        }
+        self.array("fdb")
     }
-}
 
-impl fmt::Display for Document {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::new();
-        for (key, item) in &self.root {
-            match &item.node {
-                Node::Array(entries) => {
-                    for entry in entries {
-                        section(&mut text, &format!("[[{}]]", quoted(key)), entry)?;
-                    }
-                }
-                Node::Table(tables) if key != "switch" => {
-                    for (name, table) in tables {
-                        section(&mut text, &format!("[{}.{}]", quoted(key), quoted(name)), table)?;
-                    }
-                }
-                _ => section(&mut text, &format!("[{}]", quoted(key)), item)?,
-            }
-        }
-        f.write_str(text.trim_start())
+    fn array(&mut self, key: &str) -> Result<&mut Vec<Item>, String> {
+        routing::array(&mut self.root, key)
     }
-}
-
-/// Writes a header and the keys under it, nested tables inline.
-fn section(out: &mut String, header: &str, item: &Item) -> fmt::Result {
-    writeln!(out, "\n{header}")?;
-    if let Node::Table(table) = &item.node {
-        for (key, item) in table {
-            writeln!(out, "{} = {item}", quoted(key))?;
-        }
-    }
-    Ok(())
-}
-
-/// A key as TOML writes it: bare where that may be.
-fn quoted(key: &str) -> String {
-    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if bare { key.to_owned() } else { serde_json::Value::from(key).to_string() }
 }
 
 /// The value that a command's argument means: TOML, or a bare string when it is none (`10`, `[10, 20]`, `lan`).
@@ -241,22 +206,21 @@ pub fn parse_value(text: &str) -> toml::Value {
 }
 
 fn edit(table: &mut Table, keys: &Edits) -> Result<(), String> {
-    for (key, value) in keys {
-        let (table, key) = match key.split_once('.') {
-            None => (&mut *table, key.as_str()),
-            Some((outer, inner)) => {
-                let inside = Item { line: None, node: Node::Table(Table::new()) };
-                match &mut table.entry(outer.to_owned()).or_insert(inside).node {
-                    Node::Table(table) => (table, inner),
-                    _ => return Err(format!("`{outer}` is no table: it has no `{inner}`")),
-                }
-            }
-        };
-        match value {
-            Some(value) => table.insert(key.to_owned(), Item::leaf(value.clone())),
-            None => table.remove(key),
+    keys.iter().try_for_each(|(key, value)| set(table, key, value.as_ref()))
+}
+
+fn set(table: &mut Table, key: &str, value: Option<&toml::Value>) -> Result<(), String> {
+    if let Some((outer, inner)) = key.split_once('.') {
+        let inside = Item { line: None, node: Node::Table(Table::new()) };
+        return match &mut table.entry(outer.to_owned()).or_insert(inside).node {
+            Node::Table(table) => set(table, inner, value),
+            _ => Err(format!("`{outer}` is no table: it has no `{inner}`")),
         };
     }
+    match value {
+        Some(value) => table.insert(key.to_owned(), Item::leaf(value.clone())),
+        None => table.remove(key),
+    };
     Ok(())
 }
 
@@ -296,13 +260,6 @@ impl Item {
                 toml::Value::Table(table.iter().map(|(key, item)| (key.clone(), item.to_value())).collect())
             }
         }
-    }
-}
-
-/// As TOML writes it inline.
-impl fmt::Display for Item {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.to_value(), f)
     }
 }
 

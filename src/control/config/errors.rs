@@ -124,17 +124,22 @@ impl Findings {
         self.0.iter().any(|(found, _)| found.0.starts_with(&path.0))
     }
 
-    /// The findings with their lines in `document`, in the order of the file.
+    /// The findings as errors, if there are any.
     pub(super) fn into_result(self, document: &Document) -> Result<(), Errors> {
-        if self.0.is_empty() {
-            return Ok(());
+        match self.is_empty() {
+            true => Ok(()),
+            false => Err(Errors(self.located(document))),
         }
+    }
+
+    /// The findings with their lines in `document`, in the order of the file.
+    pub(super) fn located(self, document: &Document) -> Vec<ConfigError> {
         let error = |(path, message): (Path, String)| {
             let place = document.line(&path).map(|line| (document.file().to_owned(), line));
             ConfigError::new(place, &path.to_string(), &message)
         };
         let mut errors: Vec<ConfigError> = self.0.into_iter().map(error).collect();
         errors.sort_by_key(|e| e.place.as_ref().map(|(_, line)| *line));
-        Err(Errors(errors))
+        errors
     }
 }

@@ -20,6 +20,7 @@ mod rule;
 mod tunnel;
 mod value;
 mod vlan;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

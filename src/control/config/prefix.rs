@@ -3,9 +3,16 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
-/// A network. Displayed as `10.0.0.0/8`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+use serde::{Deserialize, Serialize};
+
+use super::document::Item;
+use super::net;
+
+/// A network. Displayed as `10.0.0.0/8`, and read from that, or from a single address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Prefix {
     /// Its first address: no bit is set behind the prefix.
     pub address: IpAddr,
@@ -92,6 +99,28 @@ impl Prefix {
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.length)
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Prefix, String> {
+        net::network(&Item::leaf(text.into())).map_err(|fault| fault.message)
+    }
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Prefix, String> {
+        text.parse()
+    }
+}
+
+impl From<Prefix> for String {
+    fn from(network: Prefix) -> String {
+        network.to_string()
     }
 }
 

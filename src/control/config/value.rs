@@ -80,11 +80,14 @@ pub(super) fn vlans(item: &Item) -> Read<VlanSet> {
 
 /// An address that a station may have: of no group, and not zero.
 pub(super) fn station(item: &Item) -> Read<Mac> {
+    station_of(item, text(item).unwrap_or_default()).map_err(Fault::from)
+}
+
+fn station_of(item: &Item, text: &str) -> Result<Mac, String> {
     const EXPECTED: &str = "\"02:00:00:00:00:01\"";
-    let mac = text(item).and_then(|text| text.parse::<Mac>().ok());
-    let mac = mac.ok_or_else(|| no(item, "MAC address", EXPECTED))?;
+    let mac = text.parse::<Mac>().map_err(|_| no(item, "MAC address", EXPECTED))?;
     if mac.is_group() || mac.is_zero() {
-        return Err(no(item, "address of a station", EXPECTED).into());
+        return Err(no(item, "address of a station", EXPECTED));
     }
     Ok(mac)
 }
@@ -92,28 +95,38 @@ pub(super) fn station(item: &Item) -> Read<Mac> {
 /// Most addresses that a port is pinned to: far more than one host has.
 const MAX_PINS: usize = 256;
 
-/// Addresses that a port is pinned to: one, or a list of some.
-fn pins<T>(item: &Item, noun: &str, read: impl Fn(&Item) -> Read<T>) -> Read<Vec<T>> {
-    let Node::Array(items) = &item.node else { return Ok(vec![read(item)?]) };
-    if items.is_empty() || items.len() > MAX_PINS {
-        let expected = format!("1 to {MAX_PINS} of them");
-        return Err(no(item, noun, &expected).into());
+/// One address, several with commas between, or a list of them, as `read` takes each.
+fn pins<T>(item: &Item, noun: &str, read: impl Fn(&Item, &str) -> Result<T, String>) -> Read<Vec<T>> {
+    let pins: Vec<T> = match &item.node {
+        Node::Array(items) => {
+            let at = |(index, item)| {
+                let pin = read(item, text(item).unwrap_or_default());
+                pin.map_err(|message| Fault { index: Some(index), message })
+            };
+            items.iter().enumerate().map(at).collect::<Result<_, _>>()?
+        }
+        _ => {
+            let pins = text(item).unwrap_or_default().split(',').map(|pin| read(item, pin.trim()));
+            pins.collect::<Result<_, _>>()?
+        }
+    };
+    match (1..=MAX_PINS).contains(&pins.len()) {
+        true => Ok(pins),
+        false => Err(no(item, noun, &format!("1 to {MAX_PINS} of them")).into()),
     }
-    let at = |(index, item)| read(item).map_err(|fault| Fault { index: Some(index), ..fault });
-    items.iter().enumerate().map(at).collect()
 }
 
 /// The addresses of stations: one, or a list.
 pub(super) fn stations(item: &Item) -> Read<Vec<Mac>> {
-    pins(item, "list of MAC addresses", station)
+    pins(item, "list of MAC addresses", station_of)
 }
 
 /// IP networks, or hosts, which are networks of one address: one, or a list.
 pub(super) fn networks(item: &Item) -> Read<Vec<(IpAddr, u8)>> {
-    pins(item, "list of IP addresses", network)
+    pins(item, "list of IP addresses", network_of)
 }
 
-fn network(item: &Item) -> Read<(IpAddr, u8)> {
+fn network_of(item: &Item, text: &str) -> Result<(IpAddr, u8), String> {
     const EXPECTED: &str = "\"10.9.0.2\", \"10.9.0.0/28\" or \"fd00::2\"";
     let parse = |text: &str| {
         let (address, len) = text.split_once('/').map_or((text, None), |(address, len)| (address, Some(len)));
@@ -122,17 +135,16 @@ fn network(item: &Item) -> Read<(IpAddr, u8)> {
         let len = len.map_or(Some(most), |len| len.parse::<u8>().ok())?;
         (len <= most).then_some((address, len))
     };
-    let (address, len) =
-        text(item).and_then(parse).ok_or_else(|| no(item, "IP address or network", EXPECTED))?;
-    // An IPv6 packet with such an address is none, and one of IPv4 has it otherwise.
+    let (address, len) = parse(text).ok_or_else(|| no(item, "IP address or network", EXPECTED))?;
+    // An IPv6 packet with an address of IPv4 is none: see `Address`.
     if address.to_canonical() != address || address.is_multicast() || len > 0 && address.is_unspecified() {
-        return Err(no(item, "address of a host", EXPECTED).into());
+        return Err(no(item, "address of a host", EXPECTED));
     }
     let first = IpAddr::from(Address::from(address).network(len));
-    if first != address {
-        return Err(no(item, "network", &format!("\"{first}/{len}\", or \"{address}\" alone")).into());
+    match first == address {
+        true => Ok((address, len)),
+        false => Err(no(item, "network", &format!("\"{first}/{len}\", or \"{address}\" alone"))),
     }
-    Ok((address, len))
 }
 
 /// A name of ours: of a port or a bridge.

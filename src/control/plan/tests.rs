@@ -9,7 +9,10 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::*;
-use crate::control::config::{Document, GeneveOption, GuardConfig, Policy, Storm, VlanMode, parse_value};
+use crate::control::config::{
+    Action, Document, Edits, GeneveOption, GuardConfig, Hook, InterfaceConfig, Match, NatConfig, NatKind, On, Policy,
+    Prefix, ReversePath, RouteConfig, RouteKind, Scope, Storm, VlanMode, parse_value,
+};
 use crate::switch::Outer;
 use crate::wire::ethernet::Mac;
 
@@ -196,6 +199,122 @@ fn what_takes_a_restart_is_refused() {
     );
 }
 
+const GATEWAY: &str = r#"
+    [bridge.lan]
+    [port.tun0]
+    type = "tun"
+    [router.gw.interface.lan]
+    bridge = "lan"
+    address = ["10.9.0.254/24", "fd00::1/64"]
+    [router.gw.interface.wan]
+    port = "tun0"
+    address = "10.7.0.2/30"
+    [[router.gw.route]]
+    to = "default"
+    via = "10.7.0.1"
+    [[rule]]
+    router = "gw"
+    action = "count"
+    [[rule]]
+    router = "gw"
+    action = "drop"
+"#;
+
+/// What changes when `edit` is made to the gateway.
+fn changed(edit: impl FnOnce(&mut Document) -> Result<(), String>) -> String {
+    let mut document = Document::parse(GATEWAY, "t").unwrap();
+    edit(&mut document).unwrap();
+    let plan = diff(&config(GATEWAY), &document.to_config().unwrap()).unwrap();
+    assert_eq!(plan.lines().join("\n") + "\n", plan.to_string());
+    plan.lines().join("\n")
+}
+
+fn keys(keys: &[(&str, &str)]) -> Edits {
+    keys.iter().map(|(key, text)| ((*key).to_owned(), Some(parse_value(text)))).collect()
+}
+
+#[test]
+fn every_key_of_a_router_and_its_interfaces_is_named() {
+    for (key, value, line) in [
+        ("sessions", "1000", "sessions 65536 -> 1000, sessions-per-source 16384 -> 250"),
+        ("sessions-per-source", "9", "sessions-per-source 16384 -> 9"),
+        (
+            "mapping",
+            "address-and-port-dependent",
+            "mapping endpoint-independent -> address-and-port-dependent",
+        ),
+        ("filtering", "endpoint-independent", "filtering address-dependent -> endpoint-independent"),
+        ("policy.prerouting", "drop", "policy.prerouting accept -> drop"),
+        ("policy.postrouting", "drop", "policy.postrouting accept -> drop"),
+        ("timeout.udp", "2m", "timeout.udp 300s -> 120s"),
+        ("timeout.udp-unreplied", "3m", "timeout.udp-unreplied 120s -> 180s"),
+        ("timeout.tcp-established", "3h", "timeout.tcp-established 7440s -> 10800s"),
+        ("timeout.tcp-half-open", "5m", "timeout.tcp-half-open 240s -> 300s"),
+        ("timeout.tcp-closing", "5m", "timeout.tcp-closing 240s -> 300s"),
+        ("timeout.icmp", "61s", "timeout.icmp 60s -> 61s"),
+        ("timeout.other", "61s", "timeout.other 600s -> 61s"),
+        ("neighbor-limit", "99", "neighbor-limit 1024 -> 99"),
+        ("icmp-rate", "0", "icmp-rate 1000 -> 0"),
+        ("interface.lan.mtu", "1400", "interface lan: mtu - -> 1400"),
+        ("interface.lan.reverse-path", "loose", "interface lan: reverse-path off -> loose"),
+        (
+            "interface.lan.address",
+            "10.9.0.1/24",
+            "interface lan: address 10.9.0.254/24 fd00::1/64 -> 10.9.0.1/24",
+        ),
+        (
+            "interface.lan.advertise.managed",
+            "true",
+            "interface lan: advertise.lifetime - -> 1800s, advertise.interval - -> 600s, advertise.prefixes - -> \
+             fd00::/64, advertise.dns - -> -, advertise.managed - -> true, advertise.other - -> false",
+        ),
+    ] {
+        // A key that is not set has no value, not even "-".
+        let line = line.replace(", advertise.dns - -> -", "");
+        let found = changed(|document| document.router_set(None, &keys(&[(key, value)])));
+        assert_eq!(found, format!("~ router gw: {line}"));
+    }
+}
+
+#[test]
+fn routers_routes_translations_and_rules_are_told_one_by_one() {
+    assert_eq!(changed(|document| document.router_add("lab", &keys(&[]))), "+ router lab");
+    assert_eq!(
+        changed(|document| document.router_del("gw")),
+        "- router gw\n- rule 1: router gw forward: all: count\n- rule 2: router gw forward: all: drop"
+    );
+    let route = keys(&[("to", "10.0.0.0/8"), ("via", "10.7.0.1")]);
+    assert_eq!(
+        changed(|document| {
+            document.route_del(None, "default", None, None)?;
+            document.route_add(None, &route)?;
+            document.nat_add(None, &keys(&[("type", "masquerade"), ("out", "wan")]), None)?;
+            document.interface_del(None, "lan")
+        }),
+        "~ router gw: interface - lan\n~ router gw: route - 0.0.0.0/0 via 10.7.0.1\n\
+         ~ router gw: route + 10.0.0.0/8 via 10.7.0.1\n~ router gw: nat + 1: masquerade out wan"
+    );
+    assert_eq!(
+        changed(|document| document.rule_add(&keys(&[("action", "log"), ("in", "lan")]), Some(2))),
+        "+ rule 2: router gw forward: in lan: log"
+    );
+    assert_eq!(changed(|document| document.rule_move(2, 1)), "~ rule 1 -> 2: router gw forward: all: count");
+    let turned = changed(|document| {
+        document.route_add(None, &route)?;
+        *document = Document::parse(&document.to_string(), "t").unwrap();
+        Ok(())
+    });
+    assert_eq!(turned, "~ router gw: route + 10.0.0.0/8 via 10.7.0.1");
+}
+
+#[test]
+fn routes_in_another_order_are_the_same_routes() {
+    let route = |to: &str| format!("[[router.gw.route]]\nto = \"{to}\"\nblackhole = true\n");
+    let both = |first: &str, second: &str| config(&(route(first) + &route(second)));
+    let plan = diff(&both("10.0.0.0/8", "11.0.0.0/8"), &both("11.0.0.0/8", "10.0.0.0/8")).unwrap();
+    assert_eq!(plan.lines(), ["~ router gw: the same in another order"]);
+}
+
 fn mac() -> impl Strategy<Value = Mac> {
     (0..4u8).prop_map(|last| Mac::new([2, 0, 0, 0, 0, last]))
 }
@@ -340,18 +459,60 @@ fn static_entry() -> impl Strategy<Value = StaticEntry> {
     })
 }
 
+fn router() -> impl Strategy<Value = RouterConfig> {
+    let interface =
+        (option::of(1400..1402u32), vec(address(), 0..2)).prop_map(|(mtu, address)| InterfaceConfig {
+            on: On::Port("p".into()),
+            address: address.into_iter().map(|address| (address, 24)).collect(),
+            mtu,
+            reverse_path: ReversePath::default(),
+            advertise: None,
+        });
+    let route = (vec(address(), 0..2), 0..2u32).prop_map(|(via, metric)| RouteConfig {
+        to: Prefix::all(true),
+        kind: RouteKind::Unicast,
+        via,
+        interface: None,
+        metric,
+    });
+    let nat = ("[xy]", vec(address(), 0..2)).prop_map(|(out, source)| NatConfig {
+        kind: NatKind::Masquerade { out, ports: None },
+        source: source.into_iter().map(Prefix::host).collect(),
+        destination: Vec::new(),
+        comment: None,
+    });
+    (btree_map("[xy]", interface, 0..3), vec(route, 0..3), vec(nat, 0..3), 16..18u32).prop_map(
+        |(interfaces, routes, nat, sessions)| RouterConfig {
+            interfaces,
+            routes,
+            nat,
+            sessions,
+            ..RouterConfig::default()
+        },
+    )
+}
+
+fn rule() -> impl Strategy<Value = RuleConfig> {
+    let action = prop_oneof![Just(Action::Accept), Just(Action::Drop)];
+    ("[gh]", vec("[xy]", 0..2), action, option::of("[no]")).prop_map(|(router, input, action, comment)| {
+        let matches = Match { input, ..Match::default() };
+        RuleConfig { scope: Scope::Router(router), hook: Hook::Forward, matches, action, comment }
+    })
+}
+
 /// Configurations whose ports are on bridges that exist; small, so that two of them overlap.
 fn configs() -> impl Strategy<Value = Config> {
+    let routing = (btree_map("[gh]", router(), 0..3), vec(rule(), 0..4));
     let tables =
         (btree_map("[abc]", bridge(), 0..3), btree_map("[pqrs]", port(), 0..4), vec(static_entry(), 0..4));
-    tables.prop_map(|(bridges, mut ports, mut statics)| {
+    (tables, routing).prop_map(|((bridges, mut ports, mut statics), (routers, rules))| {
         for port in ports.values_mut() {
             let drawn: usize = port.bridge.take().and_then(|drawn| drawn.parse().ok()).unwrap_or(0);
             port.bridge = bridges.keys().nth(drawn.checked_rem(bridges.len()).unwrap_or(0)).cloned();
         }
         statics.sort();
         statics.dedup();
-        Config { bridges, ports, statics, ..Config::default() }
+        Config { bridges, ports, statics, routers, rules, ..Config::default() }
     })
 }
 
@@ -395,6 +556,12 @@ fn apply(config: &mut Config, change: &Change) {
             );
             assert!(config.bridges.remove(&name).is_some());
         }
+        Change::RouterRemove { name } => assert!(config.routers.remove(&name).is_some()),
+        Change::RouterAdd { name, to } => assert!(config.routers.insert(name, *to).is_none()),
+        Change::RouterChange { name, from, to } => {
+            assert_eq!(config.routers.insert(name, *to), Some(*from));
+        }
+        Change::RulesChange { from, to } => assert_eq!(std::mem::replace(&mut config.rules, to), from),
     }
 }
 
@@ -412,7 +579,9 @@ proptest! {
             apply(&mut config, change);
             // A change always says what changes: no key is forgotten in the text.
             let text = change.to_string();
-            prop_assert!(!text.starts_with('~') || text.contains(" -> "), "{text}: {change:?}");
+            let of_list = matches!(change, Change::RouterChange { .. } | Change::RulesChange { .. });
+            prop_assert!(!text.is_empty());
+            prop_assert!(!text.starts_with('~') || text.contains(" -> ") || of_list, "{text}: {change:?}");
         }
         config.statics.sort();
         prop_assert_eq!(config, wanted);

@@ -27,16 +27,23 @@ impl State {
         let plan = plan::diff(&self.config, &wanted).map_err(|refusal| refusal.to_string())?;
         if plan.is_empty() {
             self.document = document;
-            return Ok(Applied { epoch: self.epoch, changes: Vec::new() });
+            return Ok(Applied { epoch: self.epoch, changes: Vec::new(), warnings: self.warnings() });
         }
         let fresh = self.open_all(&plan)?;
         self.enact(&plan, wanted, fresh);
         self.document = document;
         // There may be something new to look at now and then.
         let _ = self.wake.try_send(());
-        let changes: Vec<_> = plan.changes.iter().map(ToString::to_string).collect();
+        let changes = plan.lines();
         changes.iter().for_each(|change| tracing::info!("{change}"));
-        Ok(Applied { epoch: self.epoch, changes })
+        let warnings = self.warnings();
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        Ok(Applied { epoch: self.epoch, changes, warnings })
+    }
+
+    /// What of the configuration that runs is hardly meant.
+    fn warnings(&self) -> Vec<String> {
+        self.document.warnings(&self.config).iter().map(ToString::to_string).collect()
     }
 
     /// Opens the ports that are new and those whose device must be another; if one fails, all are as before.
@@ -171,6 +178,11 @@ impl State {
                 Step::PortAdd { .. } => {}                       // it is in `fresh`
                 Step::StaticRemove(_) | Step::StaticAdd(_) => {} // pinned below, when the ports are there
                 Step::BridgeRemove { .. } => {}                  // goes below, when nobody uses it any more
+                // The topology is made of what is wanted.
+                Step::RouterRemove { .. }
+                | Step::RouterAdd { .. }
+                | Step::RouterChange { .. }
+                | Step::RulesChange { .. } => {}
             }
         }
         let mut install = Vec::new();

@@ -184,6 +184,25 @@ impl Nat {
         })
     }
 
+    /// Whether an address outside, by `interface`, is one that packets are made to come from or go to: neighbours there have
+    /// to find it at the router, whether or not it is one of the interface's own.
+    pub(in crate::switch) fn stands_for(&self, interface: InterfaceId, address: Address) -> bool {
+        let fixed =
+            self.statics.iter().any(|rule| rule.interface == interface && rule.external.contains(address));
+        let source = self
+            .sources
+            .iter()
+            .any(|rule| rule.interface == interface && rule.to.iter().any(|range| range.contains(&address)));
+        let forward = self.forwards.iter().any(|rule| {
+            rule.interface == interface
+                && rule.traffic.destinations.iter().any(|prefix| {
+                    // A whole network is routed here, or is behind another port.
+                    prefix.len == if address.is_v4() { 32 } else { 128 } && prefix.contains(address)
+                })
+        });
+        fixed || source || forward
+    }
+
     /// The destination that stands behind an external prefix, for what comes in by `input`.
     pub(in crate::switch) fn inward(&self, destination: Address, input: InterfaceId) -> Option<Address> {
         let mut rules = self.prefixes.iter().filter(|rule| rule.interface == input);

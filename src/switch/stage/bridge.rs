@@ -5,17 +5,22 @@
 //! unicast frame overtake one of its own flow that was flooded because its destination was not known yet.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use crate::packet::{BridgeId, Capabilities, Counters, DropReason, Frame, Location, PortId};
-use crate::switch::outbox::{Crossing, Departure, Outbox, Oversize, Recipients};
+use crate::packet::{BridgeId, Capabilities, Counters, DropReason, Frame, Location, Packet, PortId};
+use crate::switch::outbox::{Crossing, Departure, Outbox, Oversize, Recipients, Refused};
+use crate::switch::stage::filter::BridgeRules;
 use crate::switch::stage::ingress::Arrival;
-use crate::switch::stage::route::Arrived;
+use crate::switch::stage::route::{Arrived, Routing};
 use crate::switch::{Bridge, Event, MAX_EVENTS, Overlay, Port, Storm, Topology, VlanPolicy, Way};
 use crate::table::fdb::{Allowance, Kind, Learned, Station};
 use crate::table::fdb_cache::{FdbCache, Hit};
 use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
+
+/// How soon after connections were opened they are looked through for old ones.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// The port that frames of a router come from, which is none of the topology's: nothing is kept from any other port.
 pub(in crate::switch) const ROUTER: PortId = PortId(u16::MAX);
@@ -58,8 +63,10 @@ pub(in crate::switch) struct Forwarding<'a> {
     pub(in crate::switch) counters: &'a mut Counters,
     pub(in crate::switch) outbox: &'a mut Outbox,
     pub(in crate::switch) events: &'a mut Vec<Event>,
-    /// Takes what is for a router.
-    pub(in crate::switch) inbox: &'a mut Vec<Arrived>,
+    /// The bridge's rules are asked about these frames.
+    pub(in crate::switch) judging: bool,
+    /// Takes what is for a router, and has what rules need.
+    pub(in crate::switch) routing: &'a mut Routing,
 }
 
 impl Forwarding<'_> {
@@ -113,7 +120,15 @@ impl Forwarding<'_> {
         let mut there = self.bridge.routers.iter().filter(|(vid, ..)| *vid == arrival.vid);
         let Some(&(_, router, interface)) = there.next() else { return false };
         let Arrival { frame, at, priority, .. } = *arrival;
-        self.inbox.push(Arrived { frame, port: at.port, router, interface, priority, shared });
+        self.routing.inbox.push(Arrived {
+            frame,
+            port: at.port,
+            router,
+            interface,
+            priority,
+            whole: None,
+            shared,
+        });
         true
     }
 
@@ -192,8 +207,42 @@ impl Forwarding<'_> {
         if !port.vlan.admits(arrival.vid) {
             return Err(DropReason::VlanEgress);
         }
+        if let Err(reason) = self.judge(arrival, to) {
+            if reason == DropReason::Rejected {
+                let form = self.port.vlan.form(arrival.vid, arrival.priority);
+                self.outbox.refused.push(Refused { frame: arrival.frame, to: arrival.at, form });
+            }
+            return Err(reason);
+        }
         self.depart(arrival, to, port, Recipients::Peer(peer), false);
         Ok(())
+    }
+
+    /// What the bridge's rules say of a frame that would leave by `to`. They are about what passes between its ports, and
+    /// not about what a router sends.
+    #[inline]
+    fn judge(&mut self, arrival: &Arrival, to: PortId) -> Result<(), DropReason> {
+        match &self.bridge.rules {
+            Some(rules) if self.judging => self.judge_by(rules, arrival, to),
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn judge_by(&mut self, rules: &BridgeRules, arrival: &Arrival, to: PortId) -> Result<(), DropReason> {
+        let frame = &self.frames[arrival.frame as usize];
+        let Routing { filtering, rules: counters, .. } = &mut *self.routing;
+        let verdict = filtering.judge(rules, counters, frame, (self.port_id, to), self.now);
+        // What it opened has to be swept one day; when exactly, the sweep says.
+        self.routing.due = self.routing.due.or(Some(self.now + SWEEP));
+        for &rule in self.routing.filtering.to_log() {
+            if self.events.len() < MAX_EVENTS
+                && let Ok(packet) = Packet::of(frame)
+            {
+                self.events.push(Event::Logged { rule, port: self.port_id, tuple: packet.tuple });
+            }
+        }
+        verdict
     }
 
     fn multicast(&mut self, arrival: &Arrival) -> Result<(), DropReason> {
@@ -239,19 +288,25 @@ impl Forwarding<'_> {
         if storm.is_some_and(|bucket| !bucket.take(self.now)) {
             return Err(too_many);
         }
-        let mut copies = 0;
-        for &to in &self.bridge.members {
+        let (mut copies, mut why_none) = (0, DropReason::NoMember);
+        let bridge = self.bridge;
+        for &to in &bridge.members {
             let Some(port) = self.topology.port(to) else { continue };
             if self.kept_apart(port).is_none()
                 && port.vlan.admits(arrival.vid)
                 && let Some(recipients) = self.recipients(arrival, to, port)
             {
-                self.depart(arrival, to, port, recipients, true);
-                copies += 1;
+                match self.judge(arrival, to) {
+                    Ok(()) => {
+                        self.depart(arrival, to, port, recipients, true);
+                        copies += 1;
+                    }
+                    Err(reason) => why_none = reason,
+                }
             }
         }
         if copies == 0 {
-            return Err(DropReason::NoMember);
+            return Err(why_none);
         }
         self.counters.copies += copies - 1;
         Ok(())

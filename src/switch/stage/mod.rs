@@ -14,6 +14,8 @@ pub(super) mod wire;
 
 pub(super) mod route;
 
+pub(super) mod filter;
+
 pub(super) mod egress;
 
 pub(super) mod tunnel;

@@ -53,6 +53,7 @@ pub(in crate::switch) fn to_router(
                 router,
                 interface,
                 priority: 0,
+                whole: None,
                 shared: false,
             }),
             Err(reason) => counters.drop(reason),

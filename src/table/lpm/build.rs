@@ -1,12 +1,15 @@
 //! Making a trie of routes in order, subtree by subtree.
 
-use super::{Prefix, STEP, STRIDE, Slot, Step, Trie};
+use super::{JUMP, Prefix, STEP, STRIDE, Slot, Trie};
 use crate::wire::address::Address;
+
+/// Most bits that a jump compares: a shift by all 64 bits of an IPv4 key would be none.
+const MAX_JUMP: u32 = 63;
 
 /// A route of one IP version.
 #[derive(Clone, Copy)]
 pub(super) struct Route {
-    /// The network; see [`key`].
+    /// The network, its first bit uppermost.
     pub(super) key: u128,
     /// Length of the prefix.
     pub(super) len: u8,
@@ -14,8 +17,7 @@ pub(super) struct Route {
 }
 
 /// An address with its first bit uppermost, whatever its version.
-#[inline]
-pub(super) fn key(address: Address) -> u128 {
+fn key(address: Address) -> u128 {
     match address.is_v4() {
         true => u128::from(address.v4_bits()) << 96,
         false => address.bits(),
@@ -46,8 +48,8 @@ pub(super) fn sorted(routes: impl IntoIterator<Item = (Prefix, u32)>) -> [Vec<Ro
 
 /// The trie of routes as [`sorted`] has them.
 pub(super) fn trie(routes: &[Route]) -> Trie {
-    let mut builder = Builder { steps: Vec::new(), answers: Vec::new() };
-    // Multiples of the stride, so that a node ends at /24; about as much memory as the prefixes themselves, or less.
+    let mut steps = Steps(Vec::new());
+    // Multiples of the stride, so that a node ends at /24; above the first, at most 16 bytes for a prefix.
     let direct_bits = match routes.len() {
         0..1_024 => STRIDE,
         1_024..65_536 => 2 * STRIDE,
@@ -56,70 +58,58 @@ pub(super) fn trie(routes: &[Route]) -> Trie {
     let (routes, default) = split_own(routes, 0, Slot::NOTHING);
     let mut direct = vec![default; 1 << direct_bits];
     for (at, inside) in spread(routes, 0, direct_bits, &mut direct) {
-        direct[at] = builder.slot(inside, direct_bits, direct[at]);
+        direct[at] = steps.add(inside, direct_bits, direct[at]);
     }
-    Trie { direct_bits, direct: direct.into(), steps: builder.steps.into(), answers: builder.answers.into() }
+    Trie { direct_bits, direct: direct.into(), steps: steps.0.into() }
 }
 
-/// A subtree's routes are those whose first `depth` bits lead there and that are longer; `above` is the answer where
-/// none of them applies.
-struct Builder {
-    steps: Vec<Step>,
-    answers: Vec<Slot>,
-}
+/// What becomes [`Trie::steps`].
+struct Steps(Vec<u32>);
 
-impl Builder {
-    /// What leads to a subtree.
-    fn slot(&mut self, routes: &[Route], depth: u32, above: Slot) -> Slot {
-        if routes.is_empty() {
+impl Steps {
+    /// Adds a subtree: what leads to it. Its routes are those whose first `depth` bits lead there and that are longer;
+    /// `above` is found where none of them applies.
+    fn add(&mut self, routes: &[Route], depth: u32, above: Slot) -> Slot {
+        let Some(agreed) = agreed(routes) else {
             return above;
-        }
-        let at = self.reserve(1);
-        self.fill(at, routes, depth, above);
-        Slot::of_step(at)
-    }
-
-    /// Room for steps side by side. What stands there is not used before it is filled.
-    fn reserve(&mut self, count: u32) -> u32 {
-        let at = self.steps.len() as u32;
-        assert!(at + count < STEP, "a trie has fewer than 2^31 steps");
-        let room = Step::Jump { path: [0; 2], len: 1, next: Slot::NOTHING, miss: Slot::NOTHING };
-        self.steps.resize((at + count) as usize, room);
-        at
-    }
-
-    /// Makes the step at `at` the root of a subtree, which has routes.
-    fn fill(&mut self, at: u32, routes: &[Route], depth: u32, above: Slot) {
-        let agreed = agreed(routes);
-        self.steps[at as usize] = match agreed - depth {
-            // A node chooses by more than it would by the bits that follow the agreed ones.
-            0..STRIDE if routes.len() > 1 => self.node(routes, depth, above),
-            len => {
-                let (inside, answer) = split_own(routes, agreed, above);
-                let next = self.slot(inside, agreed, answer);
-                let path = routes[0].key << depth;
-                Step::Jump { path: [(path >> 64) as u64, path as u64], len: len as u8, next, miss: above }
-            }
         };
+        // Only a jump over more than a node takes saves a step.
+        match agreed - depth {
+            0..=STRIDE => self.add_node(routes, depth, above),
+            len => self.add_jump(routes, depth, len.min(MAX_JUMP), above),
+        }
     }
 
-    fn node(&mut self, routes: &[Route], depth: u32, above: Slot) -> Step {
+    fn add_jump(&mut self, routes: &[Route], depth: u32, len: u32, above: Slot) -> Slot {
+        let end = depth + len;
+        let (inside, own) = split_own(routes, end, above);
+        let next = self.add(inside, end, own);
+        let path = (routes[0].key << depth >> 64) as u64 >> (64 - len) << (64 - len);
+        let at = self.end();
+        self.0.extend([len, path as u32, (path >> 32) as u32, above.0, next.0]);
+        Slot(STEP | JUMP | at)
+    }
+
+    fn add_node(&mut self, routes: &[Route], depth: u32, above: Slot) -> Slot {
         let mut slots = [above; 1 << STRIDE];
-        let subtrees: Vec<_> = spread(routes, depth, STRIDE, &mut slots);
-        let inner = subtrees.iter().fold(0, |inner: u64, (at, _)| inner | 1 << at);
-        let answers = self.answers.len() as u32;
-        let mut fresh = 0;
-        for (at, &slot) in slots.iter().enumerate().filter(|(at, _)| inner >> at & 1 == 0) {
-            if fresh == 0 || self.answers.last() != Some(&slot) {
-                fresh |= 1 << at;
-                self.answers.push(slot);
-            }
+        for (at, inside) in spread(routes, depth, STRIDE, &mut slots) {
+            slots[at] = self.add(inside, depth + STRIDE, slots[at]);
         }
-        let steps = self.reserve(subtrees.len() as u32);
-        for (step, (at, inside)) in (steps..).zip(subtrees) {
-            self.fill(step, inside, depth + STRIDE, slots[at]);
+        let mut bitmap = 1u64;
+        for (at, pair) in (1..).zip(slots.windows(2)) {
+            bitmap |= u64::from(pair[0] != pair[1]) << at;
         }
-        Step::Node { inner, fresh, steps, answers }
+        let at = self.end();
+        self.0.extend([bitmap as u32, (bitmap >> 32) as u32]);
+        self.0.extend((0..1 << STRIDE).filter(|at| bitmap >> at & 1 != 0).map(|at| slots[at].0));
+        Slot(STEP | at)
+    }
+
+    /// Where the next step will be.
+    fn end(&self) -> u32 {
+        let end = self.0.len() as u32;
+        assert!(end < JUMP, "a trie takes less than 4 GiB");
+        end
     }
 }
 
@@ -131,14 +121,11 @@ fn split_own(routes: &[Route], depth: u32, above: Slot) -> (&[Route], Slot) {
     }
 }
 
-/// How many of the first bits all routes have in common. Only the first can be shorter than what the first and the last
-/// network agree on, since it would contain them all.
-fn agreed(routes: &[Route]) -> u32 {
-    match routes {
-        [first, .., last] => (first.key ^ last.key).leading_zeros().min(first.len.into()),
-        [only] => only.len.into(),
-        [] => 0,
-    }
+/// How many of the first bits all routes have in common, if there are any. Only the first can be shorter than what the
+/// first and the last network agree on, since it would contain them all.
+fn agreed(routes: &[Route]) -> Option<u32> {
+    let [first, last] = [routes.first()?, routes.last()?];
+    Some((first.key ^ last.key).leading_zeros().min(first.len.into()))
 }
 
 /// Writes what routes that end within `bits` bits behind `depth` say to the `slots` for these, and finds the slots that

@@ -127,7 +127,10 @@ fn matches(mut keys: Keys<'_>, hook: Hook) -> Match {
         ports_of(&mut keys, &matches.protocols);
     }
     impossible(&mut keys, &matches, hook);
-    keys.finish(|_| None);
+    keys.finish(|key| {
+        let which = "`port` is the one it comes from or the one it goes to";
+        (key == "port").then(|| format!("{which} (expected `source-port` or `destination-port`)"))
+    });
     matches
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Arrived, Fate, Walk};
 use crate::packet::icmp_error::Trouble;
 use crate::packet::{DropReason, Gso, InterfaceId, Offload, Packet, fragment, segment};
-use crate::table::reassembly::{Expired, Outcome, Thrown};
+use crate::table::reassembly::{Expired, Origin, Outcome, Thrown};
 use crate::wire::address::Address;
 
 /// How soon after a part of a packet came it is looked whether the rest is missing for too long.
@@ -17,17 +17,16 @@ impl Walk<'_> {
         let Some(whole) = self.batch.add() else { return Err(DropReason::NoBuffer) };
         let (frame, to) = self.batch.pair(arrived.frame as usize, whole);
         let mut thrown = Vec::new();
-        let at = (self.id, arrived.interface);
-        let outcome =
-            self.routing.reassembly.take(frame, packet, at, arrived.port, self.now, to, &mut thrown);
+        let origin = Origin { router: self.id, interface: arrived.interface, port: arrived.port };
+        let outcome = self.routing.reassembly.take(frame, packet, origin, self.now, to, &mut thrown);
         self.throw(&thrown);
         match outcome {
-            Outcome::Whole(_) => {
+            Outcome::Whole(how) => {
                 // This part is taken, as the others were; the whole is a frame of its own.
                 let counters = self.of(arrived);
                 counters.replied += 1;
                 counters.copies += 1;
-                let arrived = Arrived { frame: whole as u32, ..*arrived };
+                let arrived = Arrived { frame: whole as u32, whole: Some(how), ..*arrived };
                 let packet = Packet::of(&self.batch.frames()[whole])?;
                 self.decide(&arrived, packet)
             }
@@ -57,15 +56,14 @@ impl Walk<'_> {
         let due = self.routing.reassembly.expire(self.now, &mut expired, &mut thrown);
         self.routing.wake_at(due);
         self.throw(&thrown);
-        for Expired { at: (router, interface), first } in expired {
-            let Some(first) = first.filter(|_| router == self.id) else { continue };
-            let Some(index) = self.batch.add() else { continue };
+        for Expired { origin: Origin { router, interface, port }, bytes, layer } in expired {
+            let Some(index) = self.batch.add().filter(|_| router == self.id) else { continue };
             let frame = &mut self.batch.frames_mut()[index];
-            frame.fill(&first.bytes, Offload::NONE);
-            frame.layer = first.layer;
+            frame.fill(&bytes, Offload::NONE);
+            frame.layer = layer;
             let Ok(packet) = Packet::of(frame) else { continue };
-            let (frame, port) = (index as u32, first.from);
-            let arrived = Arrived { frame, port, router, interface, priority: 0, shared: false };
+            let frame = index as u32;
+            let arrived = Arrived { frame, port, router, interface, priority: 0, whole: None, shared: false };
             self.report(&arrived, &packet, Trouble::ReassemblyTime);
         }
     }
@@ -89,7 +87,14 @@ impl Walk<'_> {
         let mut parts = Vec::new();
         for index in segments {
             let packet = Packet::of(&self.batch.frames()[index as usize])?;
-            fragment::fragment(self.batch, index as usize, &packet, interface.mtu as usize, &mut parts)?;
+            let (index, mtu) = (index as usize, interface.mtu as usize);
+            match &arrived.whole {
+                None => fragment::fragment(self.batch, index, &packet, mtu, &mut parts)?,
+                Some(whole) => {
+                    let mtu = mtu.min(whole.largest as usize);
+                    fragment::refragment(self.batch, index, &packet, mtu, whole.identification, &mut parts)?;
+                }
+            }
         }
         self.of(arrived).copies += parts.len() as u64 - 1;
         for part in parts {

@@ -87,7 +87,8 @@ impl Walk<'_> {
             counters: self.counters.of(on_behalf_of),
             outbox: self.outbox,
             events: self.events,
-            inbox: &mut self.routing.inbox,
+            judging: false,
+            routing: self.routing,
         };
         forwarding.send(&arrival);
     }

@@ -30,11 +30,12 @@ use crate::switch::router::{
     Subject, Tracked,
 };
 use crate::switch::stage::egress;
+use crate::switch::stage::filter::Filtering;
 use crate::switch::{Event, MAX_EVENTS, Topology};
 use crate::table::conntrack::{Direction, Session, TcpSegment};
 use crate::table::fdb::Station;
 use crate::table::fdb_cache::FdbCache;
-use crate::table::reassembly::Reassembly;
+use crate::table::reassembly::{Reassembly, Whole};
 use crate::time::Time;
 use crate::wire::address::Address;
 use crate::wire::{arp, icmp, ipv4, ipv6, tcp};
@@ -49,6 +50,8 @@ pub(in crate::switch) struct Arrived {
     pub(in crate::switch) interface: InterfaceId,
     /// The priority bits (PCP and DEI) of its VLAN tag, in place.
     pub(in crate::switch) priority: u16,
+    /// How it came, when it was put together of parts.
+    pub(in crate::switch) whole: Option<Whole>,
     /// It is for others too, so nothing in it may be changed, and what becomes of it is counted there.
     pub(in crate::switch) shared: bool,
 }
@@ -68,6 +71,7 @@ pub(in crate::switch) struct Routing {
     pub(in crate::switch) inbox: Vec<Arrived>,
     pub(in crate::switch) flows: FlowCache,
     pub(in crate::switch) reassembly: Reassembly,
+    pub(in crate::switch) filtering: Filtering,
     judged: Judged,
     /// By the place of a rule in the list of all.
     pub(in crate::switch) rules: Vec<RuleCounters>,
@@ -83,6 +87,7 @@ impl Routing {
             inbox: Vec::new(),
             flows: FlowCache::new(seed),
             reassembly: Reassembly::default(),
+            filtering: Filtering::default(),
             judged: Judged::default(),
             rules: Vec::new(),
             due: None,
@@ -99,7 +104,8 @@ impl Routing {
         self.announcements.note(before, next);
     }
 
-    fn wake_at(&mut self, due: Option<Time>) {
+    /// Has the timers run no later than at `due`.
+    pub(in crate::switch) fn wake_at(&mut self, due: Option<Time>) {
         self.due = [self.due, due].into_iter().flatten().min();
     }
 }
@@ -312,12 +318,18 @@ impl Walk<'_> {
             });
         }
         let frame = &self.batch.frames()[arrived.frame as usize];
-        let fits = egress::fits(frame, output.mtu);
-        if !fits && packet.dont_fragment && !frame.offload.guessed {
+        let (fits, may_cut) = match &arrived.whole {
+            None => (egress::fits(frame, output.mtu) || frame.offload.guessed, !packet.dont_fragment),
+            // It leaves in parts no longer than those it came in.
+            Some(whole) => {
+                let too_long = whole.dont_fragment && whole.largest > output.mtu;
+                (packet.len() <= output.mtu.min(whole.largest) as usize, !too_long)
+            }
+        };
+        if !fits && !may_cut {
             self.report(arrived, packet, Trouble::TooBig(output.mtu));
             return Err(DropReason::ExceedsMtu);
         }
-        let fits = fits || frame.offload.guessed;
         if packet.is_icmp_error() {
             self.translate_error(arrived, packet, &passage, hop.interface);
             return self.onward(arrived, packet, &passage, hop, None, fits);
@@ -404,8 +416,9 @@ impl Walk<'_> {
     }
 }
 
+/// Counts a packet that a rule has matched.
 #[inline]
-fn count(rules: &mut [RuleCounters], rule: u32, bytes: usize) {
+pub(in crate::switch) fn count(rules: &mut [RuleCounters], rule: u32, bytes: usize) {
     if let Some(counters) = rules.get_mut(rule as usize) {
         counters.frames += 1;
         counters.bytes += bytes as u64;
@@ -429,7 +442,7 @@ fn may_go_fast(packet: &Packet) -> bool {
 
 /// What conntrack is to know of a TCP segment.
 #[inline]
-fn segment(frame: &Frame, packet: &Packet) -> Option<TcpSegment> {
+pub(in crate::switch) fn segment(frame: &Frame, packet: &Packet) -> Option<TcpSegment> {
     if packet.tuple.protocol != tcp::PROTOCOL || packet.part == Part::Later {
         return None;
     }

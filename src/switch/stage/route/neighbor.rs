@@ -30,7 +30,7 @@ impl Walk<'_> {
         if arp.sender_mac == own || interface.has(sender) || !is_probe && !interface.reaches(sender) {
             return Err(DropReason::NeighborMessage);
         }
-        let for_us = interface.has(target);
+        let for_us = interface.has(target) || router.nat.stands_for(arrived.interface, target);
         if !is_probe {
             let how = match (arp.operation, for_us) {
                 (Operation::Reply, true) => Heard::Answer { overrides: true },
@@ -74,7 +74,8 @@ impl Walk<'_> {
         let near = source.is_link_local() || interface.reaches(source);
         match (message.kind, message.link_layer) {
             (Kind::NeighborSolicitation { target }, mac) => {
-                let for_us = interface.has(target.into());
+                let for_us =
+                    interface.has(target.into()) || router.nat.stands_for(arrived.interface, target.into());
                 if let Some(mac) = mac.filter(|_| near && !source.is_unspecified()) {
                     let how = if for_us { Heard::Asked } else { Heard::Claim { overrides: true } };
                     self.hear(arrived.interface, source, mac, how);

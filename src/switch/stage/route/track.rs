@@ -68,7 +68,12 @@ impl Walk<'_> {
         let forward =
             router.nat.destination(tuple, input, passage.flow, |id, address| has(router, id, address));
         let mapped = || sessions.inbound(tuple, self.now).map(|inside| (NO_RULE, inside));
-        let Some((rule, to)) = forward.or_else(mapped) else { return Ok(NO_RULE) };
+        let Some((rule, to)) = forward.or_else(mapped) else {
+            // An address that only stands for others has nobody behind it.
+            let nobodys =
+                router.nat.stands_for(input, tuple.destination) && !has(router, input, tuple.destination);
+            return if nobodys { Err(DropReason::NoSession) } else { Ok(NO_RULE) };
+        };
         if cannot_start(packet) {
             return Err(DropReason::NoSession);
         }
@@ -97,19 +102,13 @@ impl Walk<'_> {
             return Ok(to);
         };
         if let Some((session, direction)) = &passage.known {
-            return Ok(self.outward(session.translated(*direction), output));
+            return Ok(session.translated(*direction));
         }
         let opened = self.open(sessions, arrived, packet, passage, rule, output)?;
         let to = opened.0.translated(opened.1);
         passage.known = Some(opened);
         self.routing.wake_at(sessions.expire(self.now));
-        Ok(self.outward(to, output))
-    }
-
-    /// The same flow with its IPv6 prefix as it is outside.
-    fn outward(&self, tuple: Tuple, output: InterfaceId) -> Tuple {
-        let source = self.router.nat.outward(tuple.source, output).unwrap_or(tuple.source);
-        Tuple { source, ..tuple }
+        Ok(to)
     }
 
     fn open(
@@ -132,7 +131,10 @@ impl Walk<'_> {
         };
         let any = 1..=u16::MAX;
         let own;
-        let (rule, source) = if let Some((rule, address)) = router.nat.fixed_source(tuple.source, output) {
+        let fixed = router.nat.fixed_source(tuple.source, output);
+        // Where connections are tracked, a prefix that stands for another is remembered with them.
+        let fixed = fixed.or_else(|| Some((rule, router.nat.outward(tuple.source, output)?)));
+        let (rule, source) = if let Some((rule, address)) = fixed {
             own = [address..=address];
             let source = SourceNat { addresses: &own, ports: any, keep_port: true, reserved: &|_, _| false };
             (rule, Some(source))

@@ -1,0 +1,135 @@
+//! What of a configuration is legal, and yet hardly what was meant.
+
+use std::collections::BTreeMap;
+
+use super::errors::{Findings, Path};
+use super::router::{On, RouterConfig};
+use super::rule::{Action, FlowState, Hook, Match, Policy, RuleConfig, Scope};
+use super::{Config, PortConfig};
+
+/// Looks at a checked configuration.
+pub(super) fn warnings(config: &Config) -> Findings {
+    let mut found = Findings::default();
+    for (name, router) in &config.routers {
+        let path = Path::default().to("router").to(name.as_str());
+        idle(router, &path, &mut found);
+        lost_vlans(config, router, &path, &mut found);
+        hidden_routes(router, &path.to("route"), &mut found);
+        long_prefixes(router, &path.to("interface"), &mut found);
+    }
+    hidden_rules(&config.rules, &mut found);
+    one_way_policies(config, &mut found);
+    found
+}
+
+/// A router that leads nowhere.
+fn idle(router: &RouterConfig, path: &Path, found: &mut Findings) {
+    match router.interfaces.len() {
+        0 => found.add(path.clone(), "the router has no interface: nothing comes to it"),
+        1 if router.routes.is_empty() => {
+            found.add(path.clone(), "the router has one interface and no route: it sends nothing on");
+        }
+        _ => {}
+    }
+}
+
+/// Interfaces in VLANs that no port is in.
+fn lost_vlans(config: &Config, router: &RouterConfig, path: &Path, found: &mut Findings) {
+    for (name, interface) in &router.interfaces {
+        let On::Bridge { bridge, vlan: Some(vlan) } = &interface.on else { continue };
+        let member = |port: &PortConfig| port.bridge.as_ref() == Some(bridge) && port.vlan.carries(*vlan);
+        if !config.ports.values().any(member) {
+            let message = format!("no port of bridge {bridge} is a member of VLAN {vlan}");
+            found.add(path.to("interface").to(name.as_str()).to("vlan"), message);
+        }
+    }
+}
+
+/// Routes that another one is always taken before.
+fn hidden_routes(router: &RouterConfig, path: &Path, found: &mut Findings) {
+    let connected: BTreeMap<_, _> = router.connected().collect();
+    let mut lowest = BTreeMap::new();
+    for route in &router.routes {
+        let metric = lowest.entry(route.to).or_insert(route.metric);
+        *metric = route.metric.min(*metric);
+    }
+    for (index, route) in router.routes.iter().enumerate() {
+        let message = match (connected.get(&route.to), lowest.get(&route.to)) {
+            (Some(interface), _) => {
+                format!("interface {interface} is on {} itself: the route is never taken", route.to)
+            }
+            (None, Some(metric)) if *metric < route.metric => {
+                format!(
+                    "another route to {} has metric {metric}: this one is never taken beside it",
+                    route.to
+                )
+            }
+            _ => continue,
+        };
+        found.add(path.to(index), message);
+    }
+}
+
+/// Advertised networks of which hosts make no addresses (RFC 4862, 5.5.3).
+fn long_prefixes(router: &RouterConfig, path: &Path, found: &mut Findings) {
+    for (name, interface) in &router.interfaces {
+        let prefixes = interface.advertise.iter().flat_map(|advertise| &advertise.prefixes);
+        if let Some(prefix) = prefixes.into_iter().find(|prefix| prefix.length != 64) {
+            let message = format!("{prefix} is no /64: hosts give themselves no address of it");
+            found.add(path.to(name.as_str()).to("advertise"), message);
+        }
+    }
+}
+
+/// Rules that no packet gets to, or that one before them has decided on: the first of each hook.
+fn hidden_rules(rules: &[RuleConfig], found: &mut Findings) {
+    let mut everything = BTreeMap::<_, usize>::new();
+    let mut told = BTreeMap::<_, bool>::new();
+    let mut decided = BTreeMap::<_, usize>::new();
+    for (index, rule) in rules.iter().enumerate() {
+        let hook = (&rule.scope, rule.hook);
+        let path = Path::default().to("rule").to(index);
+        if let Some(first) = everything.get(&hook) {
+            if told.insert(hook, true).is_none() {
+                let what = rules[*first].action;
+                found.add(path, format!("no packet gets here: rule {} says {what} to all", first + 1));
+            }
+            continue;
+        }
+        let text = rule.matches.to_string();
+        if let Some(first) = decided.get(&(hook, text.clone())) {
+            let what = rules[*first].action;
+            found.add(path, format!("no packet gets here: rule {} says {what} to the same ones", first + 1));
+        } else if rule.action.decides() {
+            if rule.matches == Match::default() {
+                everything.insert(hook, index);
+            }
+            decided.insert((hook, text), index);
+        }
+    }
+}
+
+/// Hooks that drop what is not accepted where nothing accepts answers.
+fn one_way_policies(config: &Config, found: &mut Findings) {
+    let answers = |rule: &RuleConfig| {
+        let states = &rule.matches.states;
+        rule.action == Action::Accept && (states.is_empty() || states.contains(&FlowState::Established))
+    };
+    let accepted = |scope: &Scope, hook: Hook| {
+        config.rules.iter().any(|rule| rule.scope == *scope && rule.hook == hook && answers(rule))
+    };
+    let message = "no rule accepts state = [\"established\"]: answers are dropped";
+    for (name, router) in &config.routers {
+        let path = Path::default().to("router").to(name.as_str()).to("policy");
+        for hook in Hook::ALL.into_iter().filter(|hook| router.policy(*hook) == Policy::Drop) {
+            if !accepted(&Scope::Router(name.clone()), hook) {
+                found.add(path.to(hook.name()), message);
+            }
+        }
+    }
+    for (name, bridge) in &config.bridges {
+        if bridge.policy == Policy::Drop && !accepted(&Scope::Bridge(name.clone()), Hook::Forward) {
+            found.add(Path::default().to("bridge").to(name.as_str()).to("policy"), message);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Rules on a bridge's own forward path: which IP packets pass from one of its ports to another.
+//!
+//! What is not IP passes, ARP above all; what says that it is IP and is malformed does not, nor does what hides behind more
+//! VLAN tags than can be looked through. Parts of a packet go the way of the first one, which has the ports; one that
+//! comes before the first is dropped, since nobody can tell what it belongs to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::HashMap;
+
+use crate::packet::icmp_error::{self, Trouble};
+use crate::packet::{Batch, DropReason, Frame, Packet, Part, PortId, quoted};
+use crate::switch::counting::PortCounters;
+use crate::switch::outbox::{Crossing, Departure, Outbox, Recipients, Refused};
+use crate::switch::router::{Chain, Judged, Subject, Tracked};
+use crate::switch::stage::route::{RuleCounters, count, segment};
+use crate::switch::{Topology, Way};
+use crate::table::conntrack::{Conntrack, Opening, State};
+use crate::table::token_bucket::TokenBucket;
+use crate::time::Time;
+use crate::wire::address::Address;
+use crate::wire::{be16, ethernet, ipv4, ipv6, tcp};
+
+/// Packets in parts whose first part is remembered.
+const MAX_PACKETS: usize = 1024;
+/// For how long (RFC 8200 section 4.5 gives a packet 60 s to get whole, which nobody waits for).
+const MEMORY: Duration = Duration::from_secs(10);
+
+/// The rules of a bridge.
+pub struct BridgeRules {
+    /// The rules; a bridge has one hook.
+    pub chain: Chain,
+    /// The connections, where a rule asks for their state; shared.
+    pub sessions: Option<Arc<Conntrack>>,
+}
+
+/// What tells the parts of one packet from those of others: the bridge's port it came by and leaves by, its addresses and
+/// identification.
+type PacketId = (PortId, PortId, Address, Address, u32);
+
+/// What one worker needs to apply the rules of all bridges.
+#[derive(Default)]
+pub(in crate::switch) struct Filtering {
+    judged: Judged,
+    /// What became of the first parts of packets, and when they came.
+    firsts: HashMap<PacketId, (Time, Result<(), DropReason>)>,
+}
+
+impl Filtering {
+    /// Whether a frame may pass from the port `input` to `output`.
+    pub(in crate::switch) fn judge(
+        &mut self,
+        rules: &BridgeRules,
+        counters: &mut [RuleCounters],
+        frame: &Frame,
+        (input, output): (PortId, PortId),
+        now: Time,
+    ) -> Result<(), DropReason> {
+        let packet = match Packet::of(frame) {
+            Err(DropReason::NotIp) if is_seen_through(frame) => return Ok(()),
+            Err(DropReason::NotIp) => return Err(DropReason::Filtered),
+            Err(reason) => return Err(reason),
+            Ok(packet) => packet,
+        };
+        if packet.part == Part::Whole {
+            return self.judge_packet(rules, counters, frame, &packet, (input, output), now);
+        }
+        let tuple = &packet.tuple;
+        let id = (input, output, tuple.source, tuple.destination, identification(frame, &packet));
+        if packet.part == Part::Later {
+            // It would write over the ports of the first (RFC 3128).
+            if offset(frame, &packet) < tcp::MIN_HEADER_LEN {
+                return Err(DropReason::FragmentInvalid);
+            }
+            let first = self.firsts.get(&id).filter(|(came, _)| now.since(*came) < MEMORY);
+            return first.map_or(Err(DropReason::FragmentInvalid), |(_, verdict)| *verdict);
+        }
+        let verdict = self.judge_packet(rules, counters, frame, &packet, (input, output), now);
+        if self.firsts.len() >= MAX_PACKETS {
+            self.firsts.retain(|_, (came, _)| now.since(*came) < MEMORY);
+        }
+        if self.firsts.len() < MAX_PACKETS {
+            self.firsts.insert(id, (now, verdict));
+        }
+        verdict
+    }
+
+    fn judge_packet(
+        &mut self,
+        rules: &BridgeRules,
+        counters: &mut [RuleCounters],
+        frame: &Frame,
+        packet: &Packet,
+        (input, output): (PortId, PortId),
+        now: Time,
+    ) -> Result<(), DropReason> {
+        let segment = segment(frame, packet);
+        let known = rules.sessions.as_ref().map(|sessions| match packet.is_icmp_error() {
+            true => {
+                let quoted = quoted::of(frame, packet);
+                quoted.and_then(|quoted| sessions.lookup(&quoted.reversed(), now))
+            }
+            false => sessions.lookup(&packet.tuple, now),
+        });
+        let state = match &known {
+            None | Some(None) if !packet.is_icmp_error() => Tracked::New,
+            None => Tracked::New,
+            Some(None) => Tracked::Invalid,
+            Some(Some(_)) if packet.is_icmp_error() => Tracked::Related,
+            Some(Some((session, direction))) => match session.packet(*direction, now, segment) {
+                Ok(State::New) => Tracked::New,
+                Ok(_) => Tracked::Established,
+                Err(_) => Tracked::Invalid,
+            },
+        };
+        let mut subject = Subject::new(packet, Some(input.0), state);
+        subject.output = Some(output.0);
+        self.judged.clear();
+        let verdict = rules.chain.judge(&subject, now, &mut self.judged);
+        self.judged.rules.iter().for_each(|&rule| count(counters, rule, packet.len()));
+        verdict?;
+        match (&rules.sessions, known) {
+            (Some(sessions), Some(None)) if state == Tracked::New => {
+                let original = packet.tuple;
+                let opening =
+                    Opening { original, destination: None, source: None, rule: u32::MAX, tcp: segment };
+                sessions.open(opening, now).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The rules that want the packet logged that was judged last.
+    pub(in crate::switch) fn to_log(&self) -> &[u32] {
+        &self.judged.log
+    }
+}
+
+/// Tells the senders of frames that rules have refused, as if those whom they were for had said it, unless too many were
+/// told.
+pub(in crate::switch) fn refuse(
+    topology: &Topology,
+    batch: &mut Batch,
+    counters: &mut PortCounters,
+    outbox: &mut Outbox,
+    limits: &[TokenBucket],
+    now: Time,
+) {
+    for Refused { frame, to, form } in std::mem::take(&mut outbox.refused) {
+        let Some(port) = topology.port(to.port) else { continue };
+        if !limits.get(to.port.index()).is_some_and(|bucket| bucket.take(now)) {
+            continue;
+        }
+        let live = batch.len();
+        let Some(index) = batch.add() else { continue };
+        let (refused, answer) = batch.pair(frame as usize, index);
+        if !icmp_error::mirrored_reset(refused, answer)
+            && !icmp_error::mirrored(refused, Trouble::Prohibited, answer)
+        {
+            batch.truncate(live);
+            continue;
+        }
+        counters.of(to.port).copies += 1;
+        let recipients = Recipients::Peer(to.peer);
+        let frame = index as u32;
+        let departure = Departure { frame, form, out: to.port, to: recipients, shared: false, echo: false };
+        match &port.way {
+            Way::Queue | Way::Underlay(_) => outbox.push(to.port, departure),
+            Way::Patch(peer) => outbox.patched.push(Crossing { peer: *peer, departure }),
+            Way::Tunnel(overlay) => outbox.push(overlay.underlay, departure),
+        }
+    }
+}
+
+/// Whether what a frame carries can be told, and is not IP.
+fn is_seen_through(frame: &Frame) -> bool {
+    ethernet::payload(frame.bytes())
+        .is_some_and(|(ether_type, _)| !matches!(ether_type, ipv4::ETHER_TYPE | ipv6::ETHER_TYPE))
+}
+
+/// The identification that all parts of a packet have.
+fn identification(frame: &Frame, packet: &Packet) -> u32 {
+    let bytes = frame.bytes();
+    match packet.tuple.source.is_v4() {
+        true => u32::from(ipv4::identification(&bytes[usize::from(packet.l3)..])),
+        // The fragment header stands right before the payload.
+        false => {
+            let at = usize::from(packet.l4) - 4;
+            u32::from(be16(bytes, at)) << 16 | u32::from(be16(bytes, at + 2))
+        }
+    }
+}
+
+/// Where in its packet's payload a fragment's begins, in bytes.
+fn offset(frame: &Frame, packet: &Packet) -> usize {
+    let bytes = frame.bytes();
+    match packet.tuple.source.is_v4() {
+        true => usize::from(be16(bytes, usize::from(packet.l3) + 6) & 0x1fff) * 8,
+        false => usize::from(be16(bytes, usize::from(packet.l4) - 6) & 0xfff8),
+    }
+}
