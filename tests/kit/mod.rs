@@ -5,6 +5,7 @@
 
 pub(crate) mod any;
 pub(crate) mod frames;
+pub(crate) mod gateways;
 pub(crate) mod messages;
 pub(crate) mod routers;
 pub(crate) mod tunnels;
