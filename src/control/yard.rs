@@ -290,9 +290,13 @@ impl State {
             Request::RouteDel { router, to, via, metric } => {
                 json(self.edit(|document| document.route_del(router.as_deref(), &to, via, metric))?)
             }
-            Request::RouteGet { router, address, from } => {
-                json(routers::explain(&self.config, &live::seen(self, Wanted::default()), router.as_deref(), address, from)?)
-            }
+            Request::RouteGet { router, address, from } => json(routers::explain(
+                &self.config,
+                &live::seen(self, Wanted::default()),
+                router.as_deref(),
+                address,
+                from,
+            )?),
             Request::NeighborShow(filter) => {
                 json(routers::neighbors(&self.config, &live::seen(self, Wanted::default()), &filter)?)
             }
@@ -319,9 +323,7 @@ impl State {
             Request::NatDel { router, number } => {
                 json(self.edit(|document| document.nat_del(router.as_deref(), number))?)
             }
-            Request::NeighborFlush(filter) => {
-                json(Flushed { entries: live::flush_neighbors(self, &filter) })
-            }
+            Request::NeighborFlush(filter) => json(Flushed { entries: live::flush_neighbors(self, &filter) }),
             Request::NatFlush(filter) => json(Flushed { entries: live::flush_sessions(self, &filter) }),
             Request::RuleShow { router, bridge } => {
                 let (router, bridge) = (router.as_deref(), bridge.as_deref());

@@ -50,10 +50,13 @@ fn router(
             Attachment::Bridge { mac, .. } => (Some(mac), Some(interface.mtu)),
             Attachment::Port(_) => (None, Some(interface.mtu)),
         };
-        seen.interfaces =
-            snapshot.all_interfaces().map(|(_, interface)| (interface.name.clone(), own(interface))).collect();
+        seen.interfaces = snapshot
+            .all_interfaces()
+            .map(|(_, interface)| (interface.name.clone(), own(interface)))
+            .collect();
     }
-    seen.neighbors = learned(live).map(|(interface, address, entry)| neighbor(interface, address, &entry, now)).collect();
+    seen.neighbors =
+        learned(live).map(|(interface, address, entry)| neighbor(interface, address, &entry, now)).collect();
     let Some(sessions) = &live.sessions else { return seen };
     let stats = sessions.stats();
     seen.stats = NatStats {
