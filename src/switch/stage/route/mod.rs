@@ -175,6 +175,14 @@ impl Walk<'_> {
         if arrived.shared {
             return self.neighbor_message(arrived, &packet);
         }
+        if is_for_all(frame) {
+            // Never passed on (RFC 1812 section 5.3.4), nor answered: it came only because nobody else is there.
+            let fate = self.neighbor_message(arrived, &packet);
+            return fate.map_err(|reason| match reason {
+                DropReason::NotLocal => DropReason::NoMember,
+                other => other,
+            });
+        }
         if usize::from(packet.l3) != frame.layer.header_len() {
             // Behind a tag that is none of the bridge's.
             return Err(DropReason::Local);
@@ -463,6 +471,12 @@ pub(in crate::switch) fn segment(frame: &Frame, packet: &Packet) -> Option<TcpSe
         len: l4.len().saturating_sub(header) as u32,
         window_scale: if packet.kind & tcp::SYN != 0 { scale() } else { None },
     })
+}
+
+/// Whether a frame went to all stations of a link, or to a group of them.
+#[inline]
+fn is_for_all(frame: &Frame) -> bool {
+    frame.layer == Layer::Ethernet && frame.bytes().first().is_some_and(|first| first & 1 != 0)
 }
 
 /// Whether a packet says which way it wants to go, which nobody is to be trusted to (RFC 7126 section 4.3, RFC 5095).
