@@ -184,6 +184,65 @@ fn commands_ask_what_they_say() {
             json!({"request": "fdb-del", "mac": mac, "bridge": "lan"}),
         ),
         ("reload", json!({"request": "reload"})),
+        (
+            "router add gw sessions=1000 policy.forward=drop",
+            json!({"request": "router-add", "name": "gw", "keys": {"sessions": 1000, "policy.forward": "drop"}}),
+        ),
+        (
+            "router set gw timeout.udp=10m mapping=",
+            json!({"request": "router-set", "router": "gw", "keys": {"timeout.udp": "10m", "mapping": null}}),
+        ),
+        ("router del gw", json!({"request": "router-del", "name": "gw"})),
+        (
+            "router interface add lan --router gw bridge=lan address=10.9.0.1/24",
+            json!({"request": "interface-add", "router": "gw", "name": "lan",
+                   "keys": {"bridge": "lan", "address": "10.9.0.1/24"}}),
+        ),
+        (
+            "router interface set lan mtu=1400",
+            json!({"request": "interface-set", "name": "lan", "keys": {"mtu": 1400}}),
+        ),
+        ("router interface del lan", json!({"request": "interface-del", "name": "lan"})),
+        (
+            "route add default --via 10.7.0.1",
+            json!({"request": "route-add", "keys": {"to": "default", "via": "10.7.0.1"}}),
+        ),
+        (
+            "route add 10.0.0.0/8 --via 10.7.0.1 --via 10.7.0.5 --metric 10 --router gw --interface wan",
+            json!({"request": "route-add", "router": "gw",
+                   "keys": {"to": "10.0.0.0/8", "via": ["10.7.0.1", "10.7.0.5"], "metric": 10, "interface": "wan"}}),
+        ),
+        (
+            "route add 10.66.0.0/16 --unreachable",
+            json!({"request": "route-add", "keys": {"to": "10.66.0.0/16", "unreachable": true}}),
+        ),
+        (
+            "route del 10.0.0.0/8 --via 10.7.0.1 --metric 5",
+            json!({"request": "route-del", "to": "10.0.0.0/8", "via": "10.7.0.1", "metric": 5}),
+        ),
+        (
+            "neighbor add 10.9.0.2 2-0-0-0-0-1 --interface lan",
+            json!({"request": "neighbor-add", "keys": {"address": "10.9.0.2", "mac": mac, "interface": "lan"}}),
+        ),
+        (
+            "neighbour del 10.9.0.2 --router gw",
+            json!({"request": "neighbor-del", "router": "gw", "address": "10.9.0.2"}),
+        ),
+        (
+            "nat add port-forward in=wan protocol=tcp,udp port=80-90 to=10.9.0.2:80 --at 1",
+            json!({"request": "nat-add", "at": 1,
+                   "keys": {"type": "port-forward", "in": "wan", "protocol": "tcp,udp", "port": "80-90",
+                            "to": "10.9.0.2:80"}}),
+        ),
+        ("nat del 2 --router gw", json!({"request": "nat-del", "router": "gw", "number": 2})),
+        (
+            "rule add --router gw --hook forward in=lan protocol=tcp destination-port=22 action=drop --at 3",
+            json!({"request": "rule-add", "at": 3,
+                   "keys": {"router": "gw", "hook": "forward", "in": "lan", "protocol": "tcp",
+                            "destination-port": 22, "action": "drop"}}),
+        ),
+        ("rule del 3", json!({"request": "rule-del", "number": 3})),
+        ("rule move 3 1", json!({"request": "rule-move", "from": 3, "to": 1})),
     ] {
         let (output, asked) = against(applied(), line);
         assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "+ port vm3\n"), "{line}");
@@ -214,6 +273,66 @@ fn a_reading_command_prints_a_table_or_the_answer_as_it_came() {
     assert_eq!(stdout(&output), "[bridge.lan]\n");
     let (output, _) = against(Ok(json!([])), "drops");
     assert_eq!(stdout(&output), "no frame was dropped\n");
+}
+
+#[test]
+fn commands_about_routers_print_tables_and_ask_with_their_filters() {
+    let (output, asked) = against(Ok(json!([])), "route --router gw");
+    assert_eq!(stdout(&output), "there is no route\n");
+    assert_eq!(asked, [json!({"request": "route-show", "router": "gw"})]);
+    let (output, asked) = against(
+        Ok(json!({"router": "gw", "address": "192.0.2.1", "from": null, "verdict": "no-route", "routes": [],
+                  "hops": [], "source": null, "steps": ["nothing matches"]})),
+        "route get 192.0.2.1",
+    );
+    assert_eq!(stdout(&output), "192.0.2.1 at router gw: no-route\n  nothing matches\n");
+    assert_eq!(asked, [json!({"request": "route-get", "address": "192.0.2.1"})]);
+    let (output, asked) =
+        against(Ok(json!({"entries": 1})), "neighbor flush --interface lan --address 10.9.0.0/24");
+    assert_eq!(stdout(&output), "1 neighbour forgotten\n");
+    assert_eq!(asked, [json!({"request": "neighbor-flush", "interface": "lan", "address": "10.9.0.0/24"})]);
+    let (output, asked) = against(
+        Ok(json!({"tables": [], "sessions": [], "left_out": 0})),
+        "nat --source 10.9.0.2 --destination 192.0.2.0/24 --port 443 --protocol tcp --limit 5",
+    );
+    assert_eq!(stdout(&output), "there is no router\n");
+    assert_eq!(
+        asked,
+        [json!({"request": "nat-show", "source": "10.9.0.2/32", "destination": "192.0.2.0/24", "port": 443,
+                "protocol": "tcp", "limit": 5})]
+    );
+    let (output, asked) = against(Ok(json!({"entries": 2})), "nat flush --router gw");
+    assert_eq!(stdout(&output), "2 sessions ended\n");
+    assert_eq!(asked, [json!({"request": "nat-flush", "router": "gw"})]);
+    let (_, asked) = against(Ok(json!([])), "nat --rules");
+    assert_eq!(asked, [json!({"request": "nat-rules"})]);
+    let rule = json!({"number": 1, "scope": "bridge lan", "hook": "forward", "match": "all", "action": "drop",
+                      "comment": null, "frames": 5, "bytes": 300});
+    let (output, asked) = against(Ok(json!([rule])), "rule --bridge lan");
+    assert!(
+        stdout(&output).contains("   1  bridge lan  forward       5    300  drop    all\n"),
+        "{}",
+        stdout(&output)
+    );
+    assert_eq!(asked, [json!({"request": "rule-show", "bridge": "lan"})]);
+    let (output, _) = against(Ok(json!([])), "router");
+    assert_eq!(stdout(&output), "there is no router\n");
+}
+
+#[test]
+fn what_is_doubtful_is_said_and_no_failure() {
+    let scratch = Scratch::new("doubt");
+    let file = scratch.file("doubt.toml", "[router.gw]\n[[rule]]\nrouter = \"gw\"\naction = \"drop\"\n");
+    let output = run(&format!("check --config {file}"));
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(stdout(&output), format!("{file}: ok (0 bridges, 0 ports, 1 router, 1 rule)\n"));
+    let warning = format!("{file}:1: router.gw: warning: the router has no interface: nothing comes to it\n");
+    assert_eq!(stderr(&output), warning);
+
+    let applied = json!({"epoch": 2, "changes": ["+ router gw"], "warnings": ["router.gw: warning: hm"]});
+    let (output, _) = against(Ok(applied), "router add gw");
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "+ router gw\n"));
+    assert_eq!(stderr(&output), "router.gw: warning: hm\n");
 }
 
 fn probe(rtt_nanos: Option<u64>, not_sent: Option<&str>) -> Value {

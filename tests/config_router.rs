@@ -558,48 +558,48 @@ fn warnings(text: &str) -> Vec<String> {
 fn what_is_doubtful_is_warned_of() {
     assert_eq!(warnings(GATEWAY), [""; 0]);
     for (text, warning) in [
-        ("[router.a]\n".to_owned(), "1: router.a: the router has no interface: nothing comes to it"),
+        ("[router.a]\n".to_owned(), "1: router.a: warning: the router has no interface: nothing comes to it"),
         (
             "[port.t]\ntype = \"tun\"\n[router.a.interface.x]\nport = \"t\"\n".into(),
-            "3: router.a: the router has one interface and no route: it sends nothing on",
+            "3: router.a: warning: the router has one interface and no route: it sends nothing on",
         ),
         (
             route(
                 "to = \"10.0.0.0/8\"\nvia = \"10.7.0.1\"\nmetric = 5\n[[router.gw.route]]\nto = \"10.0.0.0/8\"\nvia = \"10.9.0.1\"",
             ),
-            "14: router.gw.route[0]: another route to 10.0.0.0/8 has metric 0: this one is never taken beside it",
+            "14: router.gw.route[0]: warning: another route to 10.0.0.0/8 has metric 0: this one is never taken beside it",
         ),
         (
             route("to = \"10.7.0.0/30\"\nvia = \"10.9.0.1\""),
-            "14: router.gw.route[0]: interface wan is on 10.7.0.0/30 itself: the route is never taken",
+            "14: router.gw.route[0]: warning: interface wan is on 10.7.0.0/30 itself: the route is never taken",
         ),
         (
             with("[router.gw.interface.lan.advertise]\nprefixes = \"fd00:9::/56\""),
-            "14: router.gw.interface.lan.advertise: fd00:9::/56 is no /64: hosts give themselves no address of it",
+            "14: router.gw.interface.lan.advertise: warning: fd00:9::/56 is no /64: hosts give themselves no address of it",
         ),
         (
             rule("")
                 + "[[rule]]\nrouter = \"gw\"\naction = \"accept\"\n[[rule]]\nrouter = \"gw\"\naction = \"accept\"\n",
-            "18: rule[1]: no packet gets here: rule 1 says drop to all",
+            "18: rule[1]: warning: no packet gets here: rule 1 says drop to all",
         ),
         (
             rule("match.in = \"lan\"")
                 + "[[rule]]\nrouter = \"gw\"\naction = \"accept\"\nmatch = { in = [\"lan\"] }\n",
-            "18: rule[1]: no packet gets here: rule 1 says drop to the same ones",
+            "18: rule[1]: warning: no packet gets here: rule 1 says drop to the same ones",
         ),
         (
             GATEWAY.replace("[router.gw]\n", "[router.gw]\npolicy.forward = \"drop\"\n"),
-            "8: router.gw.policy.forward: no rule accepts state = [\"established\"]: answers are dropped",
+            "8: router.gw.policy.forward: warning: no rule accepts state = [\"established\"]: answers are dropped",
         ),
         (
             GATEWAY.replace("[bridge.lan]\n", "[bridge.lan]\npolicy = \"drop\"\n"),
-            "2: bridge.lan.policy: no rule accepts state = [\"established\"]: answers are dropped",
+            "2: bridge.lan.policy: warning: no rule accepts state = [\"established\"]: answers are dropped",
         ),
         (
             GATEWAY
                 .replace("bridge = \"lan\"\naddress", "bridge = \"lan\"\nvlan = 30\naddress")
                 .replace("type = \"tap\"\n", "type = \"tap\"\nvlan = 10\n"),
-            "11: router.gw.interface.lan.vlan: no port of bridge lan is a member of VLAN 30",
+            "11: router.gw.interface.lan.vlan: warning: no port of bridge lan is a member of VLAN 30",
         ),
     ] {
         assert_eq!(warnings(&text), [format!("t.toml:{warning}")], "{text}");

@@ -101,8 +101,7 @@ fn a_solicitation_is_answered_as_its_holder_would() {
     assert_eq!(ip.hop_limit, 255);
     let Icmpv6Type::NeighborAdvertisement(flags) = icmp.icmp_type else { panic!("{icmp:?}") };
     assert!(flags.router && flags.solicited && flags.r#override);
-    let again =
-        Icmpv6Header::with_checksum(icmp.icmp_type.clone(), ip.source, ip.destination, payload).unwrap();
+    let again = Icmpv6Header::with_checksum(icmp.icmp_type, ip.source, ip.destination, payload).unwrap();
     assert_eq!(icmp.checksum, again.checksum);
 
     yard.send(1, &is_at_v6(a_v6(), b_v6(), 0x40));

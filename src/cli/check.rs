@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Failure, Outcome, print};
+use super::{Failure, Outcome, print, warn};
 use crate::control::config::{Config, Document};
 
 /// Check a configuration without running it
 #[derive(Debug, Args)]
-#[command(after_help = "Every error is a line: FILE:LINE: KEY: what is wrong (what was expected).")]
+#[command(after_help = "\
+Every error is a line: FILE:LINE: KEY: what is wrong (what was expected). What is legal and hardly meant is a line too,
+`warning: ` in it, and no failure.")]
 pub(super) struct Check {
     /// The configuration
     #[arg(long, value_name = "FILE")]
@@ -18,13 +20,19 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn execute(self) -> Outcome {
-        let config = Document::load(&self.config).and_then(|document| document.to_config());
-        let config = config.map_err(|errors| Failure::Listed(errors.to_string()))?;
+        let checked = Document::load(&self.config)
+            .and_then(|document| Ok((document.to_config()?, document)))
+            .map_err(|errors| Failure::Listed(errors.to_string()));
+        let (config, document) = checked?;
+        warn(&document.warnings(&config));
         print(&format!("{}: ok ({})\n", self.config.display(), summary(&config)))
     }
 }
 
 fn summary(config: &Config) -> String {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    format!("{}, {}", count(config.bridges.len(), "bridge"), count(config.own_ports().count(), "port"))
+    let mut parts = vec![count(config.bridges.len(), "bridge"), count(config.own_ports().count(), "port")];
+    let optional = [(config.routers.len(), "router"), (config.rules.len(), "rule")];
+    parts.extend(optional.iter().filter(|(n, _)| *n > 0).map(|(n, what)| count(*n, what)));
+    parts.join(", ")
 }

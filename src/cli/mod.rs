@@ -12,14 +12,20 @@ mod demo;
 mod drops;
 mod fdb;
 mod man;
+mod nat;
+mod neighbor;
 mod port;
 mod reload;
+mod route;
+mod router;
+mod rule;
 mod run;
 mod stats;
 mod table;
 mod tunnel;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +47,7 @@ Examples:
   tapyard port                             show the ports of the one that runs
   tapyard port add vm3 --type tap --bridge lan vlan=10
   tapyard fdb --bridge lan -j              show the FDB of a bridge, as JSON
+  tapyard route get 192.0.2.1              explain where a router sends a packet
 
 Exit codes: 0 done, 1 refused or failed (why, on stderr), 2 wrong usage.")]
 struct Cli {
@@ -62,6 +69,12 @@ enum Command {
     Fdb(fdb::Fdb),
     Bridge(bridge::Bridge),
     Tunnel(tunnel::Tunnel),
+    Router(router::Router),
+    Route(route::Route),
+    #[command(alias = "neighbour")]
+    Neighbor(neighbor::Neighbor),
+    Nat(nat::Nat),
+    Rule(rule::Rule),
     Stats(stats::Stats),
     Drops(drops::Drops),
     Config(config::Config),
@@ -93,6 +106,11 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Fdb(fdb) => fdb.execute(&switch),
         Command::Bridge(bridge) => bridge.execute(&switch),
         Command::Tunnel(tunnel) => tunnel.execute(&switch),
+        Command::Router(router) => router.execute(&switch),
+        Command::Route(route) => route.execute(&switch),
+        Command::Neighbor(neighbor) => neighbor.execute(&switch),
+        Command::Nat(nat) => nat.execute(&switch),
+        Command::Rule(rule) => rule.execute(&switch),
         Command::Stats(stats) => stats.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
         Command::Config(config) => config.execute(&switch),
@@ -189,12 +207,19 @@ impl Switch {
             return print_json(&client.call_raw(request)?);
         }
         let applied: Applied = client.call(request)?;
+        warn(&applied.warnings);
         let mut lines: String = applied.changes.iter().map(|change| format!("{change}\n")).collect();
         if lines.is_empty() {
             lines = "nothing changed\n".into();
         }
         print(&lines)
     }
+}
+
+/// Says on stderr what is legal and hardly meant; whether somebody reads it does not matter.
+fn warn<T: Display>(warnings: &[T]) {
+    let lines: String = warnings.iter().map(|warning| format!("{warning}\n")).collect();
+    let _ = io::stderr().write_all(lines.as_bytes());
 }
 
 /// Writes to stdout.
@@ -234,13 +259,33 @@ mod tests {
             "fdb --bridge lan",
             "fdb show --vlan 10 -j",
             "bridge show",
+            "router",
+            "route --router gw",
+            "route get 192.0.2.1 -j",
+            "neighbour --interface lan",
+            "nat --watch",
+            "nat --rules -j",
+            "rule show --bridge lan",
         ] {
             let words = ["tapyard"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");
         }
-        for line in
-            ["port shwo", "port -j show", "fdb add", "fdb --vlan 4095", "port set vm1 vlan", "port set vm1"]
-        {
+        for line in [
+            "port shwo",
+            "port -j show",
+            "fdb add",
+            "fdb --vlan 4095",
+            "port set vm1 vlan",
+            "port set vm1",
+            "route get x",
+            "route add",
+            "route add 10.0.0.0/8 --blackhole --via 10.0.0.1",
+            "nat --rules --watch",
+            "nat --source 10.0.0.1/8",
+            "nat del x",
+            "rule add",
+            "rule --router gw --bridge lan",
+        ] {
             let words = ["tapyard"].into_iter().chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");
         }

@@ -101,7 +101,7 @@ impl Port {
 }
 
 /// Reads `KEY=VALUE`, or `KEY=`, which removes the key.
-fn key_value(text: &str) -> Result<(String, Option<toml::Value>), String> {
+pub(super) fn key_value(text: &str) -> Result<(String, Option<toml::Value>), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => {
             Ok((key.to_owned(), (!value.is_empty()).then(|| parse_value(value))))

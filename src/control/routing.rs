@@ -73,7 +73,7 @@ impl LiveRouter {
         for neighbor in &config.neighbors {
             if let Some(&id) = self.interfaces.get(&neighbor.interface) {
                 // What waited for it was taken, and is asked for again by who sent it.
-                self.neighbors.pin(id, neighbor.address.into(), neighbor.mac);
+                drop(self.neighbors.pin(id, neighbor.address.into(), neighbor.mac));
             }
         }
         if self.error_rate != config.icmp_rate {

@@ -1,5 +1,6 @@
 //! What runs, as the API shows it.
 
+pub(super) mod live;
 pub(super) mod routers;
 mod tunnels;
 

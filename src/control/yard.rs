@@ -21,6 +21,7 @@ use super::config::{Config, Document, PortConfig, PortKind, SwitchConfig};
 use super::probe::{self, Target};
 use super::server::{Handler, Peer};
 use super::shape::{Live, LiveBridge, LivePort, WORKER_PATIENCE};
+use super::show::live::{self, Wanted};
 use super::show::routers;
 use super::{opening, show};
 use crate::packet::{BridgeId, Location, PortId, Tuple};
@@ -264,7 +265,7 @@ impl State {
                 return self.probe(&to, port.as_deref(), size).map(Reply::Later);
             }
             Request::RouterShow { name } => {
-                json(routers::routers(&self.config, &routers::seen(self), name.as_deref())?)
+                json(routers::routers(&self.config, &live::seen(self, Wanted::default()), name.as_deref())?)
             }
             Request::RouterAdd { name, keys } => {
                 json(self.edit(|document| document.router_add(&name, &keys))?)
@@ -289,11 +290,15 @@ impl State {
             Request::RouteDel { router, to, via, metric } => {
                 json(self.edit(|document| document.route_del(router.as_deref(), &to, via, metric))?)
             }
-            Request::RouteGet { router, address, from } => {
-                json(routers::explain(&self.config, &routers::seen(self), router.as_deref(), address, from)?)
-            }
+            Request::RouteGet { router, address, from } => json(routers::explain(
+                &self.config,
+                &live::seen(self, Wanted::default()),
+                router.as_deref(),
+                address,
+                from,
+            )?),
             Request::NeighborShow(filter) => {
-                json(routers::neighbors(&self.config, &routers::seen(self), &filter)?)
+                json(routers::neighbors(&self.config, &live::seen(self, Wanted::default()), &filter)?)
             }
             Request::NeighborAdd { router, keys } => {
                 json(self.edit(|document| document.neighbor_add(router.as_deref(), &keys))?)
@@ -303,9 +308,14 @@ impl State {
                     document.neighbor_del(router.as_deref(), interface.as_deref(), address)
                 })?)
             }
-            Request::NatShow(filter) => json(routers::nat(&self.config, &routers::seen(self), &filter)?),
+            Request::NatShow(filter) => {
+                let limit = filter.limit.unwrap_or(routers::SHOWN_SESSIONS);
+                let seen = live::seen(self, Wanted { sessions: Some((&filter, limit)), ..Wanted::default() });
+                json(routers::nat(&self.config, &seen, &filter)?)
+            }
             Request::NatRules { router } => {
-                json(routers::nat_rules(&self.config, &routers::seen(self), router.as_deref())?)
+                let seen = live::seen(self, Wanted { translated: true, ..Wanted::default() });
+                json(routers::nat_rules(&self.config, &seen, router.as_deref())?)
             }
             Request::NatAdd { router, keys, at } => {
                 json(self.edit(|document| document.nat_add(router.as_deref(), &keys, at))?)
@@ -313,11 +323,12 @@ impl State {
             Request::NatDel { router, number } => {
                 json(self.edit(|document| document.nat_del(router.as_deref(), number))?)
             }
-            // Nothing is learned and no session is kept yet: there is nothing to forget.
-            Request::NeighborFlush(_) | Request::NatFlush(_) => json(Flushed { entries: 0 }),
+            Request::NeighborFlush(filter) => json(Flushed { entries: live::flush_neighbors(self, &filter) }),
+            Request::NatFlush(filter) => json(Flushed { entries: live::flush_sessions(self, &filter) }),
             Request::RuleShow { router, bridge } => {
                 let (router, bridge) = (router.as_deref(), bridge.as_deref());
-                json(routers::rules(&self.config, &routers::seen(self), router, bridge)?)
+                let seen = live::seen(self, Wanted { rules: true, ..Wanted::default() });
+                json(routers::rules(&self.config, &seen, router, bridge)?)
             }
             Request::RuleAdd { keys, at } => json(self.edit(|document| document.rule_add(&keys, at))?),
             Request::RuleDel { number } => json(self.edit(|document| document.rule_del(number))?),

@@ -149,7 +149,7 @@ impl Headers {
         let field = be16(header, 6);
         let (offset, more) = (field & OFFSET, field & MORE_FRAGMENTS != 0);
         let contradicts = usize::from(offset) * 8 + payload_len > usize::from(u16::MAX);
-        if contradicts || more && payload_len % 8 != 0 {
+        if contradicts || more && !payload_len.is_multiple_of(8) {
             return Err(DropReason::FragmentInvalid);
         }
         let mut later = [0; MAX_HEADER_LEN];

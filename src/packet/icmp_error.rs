@@ -229,7 +229,7 @@ fn write_error(
     };
     message[..4].copy_from_slice(&[kind, code, 0, 0]);
     message[4..8].copy_from_slice(&number.to_be_bytes());
-    let protocol = if v4 { icmp::PROTOCOL } else { icmp::V6_PROTOCOL };
+    let protocol = icmp::of_version(v4);
     let pseudo_header =
         if v4 { 0 } else { pseudo_header(from, packet.tuple.source, protocol, message.len()) };
     let sum = checksum::finish(checksum::sum(message, pseudo_header));

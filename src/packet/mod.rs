@@ -1,6 +1,7 @@
 //! Frames in memory: the buffer a frame lives in, what the far end left undone on it ([`Offload`]), the [`Batch`] that
 //! frames are read into and sent from, why one was dropped ([`DropReason`]) and the [`Counters`] of a port; and what is
-//! done to them whatever port they are for: cutting, ECN marks, MSS clamping, the answer to one that does not fit.
+//! done to them whatever port they are for: cutting, ECN marks, MSS clamping, and answers ([`icmp_error`], [`too_big`]).
+//! What a router reads of one is a [`Packet`], and what it changes is in [`rewrite`], [`quoted`] and [`npt`].
 
 mod batch;
 pub mod coalesce;

@@ -76,9 +76,9 @@ impl Quotation {
             return None;
         }
         let quoted = &message[icmp::HEADER_LEN..];
-        let quotation = match packet.tuple.protocol {
-            icmp::PROTOCOL if icmp::is_error(packet.kind) => Quotation::of_ipv4(quoted)?,
-            icmp::V6_PROTOCOL if icmp::quotes_v6(packet.kind) => Quotation::of_ipv6(quoted)?,
+        let quotation = match (packet.tuple.source.is_v4(), packet.tuple.protocol) {
+            (true, icmp::PROTOCOL) if icmp::is_error(packet.kind) => Quotation::of_ipv4(quoted)?,
+            (false, icmp::V6_PROTOCOL) if icmp::quotes_v6(packet.kind) => Quotation::of_ipv6(quoted)?,
             _ => return None,
         };
         quotation.with_ports(quoted)
@@ -114,8 +114,8 @@ impl Quotation {
         (self.tuple.source_port, self.tuple.destination_port) = match self.tuple.protocol {
             _ if self.part == Part::Later => (0, 0),
             tcp::PROTOCOL | udp::PROTOCOL => (be16(upper.get(..4)?, 0), be16(&upper[..4], 2)),
-            icmp::PROTOCOL | icmp::V6_PROTOCOL => {
-                icmp::echo_ports(self.tuple.protocol, upper.get(..icmp::HEADER_LEN)?)
+            protocol if protocol == icmp::of_version(self.tuple.source.is_v4()) => {
+                icmp::echo_ports(protocol, upper.get(..icmp::HEADER_LEN)?)
             }
             _ => (0, 0),
         };

@@ -62,11 +62,11 @@ const UDP_LITE: u8 = 136;
 const DCCP: u8 = 33;
 
 impl Upper {
-    fn of(protocol: u8) -> Upper {
+    fn of(protocol: u8, v4: bool) -> Upper {
         match protocol {
             tcp::PROTOCOL => Upper::Tcp,
             udp::PROTOCOL => Upper::Udp,
-            icmp::PROTOCOL | icmp::V6_PROTOCOL => Upper::Icmp,
+            protocol if protocol == icmp::of_version(v4) => Upper::Icmp,
             UDP_LITE => Upper::UdpLite,
             DCCP => Upper::Dccp,
             _ => Upper::Other,
@@ -100,7 +100,7 @@ impl Translation {
             &[to.source_port, to.destination_port].map(u128::from),
         );
         // ICMP of IPv4 has no pseudo-header.
-        let pseudo_header = if from.protocol == icmp::PROTOCOL { 0 } else { addresses };
+        let pseudo_header = if v4 && from.protocol == icmp::PROTOCOL { 0 } else { addresses };
         Some(Translation {
             source: to.source.bits().to_be_bytes(),
             destination: to.destination.bits().to_be_bytes(),
@@ -110,7 +110,7 @@ impl Translation {
             finished: canonical(u32::from(pseudo_header) + u32::from(ports)),
             unfinished: pseudo_header,
             v4,
-            upper: Upper::of(from.protocol),
+            upper: Upper::of(from.protocol, v4),
         })
     }
 
@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn of_other_protocols_the_pseudo_header_counts_where_there_is_one() {
-        for (protocol, covered) in [(33, true), (136, true), (132, false), (47, false), (50, false)] {
+        for (protocol, covered) in [(33, true), (136, true), (132, false), (47, false), (58, false)] {
             let [from, to] = flows(protocol);
             let sum = checksum_of(&datagram(from, 0, b"hi"));
             let expected = if covered { checksum_of(&datagram(to, 0, b"hi")) } else { sum };

@@ -12,12 +12,14 @@
 //!
 //! **Bound.** It is built once and never changes. Each end of a range adds a point, and at most one line (64 bytes), one
 //! page (40 bytes) and one set (4 bytes for each 4096 rules), beside its place in the order (20 bytes): at most 0.4 KiB
-//! for a range up to 65,535 rules, however ranges nest and overlap. Of 10,000 rules with six fields, all ranges of
-//! which differ and nest, that is MEASURED MiB. A lookup allocates nothing and depends on the rules alone: no packet can
-//! make the next one's slower. At worst it takes as many steps as there are rules / 64, times fields.
+//! for a range up to 65,535 rules, however ranges nest and overlap. 10,000 rules as people write them take 2.7 MiB; with
+//! six fields, in each of which all ranges nest in an order of its own, 6.1 MiB. A lookup allocates nothing and depends
+//! on the rules alone: no packet can make the next one's slower. At worst it takes as many steps as there are rules / 64,
+//! times fields. Who writes the rules pays: how many ranges there may be is for the configuration to say.
 
 mod build;
 
+use core::fmt;
 use core::hint::select_unpredictable;
 use core::ops::RangeInclusive;
 
@@ -90,6 +92,12 @@ impl<const F: usize> Classifier<F> {
     #[inline]
     fn pages_of_set(&self) -> usize {
         self.rules.div_ceil(RULES_OF_PAGE)
+    }
+}
+
+impl<const F: usize> fmt::Debug for Classifier<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Classifier").field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 

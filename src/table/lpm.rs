@@ -11,14 +11,18 @@
 //! jump; what differs there has the answer of the prefix above. So a lone /128 costs one or two steps and not one for
 //! every six bits, and an IPv6 lookup is about as deep as the prefixes branch, not as they are long.
 //!
-//! **Bound.** It is built once and never changes, and takes what its prefixes take: MEASURED. A lookup allocates
-//! nothing and looks at no more than one step for six bits of the address, whatever an attacker sends. How many prefixes
-//! there may be is for the configuration to say.
+//! **Bound.** It is built once and never changes, and takes what its prefixes take. A node is 8 bytes and 4 for each of
+//! its slots that differ, a jump 20; and [`Lpm::lookup_prefix`] needs the prefixes themselves, 4 bytes of IPv4 and 16 of
+//! IPv6. A million prefixes such as the Internet's are 15 MiB, as many random hosts 34 MiB, 200,000 of IPv6 10 MiB; ten
+//! are below 4 KiB. A lookup allocates nothing and looks at no more than one step for six bits of the address, whatever
+//! is sent. Who adds the routes pays: how many there may be is for the configuration to say.
 
 mod build;
 mod prefix;
 
 pub use prefix::Prefix;
+
+use core::fmt;
 
 use crate::wire::address::Address;
 
@@ -93,6 +97,12 @@ impl Lpm {
     }
 }
 
+impl fmt::Debug for Lpm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lpm").field("prefixes", &self.len()).finish_non_exhaustive()
+    }
+}
+
 impl Default for Lpm {
     fn default() -> Lpm {
         Lpm::build([])
@@ -155,7 +165,8 @@ impl Trie {
                 slot = step[NODE_HEADER - 1 + (wide(step[0], step[1]) & upto).count_ones() as usize];
                 key = key << STRIDE;
             } else {
-                let [len, low, high, miss, next] = *step.first_chunk::<JUMP_LEN>().unwrap_or(&[0; JUMP_LEN]);
+                // The builder adds jumps whole.
+                let [len, low, high, miss, next] = *step.first_chunk::<JUMP_LEN>().expect("a jump is whole");
                 let same = (key.upper() ^ wide(low, high)) >> (64 - len) == 0;
                 slot = if same { next } else { miss };
                 key = key << len;

@@ -4,8 +4,9 @@
 //!
 //! **Locking.** One table for all workers, behind a mutex: this is the slow path. A worker keeps what it looked up with
 //! its cached flows, for as long as [`Neighbors::generation`] stays what it was before the lookup, and calls
-//! [`Neighbors::lookup`] again about once a second for a flow in use. That tells the table whom somebody sends to: such a
-//! neighbour is asked again, by unicast, before its entry expires, so that no packet of a running flow waits or is lost.
+//! [`Neighbors::lookup`] again for a neighbour in use: about once a second, and at least once in a third of the time that
+//! one counts as reachable. That tells the table whom somebody sends to: such a neighbour is asked again, by unicast,
+//! before its entry expires, so that no packet of a running flow waits or is lost.
 //!
 //! **Bound.** Neighbours that are known and those that are asked for have a quota each, so that a scan of addresses
 //! where nobody is cannot displace one that answered. Among the known, room is made by one that nothing was sent to

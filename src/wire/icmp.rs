@@ -7,6 +7,12 @@ pub const PROTOCOL: u8 = 1;
 /// The number of ICMPv6 in an IPv6 header.
 pub const V6_PROTOCOL: u8 = 58;
 
+/// The number of the ICMP that belongs to IPv4, or to IPv6.
+#[inline]
+pub const fn of_version(v4: bool) -> u8 {
+    if v4 { PROTOCOL } else { V6_PROTOCOL }
+}
+
 /// Bytes of the header of a message that quotes a packet, ICMP and ICMPv6 alike; the quotation is behind.
 pub const HEADER_LEN: usize = 8;
 

@@ -85,9 +85,12 @@ impl Document {
         Ok(config)
     }
 
-    /// What is legal in `config`, which it says, and yet hardly meant, in the order of the file.
+    /// What is legal in `config`, which it says, and yet hardly meant, in the order of the file; each message begins with
+    /// `warning: `.
     pub fn warnings(&self, config: &Config) -> Vec<ConfigError> {
-        warnings::warnings(config).located(self)
+        let mut warnings = warnings::warnings(config).located(self);
+        warnings.iter_mut().for_each(|warning| warning.message.insert_str(0, "warning: "));
+        warnings
     }
 
     /// The name of the file it came from.

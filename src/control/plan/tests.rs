@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::config::{
-    Action, Document, Edits, GeneveOption, GuardConfig, Hook, InterfaceConfig, Match, NatConfig, NatKind, On, Policy,
-    Prefix, ReversePath, RouteConfig, RouteKind, Scope, Storm, VlanMode, parse_value,
+    Action, Document, Edits, GeneveOption, GuardConfig, Hook, InterfaceConfig, Match, NatConfig, NatKind, On,
+    Policy, Prefix, ReversePath, RouteConfig, RouteKind, Scope, Storm, VlanMode, parse_value,
 };
 use crate::switch::Outer;
 use crate::wire::ethernet::Mac;

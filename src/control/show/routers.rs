@@ -15,11 +15,10 @@ use crate::control::api::{
 use crate::control::config::{
     Config, Hook, InterfaceConfig, NatConfig, On, Prefix, RouteConfig, RouteKind, RouterConfig, Scope,
 };
-use crate::control::yard::State;
 use crate::wire::ethernet::Mac;
 
 /// Sessions that are shown when nobody says how many.
-const SHOWN_SESSIONS: usize = 1000;
+pub(in crate::control) const SHOWN_SESSIONS: usize = 1000;
 /// Networks that match less, as an explanation tells them.
 const TOLD_NETWORKS: usize = 8;
 
@@ -39,8 +38,10 @@ pub(in crate::control) struct SeenRouter {
     pub(in crate::control) interfaces: BTreeMap<String, (Option<Mac>, Option<u32>)>,
     /// The neighbours that it has learned or asked for.
     pub(in crate::control) neighbors: Vec<SeenNeighbor>,
-    /// Its sessions.
+    /// Those of its sessions that were asked for.
     pub(in crate::control) sessions: Vec<SessionInfo>,
+    /// How many more there are.
+    pub(in crate::control) left_out: u64,
     /// How many sessions each translation has, in order.
     pub(in crate::control) translated: Vec<u64>,
     /// Its table of sessions; the name of the router and the limit are put in here.
@@ -56,19 +57,6 @@ pub(in crate::control) struct SeenNeighbor {
     pub(in crate::control) state: &'static str,
     /// The time since it was last heard from.
     pub(in crate::control) age: Duration,
-}
-
-/// What the running switch knows of its routers.
-pub(in crate::control) fn seen(state: &State) -> Seen {
-    let interface = |interface: &InterfaceConfig| match &interface.on {
-        On::Bridge { bridge, .. } => (state.live.bridges.get(bridge).map(|bridge| bridge.mac), interface.mtu),
-        On::Port(port) => (None, interface.mtu.or_else(|| state.live.ports.get(port).map(|port| port.mtu()))),
-    };
-    let routers = state.config.routers.iter().map(|(name, router)| {
-        let interfaces = router.interfaces.iter().map(|(name, config)| (name.clone(), interface(config)));
-        (name.clone(), SeenRouter { interfaces: interfaces.collect(), ..SeenRouter::default() })
-    });
-    Seen { routers: routers.collect(), rules: Vec::new() }
 }
 
 impl Seen {
@@ -387,8 +375,9 @@ pub(in crate::control) fn nat(config: &Config, seen: &Seen, filter: &NatFilter) 
         let live = seen.router(name);
         let stats = live.map(|live| live.stats.clone()).unwrap_or_default();
         info.tables.push(NatStats { router: name.clone(), limit: router.sessions.into(), ..stats });
-        let sessions = live.into_iter().flat_map(|live| &live.sessions);
-        for session in sessions.filter(|session| filter.fits(session)) {
+        let Some(live) = live else { continue };
+        info.left_out += live.left_out;
+        for session in live.sessions.iter().filter(|session| filter.fits(session)) {
             match info.sessions.len() < limit {
                 true => info.sessions.push(session.clone()),
                 false => info.left_out += 1,

@@ -38,7 +38,7 @@ enum Question {
 impl Forwarding<'_> {
     /// Learns from a frame, if it is of ARP or ND. True when it asks for what is known: then it was answered, and goes no
     /// further.
-    #[inline]
+    #[inline(never)]
     pub(super) fn suppress(&mut self, bindings: &Bindings, arrival: &Arrival) -> bool {
         let frame = &self.frames[arrival.frame as usize];
         let own_tag =

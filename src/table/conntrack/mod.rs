@@ -1,16 +1,47 @@
-//! Connection tracking, and the state of NAT.
+//! Connection tracking, and the state of NAT: who talks with whom, how far they are, and what their packets look like on
+//! the other side.
+//!
+//! **What it holds.** A [`Session`] for each flow, found by what its packets look like in either direction when they come
+//! in. What leaves is the other direction's tuple turned round, so there and back is the same by construction, and two
+//! sessions never have a tuple in common. Sessions of one internal endpoint that NAT maps to the same external one form
+//! a mapping, which ends with the last of them (RFC 4787 section 4.1).
+//!
+//! **Locking.** A worker's flow cache holds the `Arc` of its flows' sessions and needs no lock: [`Session::touch`] writes
+//! with relaxed stores, seldom, and [`Session::stamp`] tells when a cached decision is void. What the cache does not know
+//! is looked up in the `Index`, shards with a lock each that is taken for reading. Everything that makes, changes or
+//! removes sessions goes through the `Book`, one mutex, so that limits, ports and mappings cannot disagree; it takes
+//! shards of the index one at a time, and nobody who holds a shard waits for the book. No lock is held for more than
+//! bounded work.
+//!
+//! **Bound, and who pays.** [`Limits::sessions`] bounds all, [`Limits::per_source`] those from one address. When the
+//! table is full, a new session takes the place of a TCP connection that is over, else of a half-open session: one that
+//! nobody has answered, or whose handshake is not over; of those the one that would end first. When there is none, the new
+//! one is refused. So a flood of SYNs or of made-up addresses throws out what it made itself, and at worst handshakes
+//! under way, never an established session. Ports that run out fail the new flow; only connections that are over give
+//! up theirs.
+//!
+//! **Time.** `Wheel` says who is due; [`Conntrack::expire`] sweeps a bounded number and says when to come again. A
+//! session whose time has run out is as if it were not there before it is swept, too. Times count in whole seconds: a
+//! session lives for its timeout and up to a second more.
 
+mod book;
+mod hash;
+mod index;
 mod limits;
 mod ports;
 mod session;
+mod slots;
 mod tcp;
+mod wheel;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use self::book::Book;
+use self::hash::Hashes;
+use self::index::Index;
 use self::limits::Settings;
 pub use self::limits::{Filtering, Limits, Mapping, Timeouts};
 pub use self::ports::{Endpoint, SourceNat};
-use self::session::Phase;
 pub use self::session::{Direction, Session, State};
 pub use self::tcp::TcpSegment;
 use crate::packet::{DropReason, Tuple};
@@ -38,6 +69,8 @@ pub struct Stats {
     pub live: usize,
     /// How many of them are half-open.
     pub half_open: usize,
+    /// How many of them are TCP connections that are over, and give way first.
+    pub closed: usize,
     /// Most sessions there may be.
     pub limit: usize,
     /// Endpoint-independent mappings now.
@@ -59,27 +92,17 @@ pub struct Conntrack {
     shared: Arc<Shared>,
 }
 
+/// What sessions know of their table.
 struct Shared {
     settings: Settings,
+    hashes: Hashes,
+    index: Index,
     book: Mutex<Book>,
-}
-
-struct Book {
-    sessions: Vec<Arc<Session>>,
-    limits: Limits,
-}
-
-impl Book {
-    fn remove(&mut self, _: &Shared, session: &Session) {
-        session.set(Phase::Removed, 0);
-        self.sessions.retain(|held| held.slot != session.slot);
-    }
-
-    fn moved(&mut self, _: &Session, _: Phase) {}
 }
 
 impl Shared {
     fn book(&self) -> MutexGuard<'_, Book> {
+        // A holder that panicked left at worst a session that is in one list and not in another.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -88,63 +111,75 @@ impl Conntrack {
     /// An empty table. What port a flow gets cannot be foretold without `seed`, and nobody can aim at a bucket of its
     /// hash tables; so it has to be random, but for tests.
     pub fn new(limits: Limits, seed: u64) -> Conntrack {
-        let _ = seed;
         let settings = Settings::default();
         settings.set(&limits);
-        let book = Mutex::new(Book { sessions: Vec::new(), limits });
-        Conntrack { shared: Arc::new(Shared { settings, book }) }
+        let shared = Shared {
+            settings,
+            hashes: Hashes::new(seed),
+            index: Index::new(limits.sessions),
+            book: Mutex::new(Book::new(limits, seed)),
+        };
+        Conntrack { shared: Arc::new(shared) }
     }
 
-    /// Sets other limits. No session goes for it; timeouts hold from a session's next packet on.
+    /// Sets other limits. No session goes for it; timeouts hold from a session's next change or longer from its next
+    /// packet on, another mapping from the next flow on.
     pub fn configure(&self, limits: Limits) {
         self.shared.settings.set(&limits);
-        self.shared.book().limits = limits;
+        self.shared.book().configure(limits);
     }
 
     /// The session of a packet and which direction it goes; `None` when there is none, or its time has run out.
     pub fn lookup(&self, tuple: &Tuple, now: Time) -> Option<(Arc<Session>, Direction)> {
-        let book = self.shared.book();
-        let mut live = book.sessions.iter().filter(|session| session.is_live(now));
-        live.find_map(|session| match *tuple {
-            tuple if tuple == *session.original() => Some((Arc::clone(session), Direction::Original)),
-            tuple if tuple == *session.reply() => Some((Arc::clone(session), Direction::Reply)),
-            _ => None,
-        })
+        self.shared.index.find(&self.shared.hashes, tuple).filter(|(session, _)| session.is_live(now))
     }
 
     /// Whose mapping a packet is for that belongs to no session: the internal endpoint of the mapping whose external
-    /// endpoint is the packet's destination, if [`Limits::filtering`] lets its sender in. This is how peers behind NAT
-    /// find each other, and hairpinning. The caller opens a session with it as
+    /// endpoint is the packet's destination, if [`Limits::filtering`] lets its sender in. So peers behind NAT reach each
+    /// other, also where both are behind this one (hairpinning, RFC 4787 REQ-9); `tuple` is then to have the sender's
+    /// external endpoint as its source, see [`Conntrack::mapping`]. The caller opens a session with the answer as
     /// [`Opening::destination`].
-    pub fn inbound(&self, _tuple: &Tuple, _now: Time) -> Option<Endpoint> {
-        let _ = self.shared.settings.filtering();
-        None
+    ///
+    /// Of a mapping with very many sessions only some are asked whether they went to the sender.
+    pub fn inbound(&self, tuple: &Tuple, now: Time) -> Option<Endpoint> {
+        let shared = &self.shared;
+        match shared.settings.filtering() {
+            // Without the book, as this is what everybody outside can have it asked.
+            Filtering::AddressAndPortDependent => match self.lookup(tuple, now)? {
+                (session, Direction::Reply) => {
+                    let original = session.original();
+                    Some(Endpoint { address: original.source, port: original.source_port })
+                }
+                _ => None,
+            },
+            filtering => shared.book().inbound(shared, tuple, filtering, now),
+        }
+    }
+
+    /// The external endpoint that an internal one has now for all destinations, where it has one.
+    pub fn mapping(&self, internal: Endpoint, protocol: u8) -> Option<Endpoint> {
+        self.shared.book().external(&self.shared, internal, protocol)
     }
 
     /// Starts a session, choosing its source's mapping. When another worker has started one with the same tuple
-    /// meanwhile, gives that one; its original may then be the other direction.
+    /// meanwhile, gives that one; the tuple may then be that of its replies.
     ///
     /// Errors: [`DropReason::SessionsFull`], [`DropReason::SourceQuota`], [`DropReason::PortsExhausted`]; the last also
     /// when its replies could not be told from another session's packets.
     pub fn open(&self, opening: Opening<'_>, now: Time) -> Result<Arc<Session>, DropReason> {
-        let mut book = self.shared.book();
-        let reply = Tuple {
-            source: opening.destination.map_or(opening.original.destination, |to| to.address),
-            ..opening.original.reversed()
-        };
-        let slot = book.sessions.len() as u32;
-        let tuples = (opening.original, reply);
-        let segment = opening.tcp.as_ref();
-        let session = Arc::new(Session::new(&self.shared, tuples, opening.rule, slot, false, segment, now));
-        book.sessions.push(Arc::clone(&session));
-        Ok(session)
+        self.shared.book().open(&self.shared, &opening, now)
     }
 
     /// Sweeps some of the sessions whose time has run out; bounded in work. Says when to come again; `None`: nothing
     /// is held.
     pub fn expire(&self, now: Time) -> Option<Time> {
-        self.shared.book().sessions.retain(|session| session.is_live(now));
-        None
+        for _ in 0..SWEEPS {
+            let mut book = self.shared.book();
+            if book.sweep(&self.shared, now, SWEEP) {
+                return book.due();
+            }
+        }
+        Some(now)
     }
 
     /// Removes a session; nothing when it is gone already.
@@ -154,19 +189,57 @@ impl Conntrack {
 
     /// Removes all sessions that `fits` says, and says how many. Holds no lock while it asks.
     pub fn flush(&self, fits: impl Fn(&Session) -> bool) -> usize {
-        let fitting: Vec<_> = self.sessions().into_iter().filter(|session| fits(session)).collect();
-        fitting.iter().for_each(|session| self.remove(session));
-        fitting.len()
+        let mut removed = 0;
+        self.visit(|session| {
+            if fits(session) {
+                self.remove(session);
+                removed += 1;
+            }
+        });
+        removed
     }
 
-    /// All sessions, in no order, those that come and go meanwhile with or without.
+    /// All sessions, in no order, those that come and go meanwhile with or without; those included that timed out and
+    /// were not swept yet.
     pub fn sessions(&self) -> Vec<Arc<Session>> {
-        self.shared.book().sessions.clone()
+        let mut all = Vec::new();
+        self.visit(|session| all.push(Arc::clone(session)));
+        all
+    }
+
+    /// Has `look` look at each, as [`Conntrack::sessions`] gives them. Holds no lock while it does.
+    pub fn visit(&self, mut look: impl FnMut(&Arc<Session>)) {
+        let mut at = Some(0);
+        while let Some(first) = at {
+            let (some, next) = self.shared.book().some(first);
+            some.iter().for_each(&mut look);
+            at = next;
+        }
     }
 
     /// Its counters.
     pub fn stats(&self) -> Stats {
-        let book = self.shared.book();
-        Stats { live: book.sessions.len(), limit: book.limits.sessions, ..Stats::default() }
+        self.shared.book().stats()
     }
 }
+
+impl Drop for Conntrack {
+    /// Sessions know their table, so that it would keep itself.
+    fn drop(&mut self) {
+        let mut at = Some(0);
+        while let Some(first) = at {
+            let mut book = self.shared.book();
+            let (some, next) = book.some(first);
+            some.iter().for_each(|session| book.remove(&self.shared, session));
+            at = next;
+        }
+    }
+}
+
+/// Work that a sweep does under one lock,
+const SWEEP: usize = 64;
+/// and how many such an [`Conntrack::expire`] does: 256 sessions removed, or 1024 looked at.
+const SWEEPS: usize = 16;
+
+#[cfg(test)]
+mod tests;

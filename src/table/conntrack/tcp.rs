@@ -156,7 +156,8 @@ impl Sides {
         } else if before == Phase::Removed && phase == Phase::PickedUp {
             (sender.scale, receiver.scale) = (MAX_SCALE, MAX_SCALE);
         }
-        if let Some(noted) = sender.noting(segment) {
+        // What comes before the answer to a SYN is about an older connection.
+        if let Some(noted) = sender.noting(segment).filter(|_| phase != Phase::SynSent) {
             *sender = noted;
         }
         self

@@ -49,7 +49,7 @@ pub(super) fn sorted(routes: impl IntoIterator<Item = (Prefix, u32)>) -> [Vec<Ro
 /// The trie of routes as [`sorted`] has them.
 pub(super) fn trie(routes: &[Route]) -> Trie {
     let mut steps = Steps(Vec::new());
-    // Multiples of the stride, so that a node ends at /24; and less memory than the prefixes themselves.
+    // Multiples of the stride, so that a node ends at /24; above the first, at most 16 bytes for a prefix.
     let direct_bits = match routes.len() {
         0..1_024 => STRIDE,
         1_024..65_536 => 2 * STRIDE,

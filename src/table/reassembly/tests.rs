@@ -1,7 +1,7 @@
 use super::*;
 use crate::packet::fragment::{fragment, refragment};
 use crate::packet::{Batch, Offload};
-use crate::wire::{checksum, set_be16};
+use crate::wire::{checksum, ipv4, ipv6, set_be16};
 
 const ORIGIN: Origin = Origin { router: RouterId(1), interface: InterfaceId(2), port: PortId(3) };
 const INVALID: Outcome = Outcome::Refused(DropReason::FragmentInvalid);
@@ -170,6 +170,17 @@ fn an_end_before_what_came_is_a_contradiction() {
     let ended = changed(&fragments[0], |ip| set_be16(ip, 6, 0));
     assert_eq!(Packet::of(&ended).unwrap().part, Part::Whole, "that one is no fragment");
     assert_eq!(bench.take(&changed(&fragments[0], |ip| set_be16(ip, 6, 2))), INVALID);
+}
+
+#[test]
+fn parts_are_of_frames_of_one_layer() {
+    let fragments = cut(&ipv4_packet(1, 7, 60), 56);
+    let mut bench = Bench::default();
+    assert_eq!(bench.take(&fragments[1]), Outcome::Kept);
+    let mut bare = Frame::from_bytes(&fragments[0].bytes()[14..]);
+    bare.layer = Layer::Ip;
+    assert_eq!(bench.take(&bare), INVALID);
+    assert_eq!(bench.thrown, thrown(DropReason::FragmentInvalid, 1));
 }
 
 #[test]

@@ -82,6 +82,7 @@ fn seen() -> Seen {
         expires_secs: 120,
     };
     let gw = SeenRouter {
+        left_out: 0,
         interfaces: [("lan".into(), (Some(mac(0xfe)), Some(1500)))].into(),
         neighbors: vec![neighbor],
         sessions: (1..=5).map(session).collect(),
