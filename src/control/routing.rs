@@ -479,7 +479,8 @@ fn add(nat: &mut Nat, rule: u32, interface: InterfaceId, config: &NatConfig) {
         NatKind::Dnat { to, .. } => {
             let to = to.iter().map(|to| Target { addresses: range(to), port: None }).collect();
             let traffic = traffic(Vec::new());
-            nat.forwards.push(Forward { rule, interface, own_addresses: false, traffic, ports: None, to });
+            let own_addresses = config.destination.is_empty();
+            nat.forwards.push(Forward { rule, interface, own_addresses, traffic, ports: None, to });
         }
         NatKind::PortForward { protocols, ports, to, .. } => {
             let protocols = protocols.iter().map(|protocol| match protocol {
