@@ -58,7 +58,8 @@ pub struct Opening<'a> {
     pub source: Option<SourceNat<'a>>,
     /// The rule it came by, for show.
     pub rule: u32,
-    /// Of TCP, its first segment.
+    /// Of TCP, its first segment. One that is no SYN picks a connection up that is under way, half-open until somebody
+    /// answers. Whether that may be is the caller's to say; with NAT it seldom makes sense.
     pub tcp: Option<TcpSegment>,
 }
 

@@ -242,7 +242,7 @@ fn an_address_inside_has_one_address_outside() {
     let table = table(Limits::default());
     let nat = nat("198.51.100.1", "198.51.100.8", 1024..=65535);
     let mut used = BTreeSet::new();
-    for host in 1..60 {
+    for host in 1..250 {
         let from = format!("10.0.0.{host}");
         let of = |port, protocol| {
             let original = tuple(protocol, (&from, port), ("192.0.2.1", 53));
