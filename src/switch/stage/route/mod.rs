@@ -162,13 +162,14 @@ impl Walk<'_> {
 
     fn route(&mut self, arrived: &Arrived) -> Result<Fate, DropReason> {
         let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
-        if frame.layer == Layer::Ethernet {
-            if !arrived.shared {
-                frame.retag(None);
-            }
-            if let Some((arp::ETHER_TYPE, _)) = frame.layer.network(frame.bytes()) {
-                return self.arp(arrived);
-            }
+        if frame.layer == Layer::Ethernet && !arrived.shared {
+            frame.retag(None);
+        }
+        match frame.layer.network(frame.bytes()) {
+            // Behind a tag that is none of the bridge's: it is of somebody else's VLAN, and so is what it says.
+            Some((_, at)) if at != frame.link_len() => return Err(DropReason::Local),
+            Some((arp::ETHER_TYPE, _)) => return self.arp(arrived),
+            _ => {}
         }
         let frame = &self.batch.frames()[arrived.frame as usize];
         let packet = Packet::of(frame)?;
@@ -182,10 +183,6 @@ impl Walk<'_> {
                 DropReason::NotLocal => DropReason::NoMember,
                 other => other,
             });
-        }
-        if usize::from(packet.l3) != frame.layer.header_len() {
-            // Behind a tag that is none of the bridge's.
-            return Err(DropReason::Local);
         }
         match self.fast(arrived, &packet) {
             Some(fate) => Ok(fate),
