@@ -38,7 +38,7 @@ use crate::table::fdb_cache::FdbCache;
 use crate::table::reassembly::{Reassembly, Whole};
 use crate::time::Time;
 use crate::wire::address::Address;
-use crate::wire::{arp, icmp, ipv4, ipv6, tcp};
+use crate::wire::{arp, icmp, ipv4, ipv6, nd, tcp};
 
 /// A frame for a router.
 #[derive(Clone, Copy, Debug)]
@@ -266,7 +266,8 @@ impl Walk<'_> {
 
     /// Decides about a whole packet, or a part that passes as it is.
     fn decide(&mut self, arrived: &Arrived, packet: Packet) -> Result<Fate, DropReason> {
-        if packet.tuple.destination.is_multicast() {
+        // Links work whatever rules say: of ARP they see nothing either.
+        if packet.tuple.destination.is_multicast() || self.is_from_neighbor(arrived, &packet) {
             return self.neighbor_message(arrived, &packet);
         }
         self.routing.judged.clear();
@@ -276,6 +277,16 @@ impl Walk<'_> {
             self.refuse(arrived, &packet);
         }
         fate
+    }
+
+    /// Whether it is neighbour discovery for an address of the interface that it came in by.
+    fn is_from_neighbor(&self, arrived: &Arrived, packet: &Packet) -> bool {
+        packet.tuple.protocol == icmp::V6_PROTOCOL
+            && nd::is_nd(packet.kind)
+            && self
+                .router
+                .interface(arrived.interface)
+                .is_some_and(|interface| interface.has(packet.tuple.destination))
     }
 
     fn pass(&mut self, arrived: &Arrived, packet: &Packet) -> Result<Fate, DropReason> {
