@@ -19,7 +19,7 @@ use crate::switch::router::{
     self, Advertise, Attachment, Chain, Condition, Filter, Forward, Nat, NextHop, PrefixRule, ReversePath,
     Route, Routes, Rule, SourceRule, StaticRule, Target, Tracked, Traffic,
 };
-use crate::switch::{BridgeRules, Router};
+use crate::switch::{BridgeRules, Router, VlanSessions};
 use crate::table::conntrack::{self, Conntrack};
 use crate::table::lpm;
 use crate::table::neighbors::{NeighborLimits, Neighbors};
@@ -356,7 +356,12 @@ impl Live {
     pub(super) fn configure_rules(&mut self, config: &Config) {
         for (name, bridge) in &mut self.bridges {
             match asks_for_state(config, &Scope::Bridge(name.clone())) {
-                true => _ = bridge.sessions.get_or_insert_with(|| sessions(conntrack::Limits::default())),
+                true => {
+                    bridge.sessions.get_or_insert_with(|| {
+                        let seed = RandomState::new().hash_one(());
+                        Arc::new(VlanSessions::new(conntrack::Limits::default(), seed))
+                    });
+                }
                 false => bridge.sessions = None,
             }
         }
