@@ -19,6 +19,7 @@ pub(crate) mod overlay;
 mod raw;
 pub(crate) mod routed;
 pub(crate) mod traffic;
+pub(crate) mod web;
 mod yard;
 
 use std::any::type_name;

@@ -204,9 +204,11 @@ impl Walk<'_> {
                 (sent.source, sent)
             }
             None => {
-                let inside =
-                    self.router.nat.inward(quoted.source, arrived.interface).unwrap_or(quoted.source);
-                (passage.subject.tuple.destination, Tuple { source: inside, ..quoted })
+                // The packet went the other way: in by where the error leaves, and out by where it came in.
+                let nat = &self.router.nat;
+                let source = nat.inward(quoted.source, arrived.interface).unwrap_or(quoted.source);
+                let destination = nat.outward(quoted.destination, output).unwrap_or(quoted.destination);
+                (passage.subject.tuple.destination, Tuple { source, destination, ..quoted })
             }
         };
         // An error of the very host that the packet was for comes from the address that the sender knows it by.
