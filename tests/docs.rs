@@ -99,7 +99,19 @@ fn every_key_is_in_the_reference() {
         "[switch]\nzzzzzzzzzz = 1".to_owned(),
         "[bridge.lan]\nzzzzzzzzzz = 1".to_owned(),
         "[[fdb]]\nzzzzzzzzzz = 1".to_owned(),
+        "[router.gw]\nzzzzzzzzzz = 1".to_owned(),
+        "[router.gw.policy]\nzzzzzzzzzz = 1".to_owned(),
+        "[router.gw.timeout]\nzzzzzzzzzz = 1".to_owned(),
+        "[router.gw.interface.a]\nzzzzzzzzzz = 1".to_owned(),
+        "[router.gw.interface.a.advertise]\nzzzzzzzzzz = 1".to_owned(),
+        "[[router.gw.route]]\nzzzzzzzzzz = 1".to_owned(),
+        "[[router.gw.neighbor]]\nzzzzzzzzzz = 1".to_owned(),
+        "[[rule]]\nzzzzzzzzzz = 1".to_owned(),
+        "[[rule]]\nmatch.zzzzzzzzzz = 1".to_owned(),
     ];
+    for kind in ["masquerade", "snat", "dnat", "port-forward", "static", "npt"] {
+        tables.push(format!("[[router.gw.nat]]\ntype = \"{kind}\"\nzzzzzzzzzz = 1"));
+    }
     for kind in ["tap", "tun", "netdev", "patch", "vxlan", "geneve", "gre"] {
         for payload in ["", "payload = \"ip\"\n"] {
             tables.push(format!("[port.p]\ntype = \"{kind}\"\n{payload}zzzzzzzzzz = 1"));

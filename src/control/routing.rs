@@ -19,7 +19,7 @@ use crate::switch::router::{
     self, Advertise, Attachment, Chain, Condition, Filter, Forward, Nat, NextHop, PrefixRule, ReversePath,
     Route, Routes, Rule, SourceRule, StaticRule, Target, Tracked, Traffic,
 };
-use crate::switch::{BridgeRules, Router};
+use crate::switch::{BridgeRules, Router, VlanSessions};
 use crate::table::conntrack::{self, Conntrack};
 use crate::table::lpm;
 use crate::table::neighbors::{NeighborLimits, Neighbors};
@@ -356,7 +356,12 @@ impl Live {
     pub(super) fn configure_rules(&mut self, config: &Config) {
         for (name, bridge) in &mut self.bridges {
             match asks_for_state(config, &Scope::Bridge(name.clone())) {
-                true => _ = bridge.sessions.get_or_insert_with(|| sessions(conntrack::Limits::default())),
+                true => {
+                    bridge.sessions.get_or_insert_with(|| {
+                        let seed = RandomState::new().hash_one(());
+                        Arc::new(VlanSessions::new(conntrack::Limits::default(), seed))
+                    });
+                }
                 false => bridge.sessions = None,
             }
         }
@@ -474,7 +479,8 @@ fn add(nat: &mut Nat, rule: u32, interface: InterfaceId, config: &NatConfig) {
         NatKind::Dnat { to, .. } => {
             let to = to.iter().map(|to| Target { addresses: range(to), port: None }).collect();
             let traffic = traffic(Vec::new());
-            nat.forwards.push(Forward { rule, interface, own_addresses: false, traffic, ports: None, to });
+            let own_addresses = config.destination.is_empty();
+            nat.forwards.push(Forward { rule, interface, own_addresses, traffic, ports: None, to });
         }
         NatKind::PortForward { protocols, ports, to, .. } => {
             let protocols = protocols.iter().map(|protocol| match protocol {

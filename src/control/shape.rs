@@ -11,9 +11,8 @@ use super::routing::{self, LiveRouter};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
 use crate::port::link::Link;
 use crate::port::{Look, Opened, Queue};
-use crate::switch::{self, Guard, Topology, VlanPolicy, Way};
+use crate::switch::{self, Guard, Topology, VlanPolicy, VlanSessions, Way};
 use crate::table::bindings::Bindings;
-use crate::table::conntrack::Conntrack;
 use crate::table::fdb::{Allowance, Fdb, Generations};
 use crate::table::token_bucket::TokenBucket;
 use crate::wire::ethernet::Mac;
@@ -26,7 +25,7 @@ pub(super) struct LiveBridge {
     /// Where it answers for neighbours.
     pub(super) bindings: Option<Arc<Bindings>>,
     /// The connections of its stations, where a rule asks for their state.
-    pub(super) sessions: Option<Arc<Conntrack>>,
+    pub(super) sessions: Option<Arc<VlanSessions>>,
     /// When a flap was last logged.
     flap_told: Option<Instant>,
 }

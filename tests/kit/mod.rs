@@ -5,7 +5,9 @@
 
 pub(crate) mod any;
 pub(crate) mod frames;
+pub(crate) mod gateways;
 pub(crate) mod messages;
+pub(crate) mod routers;
 pub(crate) mod tunnels;
 
 use std::fmt::Write as _;
@@ -18,7 +20,7 @@ use tapyard::packet::{
 };
 use tapyard::switch::router::{Attachment, Router};
 use tapyard::switch::{
-    Bridge, Event, Outgoing, PeerCounters, Port, Storm, Switch, Topology, VlanPolicy, Way,
+    Bridge, Event, Outgoing, PeerCounters, Port, RuleCounters, Storm, Switch, Topology, VlanPolicy, Way,
 };
 use tapyard::table::bindings::Bindings;
 use tapyard::table::fdb::{Allowance, Fdb, Generations, Kind, Station};
@@ -115,7 +117,8 @@ pub(crate) struct Yard {
     generations: Arc<Generations>,
     batch: Batch,
     routers: Box<dyn Fn() -> Vec<Option<Router>>>,
-    rules: u64,
+    /// What tells rules from one another over changes, by the place where they count.
+    rules: Vec<u64>,
     posted: Vec<Posted>,
     /// What underlays say of what they are to send.
     pub(crate) underlay_says: Result<(), DropReason>,
@@ -134,10 +137,19 @@ impl Yard {
         ageing: Duration,
         ports: impl IntoIterator<Item = Port>,
     ) -> Yard {
+        Yard::like(Generations::new(), workers, limit, ageing, ports)
+    }
+
+    fn like(
+        generations: Arc<Generations>,
+        workers: usize,
+        limit: u32,
+        ageing: Duration,
+        ports: impl IntoIterator<Item = Port>,
+    ) -> Yard {
         let ports: Vec<_> = ports.into_iter().map(Some).collect();
         let bridges =
             ports.iter().flatten().filter_map(|port| port.bridge).map(|id| id.0 + 1).max().unwrap_or(0);
-        let generations = Generations::new();
         let fdb = |b| Arc::new(Fdb::new(BridgeId(b), limit, ageing, Arc::clone(&generations)));
         let mut yard = Yard {
             now: Time::from_secs(1000),
@@ -151,7 +163,7 @@ impl Yard {
             underlay_says: Ok(()),
             log: String::new(),
             routers: Box::new(Vec::new),
-            rules: 0,
+            rules: Vec::new(),
         };
         yard.publish();
         yard
@@ -195,7 +207,7 @@ impl Yard {
                 port.router = Some((router, interface));
             }
         }
-        let rules = (0..self.rules).collect();
+        let rules = self.rules.clone();
         let topology = Arc::new(Topology { epoch: 0, bridges, ports, routers, rules });
         for worker in &mut self.workers {
             worker.set_topology(Arc::clone(&topology));
@@ -205,8 +217,36 @@ impl Yard {
 
     /// Gives it the routers that `make` makes, now and after every change; their rules count in `rules` places.
     pub(crate) fn route_by(&mut self, rules: u64, make: impl Fn() -> Vec<Option<Router>> + 'static) {
+        self.route_as((0..rules).collect(), make);
+    }
+
+    /// The same with rules that are known by these numbers over changes.
+    pub(crate) fn route_as(&mut self, rules: Vec<u64>, make: impl Fn() -> Vec<Option<Router>> + 'static) {
         (self.routers, self.rules) = (Box::new(make), rules);
         self.publish();
+    }
+
+    /// What rules have counted, over all workers.
+    pub(crate) fn rules(&self) -> Vec<RuleCounters> {
+        let mut sum = vec![RuleCounters::default(); self.rules.len()];
+        for counters in self.workers.iter().map(Switch::rule_counters) {
+            for (sum, counters) in sum.iter_mut().zip(counters) {
+                sum.frames += counters.frames;
+                sum.bytes += counters.bytes;
+            }
+        }
+        sum
+    }
+
+    /// Has all workers forget what they remember of flows.
+    pub(crate) fn forget_flows(&mut self) {
+        self.workers.iter_mut().for_each(Switch::forget_flows);
+    }
+
+    /// Another yard like this was at its start, which chooses where there is a choice as this one does.
+    pub(crate) fn twin(&self) -> Yard {
+        let ports: Vec<_> = self.ports.iter().flatten().cloned().collect();
+        Yard::like(Arc::clone(&self.generations), self.workers.len(), 8192, AGEING, ports)
     }
 
     /// Has bridge 0 answer for neighbours, whose addresses it keeps in a table of this size.
@@ -251,10 +291,17 @@ impl Yard {
 
     /// Lets an IP packet in by a port that carries such.
     pub(crate) fn send_ip(&mut self, port: u16, packet: &[u8]) -> Vec<Sent> {
+        self.send_ips(port, &[(packet.to_vec(), Offload::NONE)])
+    }
+
+    /// Lets IP packets in as one batch by a port that carries such.
+    pub(crate) fn send_ips(&mut self, port: u16, packets: &[(Vec<u8>, Offload)]) -> Vec<Sent> {
         self.batch.clear();
-        self.batch.spare()[0].fill(packet, Offload::NONE);
-        self.batch.spare()[0].layer = Layer::Ip;
-        self.batch.commit(1);
+        for ((bytes, offload), frame) in packets.iter().zip(self.batch.spare()) {
+            frame.fill(bytes, *offload);
+            frame.layer = Layer::Ip;
+        }
+        self.batch.commit(packets.len());
         self.workers[0].process(PortId(port), &mut self.batch, self.now);
         let left = self.transmit(0);
         self.check();

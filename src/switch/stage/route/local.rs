@@ -5,6 +5,7 @@ use crate::packet::icmp_error::{self, Trouble};
 use crate::packet::{DropReason, InterfaceId, Packet, Part, PortId, quoted};
 use crate::switch::router::{Hook, NextHop, Subject, Tracked};
 use crate::switch::stage::egress;
+use crate::wire::address::Address;
 use crate::wire::{icmp, tcp, udp};
 
 impl Walk<'_> {
@@ -19,12 +20,13 @@ impl Walk<'_> {
                 self.reset(arrived, packet);
                 Err(DropReason::NotLocal)
             }
-            udp::PROTOCOL => {
-                self.report(arrived, packet, Trouble::PortUnreachable);
-                Err(DropReason::NotLocal)
-            }
-            _ => {
-                self.report(arrived, packet, Trouble::ProtocolUnreachable);
+            protocol => {
+                let trouble = match protocol {
+                    udp::PROTOCOL => Trouble::PortUnreachable,
+                    _ => Trouble::ProtocolUnreachable,
+                };
+                // From where it was sent to, whichever interface that is of (RFC 4443 section 2.2 a).
+                self.report_from(Some(packet.tuple.destination), arrived, packet, trouble);
                 Err(DropReason::NotLocal)
             }
         }
@@ -46,6 +48,10 @@ impl Walk<'_> {
     /// Tells the sender of a packet what is wrong with it, unless nobody may be told or too many were.
     pub(super) fn report(&mut self, arrived: &Arrived, packet: &Packet, trouble: Trouble) {
         let from = self.router.own_address(arrived.interface, packet.tuple.source);
+        self.report_from(from, arrived, packet, trouble);
+    }
+
+    fn report_from(&mut self, from: Option<Address>, arrived: &Arrived, packet: &Packet, trouble: Trouble) {
         let Some(from) = from.filter(|_| self.router.errors.take(self.now)) else { return };
         let Some(answer) = self.batch.add() else { return };
         let (frame, to) = self.batch.pair(arrived.frame as usize, answer);
@@ -167,7 +173,7 @@ impl Walk<'_> {
         port: PortId,
         packet: &Packet,
         interface: InterfaceId,
-        next: crate::wire::address::Address,
+        next: Address,
     ) -> Result<Fate, DropReason> {
         // An error is never answered by another, so there is nothing to tell apart.
         self.ask(index, port, packet, interface, next)
