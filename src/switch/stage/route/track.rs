@@ -1,5 +1,6 @@
 //! Connections and the translation of their addresses.
 
+use core::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::{Arrived, Passage, Walk, segment};
@@ -130,7 +131,7 @@ impl Walk<'_> {
             router.nat.is_forwarded(place, protocol, |id, address| has(router, id, address))
         };
         let any = 1..=u16::MAX;
-        let own;
+        let (own, ranges);
         let fixed = router.nat.fixed_source(tuple.source, output);
         // Where connections are tracked, a prefix that stands for another is remembered with them.
         let fixed = fixed.or_else(|| Some((rule, router.nat.outward(tuple.source, output)?)));
@@ -145,7 +146,9 @@ impl Walk<'_> {
                 own = [address..=address];
                 &own
             } else {
-                &found.to
+                let same_version = |to: &&RangeInclusive<Address>| to.start().is_v4() == tuple.source.is_v4();
+                ranges = found.to.iter().filter(same_version).cloned().collect::<Vec<_>>();
+                &ranges
             };
             let ports = found.ports.clone();
             (found.rule, Some(SourceNat { addresses, ports, keep_port: false, reserved: &reserved }))
