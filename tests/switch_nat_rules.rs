@@ -260,6 +260,22 @@ fn snat_takes_addresses_and_ports_from_its_ranges() {
 }
 
 #[test]
+fn addresses_of_both_versions_stand_in_one_translation() {
+    let plan = plan().snat(1, &[("10.2.0.100", "10.2.0.100"), ("fd02::100", "fd02::100")], 1024..=65535);
+    let mut yard = between(&plan);
+    for (from, to, own) in [("10.1.0.1", "10.2.0.1", "10.2.0.100"), ("fd01::1", "fd02::1", "fd02::100")] {
+        let there = msg(from, to, Upper::Udp { from: 5000, to: 53, checked: true });
+        let seen = only(send(&mut yard, 0, 1, &there), 1, 2);
+        assert_eq!((seen.from.to_string().as_str(), seen.port()), (own, 5000));
+        assert_eq!(only(send(&mut yard, 1, 2, &seen.back()), 0, 1), there.back().hop().hop());
+    }
+    // One of a single version is none for packets of the other.
+    let mut yard = between(&self::plan().snat(1, &[("10.2.0.100", "10.2.0.100")], 1024..=65535));
+    let there = udp("[fd01::1]:5000", "[fd02::1]:53");
+    assert_eq!(only(send(&mut yard, 0, 1, &there), 1, 2), there.hop());
+}
+
+#[test]
 fn prefixes_are_translated_without_memory() {
     let mut yard = between(&plan().npt(1, "2001:db8:1::/48", "fd01::/48"));
     let there = udp("[fd01::1]:5000", "[2001:db8:9::9]:53");
