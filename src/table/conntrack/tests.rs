@@ -491,7 +491,8 @@ fn the_oldest_that_is_half_open_gives_way_whatever_it_is() {
     }
     // It would end long before the SYNs that came before it.
     let echo = plainly(&table, tuple(icmp::PROTOCOL, ("10.0.0.2", 7), ("192.0.2.1", 0)), at(now)).unwrap();
-    let question = plainly(&table, tuple(udp::PROTOCOL, ("10.0.0.2", 7), ("192.0.2.1", 53)), at(now)).unwrap();
+    let question =
+        plainly(&table, tuple(udp::PROTOCOL, ("10.0.0.2", 7), ("192.0.2.1", 53)), at(now)).unwrap();
     (1000..1098).for_each(|n| drop(plainly(&table, syn(n), at(now)).unwrap()));
     assert!(echo.is_live(at(now)) && question.is_live(at(now)));
     (1098..1100).for_each(|n| drop(plainly(&table, syn(n), at(now)).unwrap()));
