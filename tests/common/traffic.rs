@@ -153,6 +153,11 @@ impl Talk {
         }
     }
 
+    /// The client's end.
+    pub(crate) fn client(&self) -> &TcpStream {
+        &self.client
+    }
+
     /// The address that the server sees.
     pub(crate) fn seen(&self) -> SocketAddr {
         self.server.peer_addr().expect("it is connected")

@@ -478,6 +478,29 @@ fn a_flood_never_throws_out_what_is_established() {
 }
 
 #[test]
+fn the_oldest_that_is_half_open_gives_way_whatever_it_is() {
+    let table = table(Limits { sessions: 100, ..Limits::default() });
+    let syn = |n| tuple(tcp::PROTOCOL, ("10.0.0.1", n), ("192.0.2.1", 80));
+    let mut now = 1;
+    for n in 0..1000 {
+        plainly(&table, syn(n), at(now)).unwrap();
+        if n % 50 == 0 {
+            now += 1;
+            table.expire(at(now));
+        }
+    }
+    // It would end long before the SYNs that came before it.
+    let echo = plainly(&table, tuple(icmp::PROTOCOL, ("10.0.0.2", 7), ("192.0.2.1", 0)), at(now)).unwrap();
+    let question =
+        plainly(&table, tuple(udp::PROTOCOL, ("10.0.0.2", 7), ("192.0.2.1", 53)), at(now)).unwrap();
+    (1000..1098).for_each(|n| drop(plainly(&table, syn(n), at(now)).unwrap()));
+    assert!(echo.is_live(at(now)) && question.is_live(at(now)));
+    (1098..1100).for_each(|n| drop(plainly(&table, syn(n), at(now)).unwrap()));
+    assert!(!echo.is_live(at(now)) && !question.is_live(at(now)));
+    assert_eq!(table.stats().live, 100);
+}
+
+#[test]
 fn a_limit_that_is_lowered_takes_effect() {
     let table = table(Limits { sessions: 10, ..Limits::default() });
     let original = |n| tuple(udp::PROTOCOL, ("10.0.0.1", n), ("192.0.2.1", 53));
