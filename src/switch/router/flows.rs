@@ -22,6 +22,9 @@ const MIN_FLOWS: usize = 1 << 10;
 /// The largest, some 25 MiB a worker.
 const MAX_FLOWS: usize = 1 << 17;
 
+/// An odd number whose bits have no pattern: 2^64 divided by the golden ratio.
+const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A flow as it comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::switch) struct Key {
@@ -89,10 +92,14 @@ impl FlowCache {
             | u64::from(tuple.destination_port) << 16
             | u64::from(tuple.protocol);
         let mut hash = self.seed;
+        if tuple.source.is_v4() {
+            let addresses = u64::from(tuple.source.v4_bits()) << 32 | u64::from(tuple.destination.v4_bits());
+            return fold(fold(hash ^ addresses, FACTOR) ^ ports, self.seed | 1);
+        }
         for word in
             [source as u64, (source >> 64) as u64, destination as u64, (destination >> 64) as u64, ports]
         {
-            hash = fold(hash ^ word, 0x9e37_79b9_7f4a_7c15);
+            hash = fold(hash ^ word, FACTOR);
         }
         fold(hash, self.seed | 1)
     }

@@ -105,7 +105,9 @@ impl Forwarding<'_> {
 
     /// Queues a frame of a router for its destination; if it is dropped, the port whose doing it is counts it.
     pub(in crate::switch) fn send(&mut self, arrival: &Arrival) {
-        let period = self.period();
+        // Nothing is learned from these frames, so it does not matter which refresh period it is, and that costs a
+        // division to tell.
+        let period = 0;
         let sent = match arrival.destination == self.bridge.mac {
             true => Err(DropReason::Local),
             false => self.dispatch(arrival, period),

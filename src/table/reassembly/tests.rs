@@ -1,6 +1,6 @@
 use super::*;
-use crate::packet::fragment::{fragment, refragment};
 use crate::packet::Batch;
+use crate::packet::fragment::{fragment, refragment};
 use crate::wire::{checksum, ipv4, ipv6, set_be16};
 
 const ORIGIN: Origin = Origin { router: RouterId(1), interface: InterfaceId(2), port: PortId(3) };
