@@ -321,13 +321,12 @@ fn addresses_of_an_interface() {
 
 #[test]
 fn networks_of_a_router_are_apart() {
-    for (address, other) in
-        [("10.7.0.5/24", "10.7.0.5/24 overlaps"), ("10.7.0.1/32", ""), ("10.7.0.1/30", "")]
-    {
-        let errors = read(&lan(&format!("address = \"{address}\""))).unwrap_err();
-        assert!(errors.contains(" overlaps 10.7.0.") && errors.lines().count() == 1, "{errors}");
+    for (address, length) in [("10.7.0.5", 24), ("10.7.0.1", 32), ("10.7.0.1", 30)] {
+        let errors = read(&lan(&format!("address = \"{address}/{length}\""))).unwrap_err();
+        assert_eq!(errors.lines().count(), 1, "{errors}");
         assert!(
-            errors.contains("(expected a network of its own)") && (other.is_empty() || !errors.is_empty())
+            errors.contains(" overlaps 10.7.0.") && errors.contains("(expected a network of its own)"),
+            "{errors}"
         );
     }
     expect(
@@ -604,6 +603,18 @@ fn what_is_doubtful_is_warned_of() {
     ] {
         assert_eq!(warnings(&text), [format!("t.toml:{warning}")], "{text}");
     }
+    // Of many, the first are told.
+    let many: String = (0..20)
+        .map(|metric| {
+            format!("[[router.gw.route]]\nto = \"10.0.0.0/8\"\nvia = \"10.7.0.1\"\nmetric = {metric}\n")
+        })
+        .collect();
+    let found = warnings(&with(&many));
+    assert_eq!(found.len(), 9, "{found:#?}");
+    assert!(
+        found[8].ends_with("router.gw.route[9]: warning: 11 routes from here on are never taken either"),
+        "{found:#?}"
+    );
     // Other hooks, and rules that decide nothing, hide nothing.
     let quiet = rule("hook = \"input\"")
         + "[[rule]]\nrouter = \"gw\"\naction = \"count\"\n[[rule]]\nrouter = \"gw\"\naction = \"log\"\n";

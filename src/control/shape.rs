@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::config::{self, BridgeConfig, Config, On, PortConfig, PortKind, VlanMode};
 use super::overlay::{self, LiveTunnel};
-use super::routing::{self, LiveRouter};
+use super::routing::{self, LiveRouter, NumberedRules};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
 use crate::port::link::Link;
 use crate::port::{Look, Opened, Queue};
-use crate::switch::{self, Guard, Topology, VlanPolicy, Way};
+use crate::switch::{self, Guard, Topology, VlanPolicy, VlanSessions, Way};
 use crate::table::bindings::Bindings;
-use crate::table::conntrack::Conntrack;
 use crate::table::fdb::{Allowance, Fdb, Generations};
 use crate::table::token_bucket::TokenBucket;
 use crate::wire::ethernet::Mac;
@@ -26,7 +25,7 @@ pub(super) struct LiveBridge {
     /// Where it answers for neighbours.
     pub(super) bindings: Option<Arc<Bindings>>,
     /// The connections of its stations, where a rule asks for their state.
-    pub(super) sessions: Option<Arc<Conntrack>>,
+    pub(super) sessions: Option<Arc<VlanSessions>>,
     /// When a flap was last logged.
     flap_told: Option<Instant>,
 }
@@ -226,11 +225,12 @@ impl Live {
 
     /// The topology of all this.
     pub(super) fn topology(&self, config: &Config, epoch: u64) -> Topology {
+        let rules = NumberedRules::new(config);
         let mut topology = Topology { epoch, ..Topology::default() };
         for (name, live) in &self.bridges {
             // Bridges and ports that run are those of the configuration.
             let Some(bridge) = config.bridges.get(name) else { continue };
-            put(&mut topology.bridges, live.id.index(), self.bridge(config, name, bridge, live));
+            put(&mut topology.bridges, live.id.index(), self.bridge(config, name, bridge, live, &rules));
         }
         let tunnels = self.tunnels_by_underlay(config);
         for (name, live) in &self.ports {
@@ -239,11 +239,11 @@ impl Live {
             put(&mut topology.ports, live.id.index(), self.port(config, name, port, live, over));
         }
         for (name, live) in &self.routers {
-            if let Some(router) = self.router(config, name, live) {
+            if let Some(router) = self.router(config, name, live, &rules) {
                 put(&mut topology.routers, live.id.index(), router);
             }
         }
-        topology.rules = routing::numbered(config).map(|(_, id, _)| id).collect();
+        topology.rules = rules.ids;
         topology
     }
 
@@ -253,6 +253,7 @@ impl Live {
         name: &str,
         bridge: &BridgeConfig,
         live: &LiveBridge,
+        rules: &NumberedRules<'_>,
     ) -> switch::Bridge {
         let members = members(config, name).filter_map(|(port, _)| self.ports.get(port));
         switch::Bridge {
@@ -266,7 +267,7 @@ impl Live {
                 _ => None,
             }),
             bindings: live.bindings.clone(),
-            rules: self.bridge_rules(config, name, bridge, live),
+            rules: self.bridge_rules(name, bridge, live, rules),
         }
     }
 

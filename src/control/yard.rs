@@ -234,7 +234,11 @@ impl State {
         let mut document = self.document.clone();
         edit(&mut document)?;
         let config = document.to_config().map_err(|errors| errors.to_string())?;
-        self.apply(document, config)
+        // Who makes a change is told what is doubtful about it, not about all that was there.
+        let before = self.warnings();
+        let mut applied = self.apply(document, config)?;
+        applied.warnings.retain(|warning| !before.contains(warning));
+        Ok(applied)
     }
 
     fn answer(&mut self, request: Request) -> Result<Reply, String> {

@@ -24,7 +24,8 @@ pub fn arp(frame: &Frame) -> Option<Result<Arp, DropReason>> {
         return None;
     }
     let arp = Arp::parse(&frame.bytes()[at..]).filter(|arp| {
-        !arp.sender_mac.is_group()
+        arp.operation != Operation::ReverseRequest
+            && !arp.sender_mac.is_group()
             && !arp.sender_mac.is_zero()
             && !arp.sender_ip.is_multicast()
             && !arp.sender_ip.is_broadcast()
@@ -233,7 +234,7 @@ mod tests {
     fn arp_that_nobody_can_mean_is_refused() {
         let mut good = Frame::default();
         arp_request(&mut good, OURS, OUR_IP, THEIR_IP, None);
-        for (at, value) in [(14, 1), (21, 9), (22, 3), (28, 224)] {
+        for (at, value) in [(14, 1), (21, 3), (21, 9), (22, 3), (28, 224)] {
             let mut frame = Frame::from_bytes(good.bytes());
             frame.bytes_mut()[at] = value;
             assert_eq!(arp(&frame), Some(Err(DropReason::NeighborMessage)), "byte {at}");

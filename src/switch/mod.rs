@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use overlay::{Intruder, Outer, Overlay, Peer, PeerCounters, Underlay, Unreachable};
-pub use stage::filter::BridgeRules;
+pub use stage::filter::{BridgeRules, VlanSessions};
 pub use stage::guard::Guard;
 pub use stage::route::RuleCounters;
 pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};

@@ -1,8 +1,10 @@
 //! What is to leave: a queue for each port, of frames named by their index, so that flooding copies no payload.
 
-use super::stage::neighbor::MAX_ANSWER;
+use super::stage::suppress::Question;
 use super::topology::Form;
 use crate::packet::{Location, PeerId, PortId};
+use crate::wire::ethernet::Mac;
+use crate::wire::nd::AdvertisementFlags;
 
 /// A frame to leave by a port.
 #[derive(Clone, Copy, Debug)]
@@ -57,14 +59,19 @@ pub(super) struct Oversize {
     pub(super) from: PortId,
 }
 
-/// A frame that answers one which came in, and that is yet to be put into a buffer.
+/// An answer to who asked for a neighbour, which is yet to be put into a buffer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answer {
     /// Where who asked is.
     pub(super) to: Location,
     pub(super) form: Form,
-    pub(super) bytes: [u8; MAX_ANSWER],
-    pub(super) len: usize,
+    pub(super) question: Question,
+    /// The station that asked.
+    pub(super) asker: Mac,
+    /// The station that has the address.
+    pub(super) holder: Mac,
+    /// As what it has announced itself.
+    pub(super) flags: AdvertisementFlags,
 }
 
 /// A frame that a rule has refused, whose sender is yet to be told.

@@ -22,6 +22,7 @@ use crate::packet::{PortId, Vid};
 use crate::time::Time;
 use crate::wire::address::Address;
 use crate::wire::ethernet::Mac;
+use crate::wire::nd::AdvertisementFlags;
 
 /// Second chances given before a binding is evicted all the same, so that one eviction stays cheap.
 const CHANCES: usize = 8;
@@ -33,9 +34,8 @@ pub struct Binding {
     pub mac: Mac,
     /// The port that it was heard at.
     pub port: PortId,
-    /// The flags with which it was advertised, as they stand in a neighbour advertisement (RFC 4861 section 4.4): router
-    /// (0x80), override (0x20). 0 for IPv4.
-    pub flags: u8,
+    /// With what it was advertised (RFC 4861 section 4.4), but whether it was asked for. Nothing for IPv4.
+    pub flags: AdvertisementFlags,
     /// When its holder last confirmed it.
     pub seen: Time,
 }
@@ -215,7 +215,12 @@ mod tests {
     use super::*;
 
     fn binding(mac: u64, port: u16, secs: u64) -> Binding {
-        Binding { mac: Mac::from_bits(mac), port: PortId(port), flags: 0, seen: Time::from_secs(secs) }
+        Binding {
+            mac: Mac::from_bits(mac),
+            port: PortId(port),
+            flags: AdvertisementFlags::default(),
+            seen: Time::from_secs(secs),
+        }
     }
 
     fn ip(n: u32) -> Address {

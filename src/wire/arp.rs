@@ -1,4 +1,4 @@
-//! ARP for IPv4 on Ethernet (RFC 826): reading a packet and writing one.
+//! ARP for IPv4 on Ethernet (RFC 826), and reverse ARP (RFC 903) in the same form: reading a packet and writing one.
 
 use core::net::Ipv4Addr;
 
@@ -7,6 +7,8 @@ use super::ethernet::Mac;
 
 /// The EtherType of ARP.
 pub const ETHER_TYPE: u16 = 0x0806;
+/// The EtherType of reverse ARP.
+pub const REVERSE_ETHER_TYPE: u16 = 0x8035;
 /// Bytes of a packet for IPv4 on Ethernet.
 pub const LEN: usize = 28;
 
@@ -20,6 +22,8 @@ pub enum Operation {
     Request,
     /// The sender has the sender's address.
     Reply,
+    /// Which address has the target? Of reverse ARP.
+    ReverseRequest,
 }
 
 /// An ARP packet.
@@ -39,7 +43,7 @@ pub struct Arp {
 
 impl Arp {
     /// The packet that `bytes` begin with: what is behind an Ethernet header, which may be filled up at its end. `None`
-    /// when it is cut off, not for IPv4 on Ethernet, or neither request nor reply.
+    /// when it is cut off, not for IPv4 on Ethernet, or of another operation.
     pub fn parse(bytes: &[u8]) -> Option<Arp> {
         let bytes = bytes.get(..LEN)?;
         if bytes[..6] != FIXED {
@@ -48,6 +52,7 @@ impl Arp {
         let operation = match be16(bytes, 6) {
             1 => Operation::Request,
             2 => Operation::Reply,
+            3 => Operation::ReverseRequest,
             _ => return None,
         };
         let mac = |at: usize| {
@@ -64,6 +69,7 @@ impl Arp {
         bytes[7] = match self.operation {
             Operation::Request => 1,
             Operation::Reply => 2,
+            Operation::ReverseRequest => 3,
         };
         bytes[8..14].copy_from_slice(&self.sender_mac.octets());
         bytes[14..18].copy_from_slice(&self.sender_ip.octets());
@@ -111,6 +117,8 @@ mod tests {
         let reply = Arp { operation: Operation::Reply, target_mac: Mac::new([2, 0, 0, 0, 0, 2]), ..arp };
         assert_eq!(reply.emit()[6..8], [0, 2]);
         assert_eq!(reply.emit()[18..24], [2, 0, 0, 0, 0, 2]);
+        let reverse = Arp { operation: Operation::ReverseRequest, ..arp };
+        assert_eq!((reverse.emit()[7], Arp::parse(&reverse.emit())), (3, Some(reverse)));
         assert_eq!(Arp::parse(&[&reply.emit()[..], &[0xa5; 18]].concat()), Some(reply), "filled up to 46");
     }
 
@@ -119,13 +127,17 @@ mod tests {
         for end in 0..LEN {
             assert_eq!(Arp::parse(&REQUEST[..end]), None, "{end} bytes");
         }
-        for at in 0..8 {
+        for at in 0..6 {
             for bit in 0..8 {
                 let mut bytes = REQUEST;
                 bytes[at] ^= 1 << bit;
-                // Request and reply differ in two bits, so that no single one makes one the other.
                 assert_eq!(Arp::parse(&bytes), None, "byte {at}, bit {bit}");
             }
+        }
+        for operation in 0..=u16::MAX {
+            let mut bytes = REQUEST;
+            bytes[6..8].copy_from_slice(&operation.to_be_bytes());
+            assert_eq!(Arp::parse(&bytes).is_some(), (1..=3).contains(&operation), "operation {operation}");
         }
     }
 

@@ -16,11 +16,15 @@ pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 /// All routers on the link, ff02::2.
 pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 
-const ROUTER_SOLICITATION: u8 = 133;
-const ROUTER_ADVERTISEMENT: u8 = 134;
-const NEIGHBOR_SOLICITATION: u8 = 135;
+/// The ICMPv6 type of a question for routers.
+pub const ROUTER_SOLICITATION: u8 = 133;
+/// That of a router's word.
+pub const ROUTER_ADVERTISEMENT: u8 = 134;
+/// That of a question for a neighbour.
+pub const NEIGHBOR_SOLICITATION: u8 = 135;
 const NEIGHBOR_ADVERTISEMENT: u8 = 136;
-const REDIRECT: u8 = 137;
+/// That of a redirect.
+pub const REDIRECT: u8 = 137;
 
 /// Bytes of a neighbour solicitation or advertisement with its option.
 pub const NEIGHBOR_LEN: usize = 32;
@@ -79,10 +83,27 @@ impl Nd {
     /// 4861 sections 6.1, 7.1 and 8.1), its checksum apart. `message` ends where the packet does, which was not
     /// fragmented (RFC 6980).
     pub fn parse(source: Ipv6Addr, destination: Ipv6Addr, hop_limit: u8, message: &[u8]) -> Option<Nd> {
+        let said = Message::read(message)?;
+        said.is_valid(source, destination, hop_limit)
+            .then(|| Nd { kind: said.kind, link_layer: said.link_layer() })
+    }
+}
+
+/// A message as its sender wrote it, valid or not. Who judges it before it gets to others reads this: some of them may
+/// take what no node should. Nodes themselves read an [`Nd`].
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// What it says.
+    pub kind: Kind,
+    code: u8,
+    options: &'a [u8],
+}
+
+impl<'a> Message<'a> {
+    /// Reads an ICMPv6 message. `None` when it is none of these, or not whole: it is cut off, or has an option that is,
+    /// that has no length, or that is a link-layer address of another length than Ethernet's.
+    pub fn read(message: &'a [u8]) -> Option<Message<'a>> {
         let (&message_type, &code) = (message.first()?, message.get(1)?);
-        if hop_limit != HOP_LIMIT || code != 0 || source.is_multicast() {
-            return None;
-        }
         let options_at = match message_type {
             ROUTER_SOLICITATION => 8,
             ROUTER_ADVERTISEMENT => 16,
@@ -91,52 +112,69 @@ impl Nd {
             _ => return None,
         };
         let options = message.get(options_at..)?;
-        let link_layer_of_sender = link_layer(options, SOURCE_LINK_LAYER)?;
-        let link_layer_of_target = link_layer(options, TARGET_LINK_LAYER)?;
-        let unspecified = source.is_unspecified();
-        let valid =
-            |holds: bool, kind: Kind, link_layer: Option<Mac>| holds.then_some(Nd { kind, link_layer });
-        match message_type {
-            ROUTER_SOLICITATION => valid(
-                !(unspecified && link_layer_of_sender.is_some()),
-                Kind::RouterSolicitation,
-                link_layer_of_sender,
-            ),
-            ROUTER_ADVERTISEMENT => {
-                valid(source.is_unicast_link_local(), Kind::RouterAdvertisement, link_layer_of_sender)
+        let kind = match message_type {
+            ROUTER_SOLICITATION => Kind::RouterSolicitation,
+            ROUTER_ADVERTISEMENT => Kind::RouterAdvertisement,
+            NEIGHBOR_SOLICITATION => Kind::NeighborSolicitation { target: address(message, 8) },
+            NEIGHBOR_ADVERTISEMENT => Kind::NeighborAdvertisement {
+                target: address(message, 8),
+                router: message[4] & 0x80 != 0,
+                solicited: message[4] & 0x40 != 0,
+                overrides: message[4] & 0x20 != 0,
+            },
+            _ => Kind::Redirect { target: address(message, 8), destination: address(message, 24) },
+        };
+        options_are_whole(options).then_some(Message { kind, code, options })
+    }
+
+    /// Whether a node may heed it that had it from `source`, as what was sent to `destination` (RFC 4861 sections 6.1,
+    /// 7.1 and 8.1), its checksum apart.
+    pub fn is_valid(&self, source: Ipv6Addr, destination: Ipv6Addr, hop_limit: u8) -> bool {
+        if hop_limit != HOP_LIMIT || self.code != 0 || source.is_multicast() {
+            return false;
+        }
+        // Who has no address yet names nobody to answer to.
+        let names_sender = source.is_unspecified() && self.link_layer().is_some();
+        match self.kind {
+            Kind::RouterSolicitation => !names_sender,
+            Kind::RouterAdvertisement => source.is_unicast_link_local(),
+            // From ::, it goes to the group of who would know.
+            Kind::NeighborSolicitation { target } => {
+                let to_its_group = !source.is_unspecified() || destination == solicited_node(target);
+                is_host(target) && to_its_group && !names_sender
             }
-            NEIGHBOR_SOLICITATION => {
-                let target = address(message, 8);
-                // From ::, it goes to the group of who would know, and names nobody to answer to.
-                let asks_for_duplicates =
-                    destination == solicited_node(target) && link_layer_of_sender.is_none();
-                valid(
-                    is_host(target) && (!unspecified || asks_for_duplicates),
-                    Kind::NeighborSolicitation { target },
-                    link_layer_of_sender,
-                )
+            Kind::NeighborAdvertisement { target, solicited, .. } => {
+                is_host(target) && !source.is_unspecified() && !(solicited && destination.is_multicast())
             }
-            NEIGHBOR_ADVERTISEMENT => {
-                let target = address(message, 8);
-                let (router, solicited) = (message[4] & 0x80 != 0, message[4] & 0x40 != 0);
-                let overrides = message[4] & 0x20 != 0;
-                valid(
-                    is_host(target) && !unspecified && !(solicited && destination.is_multicast()),
-                    Kind::NeighborAdvertisement { target, router, solicited, overrides },
-                    link_layer_of_target,
-                )
-            }
-            _ => {
-                let (target, for_destination) = (address(message, 8), address(message, 24));
-                valid(
-                    source.is_unicast_link_local()
-                        && !for_destination.is_multicast()
-                        && (target.is_unicast_link_local() || target == for_destination),
-                    Kind::Redirect { target, destination: for_destination },
-                    link_layer_of_target,
-                )
+            Kind::Redirect { target, destination } => {
+                source.is_unicast_link_local()
+                    && !destination.is_multicast()
+                    && (target.is_unicast_link_local() || target == destination)
             }
         }
+    }
+
+    /// Every link-layer address among its options, whether it should be there or not.
+    pub fn link_layers(&self) -> impl Iterator<Item = Mac> + use<'a> {
+        self.addresses().map(|(_, mac)| mac)
+    }
+
+    /// The first of the kind that it should have: its target's, or its sender's.
+    fn link_layer(&self) -> Option<Mac> {
+        let wanted = match self.kind {
+            Kind::NeighborAdvertisement { .. } | Kind::Redirect { .. } => TARGET_LINK_LAYER,
+            _ => SOURCE_LINK_LAYER,
+        };
+        self.addresses().find(|&(kind, _)| kind == wanted).map(|(_, mac)| mac)
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = (u8, Mac)> + use<'a> {
+        // They are whole, which `read` has seen to.
+        let options = Options(self.options).map_while(|option| option);
+        options.filter(|option| is_link_layer(option[0])).filter_map(|option| {
+            let octets = option[2..].first_chunk::<6>()?;
+            Some((option[0], Mac::new(*octets)))
+        })
     }
 }
 
@@ -269,20 +307,31 @@ const PREFIX: u8 = 3;
 const MTU: u8 = 5;
 const RDNSS: u8 = 25;
 
-/// The address in the first option of this kind, if there is one; `None` when the options are malformed: one is cut
-/// off, has no length, or is of this kind and not for Ethernet.
-fn link_layer(mut options: &[u8], kind: u8) -> Option<Option<Mac>> {
-    let mut found = None;
-    while !options.is_empty() {
-        let len = usize::from(*options.get(1)?) * 8;
-        let option = options.get(..len).filter(|option| !option.is_empty())?;
-        if option[0] == kind && found.is_none() {
-            let octets = option[2..].first_chunk::<6>().filter(|_| len == 8)?;
-            found = Some(Mac::new(*octets));
+/// The options of a message, each with its type and length; `None` in the place of one that is cut off or has no
+/// length, which is the last.
+struct Options<'a>(&'a [u8]);
+
+impl<'a> Iterator for Options<'a> {
+    type Item = Option<&'a [u8]>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let options = std::mem::take(&mut self.0);
+        if options.is_empty() {
+            return None;
         }
-        options = &options[len..];
+        let len = options.get(1).map_or(0, |&len| usize::from(len) * 8);
+        let whole = options.split_at_checked(len).filter(|(option, _)| !option.is_empty());
+        self.0 = whole.map_or(&[], |(_, rest)| rest);
+        Some(whole.map(|(option, _)| option))
     }
-    Some(found)
+}
+
+fn options_are_whole(options: &[u8]) -> bool {
+    Options(options).all(|option| option.is_some_and(|option| !is_link_layer(option[0]) || option.len() == 8))
+}
+
+fn is_link_layer(option: u8) -> bool {
+    matches!(option, SOURCE_LINK_LAYER | TARGET_LINK_LAYER)
 }
 
 fn emit_neighbor(

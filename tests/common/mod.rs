@@ -2,7 +2,7 @@
 //!
 //! A test makes [`Host`]s (namespaces), starts a [`Yard`] (the switch, in a namespace of its own) and sends through it:
 //! what a kernel's stack sends ([`traffic`]), or exact frames ([`Lan`], [`Station`]); or several hosts with tunnels between
-//! them, some of whose ends nobody here wrote ([`overlay`]). Whatever was made is removed when
+//! them, some of whose ends nobody here wrote ([`overlay`]); or networks around a router ([`routed`]). Whatever was made is removed when
 //! its value is dropped, also when the test fails; a failing test prints the switch's log and its tables.
 //!
 //! Nothing waits without a bound, and nothing is proved by waiting: a frame that must *not* arrive is looked for after
@@ -15,9 +15,12 @@ mod host;
 mod lan;
 mod openvswitch;
 pub(crate) mod overlay;
+pub(crate) mod page;
 #[allow(unsafe_code, reason = "namespaces and packet sockets, as in the program's own `sys`")]
 mod raw;
+pub(crate) mod routed;
 pub(crate) mod traffic;
+pub(crate) mod web;
 mod yard;
 
 use std::any::type_name;

@@ -33,9 +33,11 @@ pub(crate) fn who_has(from: (Mac, &str), address: &str) -> Vec<u8> {
     ether(Mac::BROADCAST, from.0, ARP, &arp(1, from, (Mac::default(), address)))
 }
 
-/// An ARP reply.
+/// An ARP reply, in a frame of the least length.
 pub(crate) fn is_at(to: (Mac, &str), from: (Mac, &str)) -> Vec<u8> {
-    ether(to.0, from.0, ARP, &arp(2, from, to))
+    let mut frame = ether(to.0, from.0, ARP, &arp(2, from, to));
+    frame.resize(60, 0);
+    frame
 }
 
 /// An IPv4 packet with these options; `fragment`: the 16 bits of flags and offset.

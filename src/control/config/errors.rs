@@ -3,6 +3,7 @@
 //! Readers and checks only say at which key ([`Path`]) something is wrong; the line is looked up in the document at
 //! the end, in one place.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::document::Document;
@@ -122,6 +123,16 @@ impl Findings {
     /// Whether something was found at `path` or below it.
     pub(super) fn under(&self, path: &Path) -> bool {
         self.0.iter().any(|(found, _)| found.0.starts_with(&path.0))
+    }
+
+    /// The elements of the array at `path` in which something was found.
+    pub(super) fn elements(&self, path: &Path) -> BTreeSet<usize> {
+        let below = self.0.iter().filter_map(|(found, _)| found.0.strip_prefix(&path.0[..])?.first());
+        let index = |step: &Step| match step {
+            Step::Index(index) => Some(*index),
+            Step::Key(_) => None,
+        };
+        below.filter_map(index).collect()
     }
 
     /// The findings as errors, if there are any.

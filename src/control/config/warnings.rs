@@ -7,6 +7,9 @@ use super::router::{On, RouterConfig};
 use super::rule::{Action, FlowState, Hook, Match, Policy, RuleConfig, Scope};
 use super::{Config, PortConfig};
 
+/// Hidden routes of a router that are told of one by one.
+const TOLD_ROUTES: usize = 8;
+
 /// Looks at a checked configuration.
 pub(super) fn warnings(config: &Config) -> Findings {
     let mut found = Findings::default();
@@ -53,20 +56,26 @@ fn hidden_routes(router: &RouterConfig, path: &Path, found: &mut Findings) {
         let metric = lowest.entry(route.to).or_insert(route.metric);
         *metric = route.metric.min(*metric);
     }
-    for (index, route) in router.routes.iter().enumerate() {
-        let message = match (connected.get(&route.to), lowest.get(&route.to)) {
+    let hidden = router.routes.iter().enumerate().filter_map(|(index, route)| {
+        let to = route.to;
+        let message = match (connected.get(&to), lowest.get(&to)) {
             (Some(interface), _) => {
-                format!("interface {interface} is on {} itself: the route is never taken", route.to)
+                format!("interface {interface} is on {to} itself: the route is never taken")
             }
             (None, Some(metric)) if *metric < route.metric => {
-                format!(
-                    "another route to {} has metric {metric}: this one is never taken beside it",
-                    route.to
-                )
+                format!("another route to {to} has metric {metric}: this one is never taken beside it")
             }
-            _ => continue,
+            _ => return None,
         };
-        found.add(path.to(index), message);
+        Some((index, message))
+    });
+    let hidden: Vec<_> = hidden.collect();
+    for (index, message) in hidden.iter().take(TOLD_ROUTES) {
+        found.add(path.to(*index), message.as_str());
+    }
+    if let Some((index, _)) = hidden.get(TOLD_ROUTES) {
+        let more = hidden.len() - TOLD_ROUTES;
+        found.add(path.to(*index), format!("{more} routes from here on are never taken either"));
     }
 }
 

@@ -30,6 +30,7 @@ impl State {
             return Ok(Applied { epoch: self.epoch, changes: Vec::new(), warnings: self.warnings() });
         }
         let fresh = self.open_all(&plan)?;
+        let before = self.warnings();
         self.enact(&plan, wanted, fresh);
         self.document = document;
         // There may be something new to look at now and then.
@@ -37,12 +38,13 @@ impl State {
         let changes = plan.lines();
         changes.iter().for_each(|change| tracing::info!("{change}"));
         let warnings = self.warnings();
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let new = warnings.iter().filter(|warning| !before.contains(warning));
+        new.for_each(|warning| tracing::warn!("{warning}"));
         Ok(Applied { epoch: self.epoch, changes, warnings })
     }
 
     /// What of the configuration that runs is hardly meant.
-    fn warnings(&self) -> Vec<String> {
+    pub(super) fn warnings(&self) -> Vec<String> {
         self.document.warnings(&self.config).iter().map(ToString::to_string).collect()
     }
 

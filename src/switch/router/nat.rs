@@ -212,6 +212,11 @@ impl Nat {
         fixed || source || forward
     }
 
+    /// Whether packets are made to come from this address, beside an interface's own.
+    pub(in crate::switch) fn is_source(&self, address: Address) -> bool {
+        self.sources.iter().any(|rule| rule.to.iter().any(|range| range.contains(&address)))
+    }
+
     /// The destination that stands behind an external prefix, for what comes in by `input`.
     pub(in crate::switch) fn inward(&self, destination: Address, input: InterfaceId) -> Option<Address> {
         let mut rules = self.prefixes.iter().filter(|rule| rule.interface == input);

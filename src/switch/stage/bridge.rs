@@ -232,7 +232,7 @@ impl Forwarding<'_> {
     fn judge_by(&mut self, rules: &BridgeRules, arrival: &Arrival, to: PortId) -> Result<(), DropReason> {
         let frame = &self.frames[arrival.frame as usize];
         let Routing { filtering, rules: counters, .. } = &mut *self.routing;
-        let verdict = filtering.judge(rules, counters, frame, (self.port_id, to), self.now);
+        let verdict = filtering.judge(rules, counters, frame, arrival.vid, (self.port_id, to), self.now);
         // What it opened has to be swept one day; when exactly, the sweep says.
         self.routing.due = self.routing.due.or(Some(self.now + SWEEP));
         for &rule in self.routing.filtering.to_log() {

@@ -1,26 +1,30 @@
 //! Rules on a bridge's own forward path: which IP packets pass from one of its ports to another.
 //!
-//! What is not IP passes, ARP above all; what says that it is IP and is malformed does not, nor does what hides behind more
-//! VLAN tags than can be looked through. Parts of a packet go the way of the first one, which has the ports; one that
-//! comes before the first is dropped, since nobody can tell what it belongs to.
+//! What is not IP passes, ARP above all, and so do the questions and answers that IPv6 has instead of ARP: without them no
+//! answer would find its way back that a rule lets pass. What says that it is IP and is malformed does not pass, nor does
+//! what hides behind more VLAN tags than can be looked through. Parts of a packet go the way of the first one, which has
+//! the ports; one that comes before the first is dropped, since nobody can tell what it belongs to.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use dashmap::DashMap;
 use foldhash::HashMap;
 
 use crate::packet::icmp_error::{self, Trouble};
-use crate::packet::{Batch, DropReason, Frame, Packet, Part, PortId, quoted};
+use crate::packet::neighbor_message;
+use crate::packet::{Batch, DropReason, Frame, Packet, Part, PortId, Vid, quoted};
 use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Crossing, Departure, Outbox, Recipients, Refused};
 use crate::switch::router::{Chain, Judged, Subject, Tracked};
 use crate::switch::stage::route::{RuleCounters, count, segment};
 use crate::switch::{Topology, Way};
-use crate::table::conntrack::{Conntrack, Opening, State};
+use crate::table::conntrack::{Conntrack, Limits, Opening, State};
 use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
 use crate::wire::address::Address;
-use crate::wire::{be16, ethernet, ipv4, ipv6, tcp};
+use crate::wire::nd::{Kind, Nd};
+use crate::wire::{be16, ethernet, icmp, ipv4, ipv6, tcp};
 
 /// Packets in parts whose first part is remembered.
 const MAX_PACKETS: usize = 1024;
@@ -32,12 +36,41 @@ pub struct BridgeRules {
     /// The rules; a bridge has one hook.
     pub chain: Chain,
     /// The connections, where a rule asks for their state; shared.
-    pub sessions: Option<Arc<Conntrack>>,
+    pub sessions: Option<Arc<VlanSessions>>,
 }
 
-/// What tells the parts of one packet from those of others: the bridge's port it came by and leaves by, its addresses and
-/// identification.
-type PacketId = (PortId, PortId, Address, Address, u32);
+/// The connections of a bridge, of each VLAN apart: the same addresses may be others there.
+pub struct VlanSessions {
+    limits: Limits,
+    seed: u64,
+    tables: DashMap<Vid, Arc<Conntrack>>,
+}
+
+impl VlanSessions {
+    /// No connections yet; `limits` are those of each VLAN. `seed`: see [`Conntrack::new`].
+    pub fn new(limits: Limits, seed: u64) -> VlanSessions {
+        VlanSessions { limits, seed, tables: DashMap::new() }
+    }
+
+    fn of(&self, vid: Vid) -> Arc<Conntrack> {
+        if let Some(table) = self.tables.get(&vid) {
+            return Arc::clone(&table);
+        }
+        let table = self.tables.entry(vid).or_insert_with(|| {
+            Arc::new(Conntrack::new(self.limits.clone(), self.seed ^ u64::from(vid) << 48))
+        });
+        Arc::clone(&table)
+    }
+
+    /// See [`Conntrack::expire`].
+    pub(in crate::switch) fn expire(&self, now: Time) -> Option<Time> {
+        self.tables.iter().filter_map(|table| table.expire(now)).min()
+    }
+}
+
+/// What tells the parts of one packet from those of others: the bridge's port it came by and leaves by, its VLAN, its
+/// addresses and identification.
+type PacketId = (PortId, PortId, Vid, Address, Address, u32);
 
 /// What one worker needs to apply the rules of all bridges.
 #[derive(Default)]
@@ -54,6 +87,7 @@ impl Filtering {
         rules: &BridgeRules,
         counters: &mut [RuleCounters],
         frame: &Frame,
+        vid: Vid,
         (input, output): (PortId, PortId),
         now: Time,
     ) -> Result<(), DropReason> {
@@ -63,11 +97,14 @@ impl Filtering {
             Err(reason) => return Err(reason),
             Ok(packet) => packet,
         };
+        if resolves_address(frame, &packet) {
+            return Ok(());
+        }
         if packet.part == Part::Whole {
-            return self.judge_packet(rules, counters, frame, &packet, (input, output), now);
+            return self.judge_packet(rules, counters, frame, &packet, vid, (input, output), now);
         }
         let tuple = &packet.tuple;
-        let id = (input, output, tuple.source, tuple.destination, identification(frame, &packet));
+        let id = (input, output, vid, tuple.source, tuple.destination, identification(frame, &packet));
         if packet.part == Part::Later {
             // It would write over the ports of the first (RFC 3128).
             if offset(frame, &packet) < tcp::MIN_HEADER_LEN {
@@ -76,7 +113,7 @@ impl Filtering {
             let first = self.firsts.get(&id).filter(|(came, _)| now.since(*came) < MEMORY);
             return first.map_or(Err(DropReason::FragmentInvalid), |(_, verdict)| *verdict);
         }
-        let verdict = self.judge_packet(rules, counters, frame, &packet, (input, output), now);
+        let verdict = self.judge_packet(rules, counters, frame, &packet, vid, (input, output), now);
         if self.firsts.len() >= MAX_PACKETS {
             self.firsts.retain(|_, (came, _)| now.since(*came) < MEMORY);
         }
@@ -92,11 +129,13 @@ impl Filtering {
         counters: &mut [RuleCounters],
         frame: &Frame,
         packet: &Packet,
+        vid: Vid,
         (input, output): (PortId, PortId),
         now: Time,
     ) -> Result<(), DropReason> {
         let segment = segment(frame, packet);
-        let known = rules.sessions.as_ref().map(|sessions| match packet.is_icmp_error() {
+        let sessions = rules.sessions.as_ref().map(|sessions| sessions.of(vid));
+        let mut known = sessions.as_ref().map(|sessions| match packet.is_icmp_error() {
             true => {
                 let quoted = quoted::of(frame, packet);
                 quoted.and_then(|quoted| sessions.lookup(&quoted.reversed(), now))
@@ -104,13 +143,18 @@ impl Filtering {
             false => sessions.lookup(&packet.tuple, now),
         });
         let state = match &known {
-            None | Some(None) if !packet.is_icmp_error() => Tracked::New,
             None => Tracked::New,
-            Some(None) => Tracked::Invalid,
+            Some(None) if packet.is_icmp_error() => Tracked::Invalid,
+            Some(None) => Tracked::New,
             Some(Some(_)) if packet.is_icmp_error() => Tracked::Related,
             Some(Some((session, direction))) => match session.packet(*direction, now, segment) {
                 Ok(State::New) => Tracked::New,
                 Ok(_) => Tracked::Established,
+                // It ends here, and another with its ports begins.
+                Err(DropReason::NoSession) => {
+                    known = Some(None);
+                    Tracked::New
+                }
                 Err(_) => Tracked::Invalid,
             },
         };
@@ -120,7 +164,7 @@ impl Filtering {
         let verdict = rules.chain.judge(&subject, now, &mut self.judged);
         self.judged.rules.iter().for_each(|&rule| count(counters, rule, packet.len()));
         verdict?;
-        match (&rules.sessions, known) {
+        match (&sessions, known) {
             (Some(sessions), Some(None)) if state == Tracked::New => {
                 let original = packet.tuple;
                 let opening =
@@ -171,6 +215,15 @@ pub(in crate::switch) fn refuse(
             Way::Tunnel(overlay) => outbox.push(overlay.underlay, departure),
         }
     }
+}
+
+/// Whether a packet asks for a neighbour's MAC address or tells one.
+fn resolves_address(frame: &Frame, packet: &Packet) -> bool {
+    packet.tuple.protocol == icmp::V6_PROTOCOL
+        && matches!(
+            neighbor_message::nd(frame, packet),
+            Some(Ok(Nd { kind: Kind::NeighborSolicitation { .. } | Kind::NeighborAdvertisement { .. }, .. }))
+        )
 }
 
 /// Whether what a frame carries can be told, and is not IP.

@@ -16,12 +16,13 @@
 
 mod headers;
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
-use super::neighbor::{self, Arp, Nd};
 use crate::packet::{DropReason, Frame};
 use crate::wire::address::Address;
+use crate::wire::arp::{self, Arp, Operation};
 use crate::wire::ethernet::Mac;
+use crate::wire::nd::{self, Kind};
 use crate::wire::{be16, icmp, ipv4, ipv6, udp};
 use headers::Headers;
 
@@ -91,8 +92,8 @@ impl Guard {
         let passes = match ether_type {
             ipv4::ETHER_TYPE => return self.ipv4(frame, at),
             ipv6::ETHER_TYPE => return self.ipv6(frame, at),
-            neighbor::ARP => self.arp(&frame.bytes()[at..]),
-            neighbor::RARP => self.rarp(&frame.bytes()[at..]),
+            arp::ETHER_TYPE => self.arp(&frame.bytes()[at..]),
+            arp::REVERSE_ETHER_TYPE => self.rarp(&frame.bytes()[at..]),
             _ => self.addresses.is_none(),
         };
         if passes { Ok(()) } else { Err(DropReason::SpoofedIp) }
@@ -136,24 +137,23 @@ impl Guard {
         if !self.is_pinned() {
             return true;
         }
-        let Some(arp) = Arp::read(message) else { return false };
+        let Some(arp) = Arp::parse(message) else { return false };
         // A probe asks whether an address is free, to have it (RFC 5227 section 2.1).
-        let is_probe = arp.operation == neighbor::REQUEST && arp.sender.is_unspecified();
-        let claimed = if is_probe { arp.target } else { arp.sender };
-        self.may_be(arp.sender_mac) && self.may_have_v4(claimed)
+        let claimed = if arp.is_probe() { arp.target_ip } else { arp.sender_ip };
+        self.may_be(arp.sender_mac) && self.may_have_v4(claimed.into())
     }
 
     fn rarp(&self, message: &[u8]) -> bool {
         if !self.is_pinned() {
             return true;
         }
-        let Some(rarp) = Arp::read(message) else { return false };
-        let claims_none = |address: Address| address.is_unspecified() || self.may_have_v4(address);
-        rarp.operation == neighbor::REVERSE_REQUEST
+        let Some(rarp) = Arp::parse(message) else { return false };
+        let claims_none = |address: Ipv4Addr| address.is_unspecified() || self.may_have_v4(address.into());
+        rarp.operation == Operation::ReverseRequest
             && self.may_be(rarp.sender_mac)
             && self.may_be(rarp.target_mac)
-            && claims_none(rarp.sender)
-            && claims_none(rarp.target)
+            && claims_none(rarp.sender_ip)
+            && claims_none(rarp.target_ip)
     }
 
     fn ipv4(&self, frame: &Frame, at: usize) -> Result<(), DropReason> {
@@ -207,38 +207,41 @@ impl Guard {
             && headers.protocol == icmp::V6_PROTOCOL
             && headers.whole
             && kind.is_some_and(|kind| {
-                MLD.contains(kind) || [neighbor::ROUTER_SOLICITATION, neighbor::SOLICITATION].contains(kind)
+                MLD.contains(kind) || [nd::ROUTER_SOLICITATION, nd::NEIGHBOR_SOLICITATION].contains(kind)
             })
     }
 
     fn icmpv6(&self, headers: &Headers<'_>, message: &[u8]) -> Result<(), DropReason> {
         let Some(kind) = message.first() else { return Err(self.unreadable()) };
-        let is_router = [neighbor::ROUTER_ADVERTISEMENT, neighbor::V6_REDIRECT].contains(kind);
+        let is_router = [nd::ROUTER_ADVERTISEMENT, nd::REDIRECT].contains(kind);
         if is_router && self.router {
             return Err(DropReason::RaGuard);
         }
-        if !(neighbor::ROUTER_SOLICITATION..=neighbor::V6_REDIRECT).contains(kind) {
+        if !nd::is_nd(*kind) {
             return Ok(());
         }
         // No node takes ND in fragments (RFC 6980), but who does would take it for true.
         if !headers.whole && (self.is_pinned() || self.router) {
             return Err(self.unreadable());
         }
-        if self.is_pinned() && !Nd::read(message).is_some_and(|nd| self.nd(headers, &nd)) {
+        if self.is_pinned() && !nd::Message::read(message).is_some_and(|said| self.nd(headers, &said)) {
             return Err(DropReason::SpoofedIp);
         }
         Ok(())
     }
 
-    fn nd(&self, headers: &Headers<'_>, nd: &Nd<'_>) -> bool {
-        let is_claim = match nd.kind {
+    /// Whether a host here may say this. It need not be valid: a receiver may be less exact than it should be, and heed
+    /// another option than the first.
+    fn nd(&self, headers: &Headers<'_>, said: &nd::Message<'_>) -> bool {
+        let claimed = match said.kind {
             // Duplicate address detection: who asks so has the address, if nobody answers.
-            neighbor::SOLICITATION => headers.source.is_unspecified(),
+            Kind::NeighborSolicitation { target } => headers.source.is_unspecified().then_some(target),
             // A redirect says whose the target's MAC address is, as an advertisement does.
-            neighbor::ADVERTISEMENT | neighbor::V6_REDIRECT => true,
-            _ => false,
+            Kind::NeighborAdvertisement { target, .. } | Kind::Redirect { target, .. } => Some(target),
+            Kind::RouterSolicitation | Kind::RouterAdvertisement => None,
         };
-        nd.link_addresses().all(|mac| self.may_be(mac)) && (!is_claim || self.may_have_v6(nd.target))
+        said.link_layers().all(|mac| self.may_be(mac))
+            && claimed.is_none_or(|target| self.may_have_v6(target.into()))
     }
 
     /// Drops what a DHCP server or relay sends. Only such send to a client's port, or from a server's. A message to a

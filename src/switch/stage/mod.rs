@@ -8,8 +8,6 @@ pub(super) mod bridge;
 
 pub(super) mod suppress;
 
-pub(super) mod neighbor;
-
 pub(super) mod wire;
 
 pub(super) mod route;

@@ -7,32 +7,38 @@
 //! own segment, a gratuitous one, a probe and duplicate address detection take their way as ever; so does whatever is
 //! unusual. Messages behind tags that are not the bridge's are a customer's own business.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
+
 use super::bridge::Forwarding;
 use super::ingress::Arrival;
-use super::neighbor::{self, Advertisement, Arp, MAX_ANSWER, Nd};
-use crate::packet::{Batch, DropReason, Frame, Location, Offload};
+use crate::packet::neighbor_message;
+use crate::packet::{Batch, DropReason, Frame, Location};
 use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Answer, Crossing, Departure, Outbox, Recipients};
 use crate::switch::{Topology, VlanPolicy, Way};
 use crate::table::bindings::{Binding, Bindings};
 use crate::table::fdb::Station;
 use crate::wire::address::Address;
+use crate::wire::arp::{self, Arp, Operation};
 use crate::wire::ethernet::{self, Mac};
-use crate::wire::{be16, checksum, icmp, ipv6};
+use crate::wire::nd::{self, AdvertisementFlags, Kind};
+use crate::wire::{be16, icmp, ipv6};
 
 /// What a message of ARP or ND says, whose sender is who it says to be.
 struct Heard {
     /// The address that its sender has; the unspecified one where it has none yet.
     sender: Address,
     /// It announces or confirms that, with these flags of ND; `None`: it only says so in asking.
-    announces: Option<u8>,
-    /// It asks for this address; the answer is for its sender.
+    announces: Option<AdvertisementFlags>,
+    /// It asks for an address; the answer is for its sender.
     question: Option<Question>,
 }
 
-enum Question {
-    Arp(Arp),
-    Nd { target: Address },
+/// Who asks, and for which address.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::switch) enum Question {
+    Arp { asker: Ipv4Addr, target: Ipv4Addr },
+    Nd { asker: Ipv6Addr, target: Ipv6Addr },
 }
 
 impl Forwarding<'_> {
@@ -45,7 +51,7 @@ impl Forwarding<'_> {
             !matches!(self.port.vlan, VlanPolicy::Unaware) && ether_type(frame, 12) == ethernet::VLAN;
         let at = if own_tag { 16 } else { 12 };
         match ether_type(frame, at) {
-            neighbor::ARP | ipv6::ETHER_TYPE => self.hear(bindings, arrival, at + 2),
+            arp::ETHER_TYPE | ipv6::ETHER_TYPE => self.hear(bindings, arrival, at + 2),
             _ => false,
         }
     }
@@ -53,31 +59,24 @@ impl Forwarding<'_> {
     fn hear(&mut self, bindings: &Bindings, arrival: &Arrival, l3: usize) -> bool {
         let frame = &self.frames[arrival.frame as usize];
         let heard = match ether_type(frame, l3 - 2) {
-            neighbor::ARP => arp(&frame.bytes()[l3..], arrival.source),
-            _ => nd(frame, l3, arrival.source),
+            arp::ETHER_TYPE => heard_by_arp(&frame.bytes()[l3..], arrival.source),
+            _ => heard_by_nd(frame, l3, arrival.source),
         };
         let Some(heard) = heard else { return false };
         self.note(bindings, arrival, &heard);
         let is_group = arrival.destination.is_group();
         let Some(question) = heard.question.filter(|_| is_group) else { return false };
-        let target = match &question {
-            Question::Arp(arp) => arp.target,
-            Question::Nd { target } => *target,
+        let target = match question {
+            Question::Arp { target, .. } => target.into(),
+            Question::Nd { target, .. } => target.into(),
         };
         let binding = bindings.lookup(arrival.vid, target, self.now);
         let Some(binding) = binding.filter(|binding| self.would_answer(binding, arrival)) else {
             return false;
         };
-        let mut bytes = [0; MAX_ANSWER];
-        let len = match question {
-            Question::Arp(arp) => arp.answer(arrival.source, binding.mac, &mut bytes),
-            Question::Nd { target } => {
-                let advertisement = Advertisement { mac: binding.mac, target, flags: binding.flags };
-                advertisement.write(arrival.source, heard.sender, &mut bytes)
-            }
-        };
         let form = self.port.vlan.form(arrival.vid, arrival.priority);
-        self.outbox.answers.push(Answer { to: arrival.at, form, bytes, len });
+        let (to, asker, holder, flags) = (arrival.at, arrival.source, binding.mac, binding.flags);
+        self.outbox.answers.push(Answer { to, form, question, asker, holder, flags });
         self.counters.replied += 1;
         true
     }
@@ -121,14 +120,23 @@ pub(in crate::switch) fn send_answers(
     outbox: &mut Outbox,
 ) {
     let mut answers = std::mem::take(&mut outbox.answers);
-    for Answer { to, form, bytes, len } in answers.drain(..) {
+    for Answer { to, form, question, asker: mac, holder, flags } in answers.drain(..) {
         let counters = counters.of(to.port);
         counters.copies += 1;
         let Some(frame) = batch.add() else {
             counters.drop(DropReason::NoBuffer);
             continue;
         };
-        batch.frames_mut()[frame].fill(&bytes[..len], Offload::NONE);
+        let answer = &mut batch.frames_mut()[frame];
+        match question {
+            Question::Arp { asker, target } => {
+                neighbor_message::arp_reply(answer, holder, target, mac, asker);
+            }
+            Question::Nd { asker, target } => {
+                let flags = AdvertisementFlags { solicited: true, ..flags };
+                neighbor_message::advertisement(answer, holder, target, (mac, asker), flags);
+            }
+        }
         let departure = Departure {
             frame: frame as u32,
             form,
@@ -151,48 +159,42 @@ fn ether_type(frame: &Frame, at: usize) -> u16 {
 }
 
 /// What an ARP message from the station `source` says; `None` when it is none, or speaks for another.
-fn arp(message: &[u8], source: Mac) -> Option<Heard> {
-    let arp = Arp::read(message).filter(|arp| arp.sender_mac == source && !arp.sender.is_multicast())?;
-    let gratuitous = arp.sender == arp.target;
-    let probe = arp.sender.is_unspecified();
-    match arp.operation {
-        neighbor::REQUEST => Some(Heard {
-            sender: arp.sender,
-            announces: gratuitous.then_some(0),
-            question: (!gratuitous && !probe).then_some(Question::Arp(arp)),
-        }),
-        neighbor::REPLY => Some(Heard { sender: arp.sender, announces: Some(0), question: None }),
-        _ => None,
-    }
+fn heard_by_arp(message: &[u8], source: Mac) -> Option<Heard> {
+    let arp = Arp::parse(message).filter(|arp| arp.sender_mac == source && !arp.sender_ip.is_multicast())?;
+    let (asker, target) = (arp.sender_ip, arp.target_ip);
+    let is_announcement = arp.is_gratuitous() || arp.operation == Operation::Reply;
+    let asks = !is_announcement && !arp.is_probe();
+    (arp.operation != Operation::ReverseRequest).then(|| Heard {
+        sender: asker.into(),
+        announces: is_announcement.then(AdvertisementFlags::default),
+        question: asks.then_some(Question::Arp { asker, target }),
+    })
 }
 
 /// What a message of ND from the station `source` says; `None` when it is none that a host would take, or says nothing
-/// of who has which address (RFC 4861 section 7.1).
-fn nd(frame: &Frame, l3: usize, source: Mac) -> Option<Heard> {
+/// of who has which address.
+fn heard_by_nd(frame: &Frame, l3: usize, source: Mac) -> Option<Heard> {
     let packet = &frame.bytes()[l3..];
     let (protocol, at) = ipv6::upper_layer(packet)?;
     let end = ipv6::HEADER_LEN + usize::from(ipv6::payload_len(packet));
     let message = packet.get(at..end).filter(|_| protocol == icmp::V6_PROTOCOL)?;
-    let nd = Nd::read(message)?;
-    let (from, to) = (Address::from(ipv6::source(packet)), Address::from(ipv6::destination(packet)));
+    let said = nd::Message::read(message)?;
+    let (from, to) = (ipv6::source(packet), ipv6::destination(packet));
     let unfinished = frame.offload.needs_csum;
-    let sound = ipv6::hop_limit(packet) == neighbor::HOP_LIMIT
-        && nd.code == 0
-        && !nd.target.is_multicast()
-        && !from.is_multicast()
-        && (unfinished || checksum::fold(neighbor::sum(from, to, message)) == 0xffff);
+    let sound = said.is_valid(from, to, ipv6::hop_limit(packet))
+        && (unfinished || nd::checksum_holds(from, to, message));
     // It names the station that it comes from, and no other.
-    if !sound || nd.link_addresses().next().is_none() || nd.link_addresses().any(|mac| mac != source) {
+    if !sound || said.link_layers().next().is_none() || said.link_layers().any(|mac| mac != source) {
         return None;
     }
-    match nd.kind {
-        neighbor::SOLICITATION if !from.is_unspecified() => {
-            let question = (nd.target != from).then_some(Question::Nd { target: nd.target });
-            Some(Heard { sender: from, announces: None, question })
+    match said.kind {
+        Kind::NeighborSolicitation { target } if !from.is_unspecified() => {
+            let question = (target != from).then_some(Question::Nd { asker: from, target });
+            Some(Heard { sender: from.into(), announces: None, question })
         }
-        neighbor::ADVERTISEMENT => {
-            let flags = nd.flags & (neighbor::ROUTER | neighbor::OVERRIDE);
-            Some(Heard { sender: nd.target, announces: Some(flags), question: None })
+        Kind::NeighborAdvertisement { target, router, overrides, .. } => {
+            let flags = AdvertisementFlags { router, solicited: false, overrides };
+            Some(Heard { sender: target.into(), announces: Some(flags), question: None })
         }
         _ => None,
     }

@@ -151,8 +151,9 @@ impl<'a> Check<'a> {
         // Many routes have few next hops.
         let mut hops = BTreeMap::new();
         let mut groups = BTreeMap::<_, Vec<usize>>::new();
+        let faulty = self.read.elements(path);
         for (index, route) in router.routes.iter().enumerate() {
-            if self.faulty(path, index) {
+            if faulty.contains(&index) {
                 continue;
             }
             let wrong = wrong_interface(router, route).or_else(|| {
@@ -179,8 +180,9 @@ impl<'a> Check<'a> {
 
     fn neighbors(&mut self, router: &RouterConfig, path: &Path) {
         let mut seen = BTreeSet::new();
+        let faulty = self.read.elements(path);
         for (index, neighbor) in router.neighbors.iter().enumerate() {
-            if self.faulty(path, index) {
+            if faulty.contains(&index) {
                 continue;
             }
             let StaticNeighbor { interface, address, .. } = neighbor;
@@ -212,11 +214,6 @@ impl<'a> Check<'a> {
         for (index, message) in taken_networks(&router.nat) {
             self.found.add(path.to(index).to("external"), message);
         }
-    }
-
-    /// Whether the table at `index` of an array could not be read.
-    pub(super) fn faulty(&self, array: &Path, index: usize) -> bool {
-        !self.read.is_empty() && self.read.under(&array.to(index))
     }
 }
 

@@ -8,8 +8,9 @@ use crate::control::config::rule::{RuleConfig, Scope};
 impl Check<'_> {
     pub(super) fn rules(&mut self) {
         let path = Path::default().to("rule");
+        let faulty = self.read.elements(&path);
         for (index, rule) in self.config.rules.iter().enumerate() {
-            if self.faulty(&path, index) {
+            if faulty.contains(&index) {
                 continue;
             }
             if let Some((keys, message)) = self.wrong_rule(rule) {

@@ -134,7 +134,7 @@ fn interface(mut keys: Keys<'_>) -> InterfaceConfig {
         on,
         address,
     };
-    let networks = interface.networks().filter(|network| advertised(network)).collect();
+    let networks = interface.networks().filter(advertised).collect();
     interface.advertise = keys.table("advertise", |keys| advertise(keys, networks));
     if let Some(mtu) = interface.mtu.filter(|mtu| *mtu < LEAST_IPV6_MTU)
         && interface.address.iter().any(|(address, _)| address.is_ipv6())
@@ -219,7 +219,7 @@ fn advertise(mut keys: Keys<'_>, networks: Vec<Prefix>) -> AdvertiseConfig {
 fn route(mut keys: Keys<'_>) -> RouteConfig {
     let via = keys.get("via", list(net::host)).unwrap_or_default();
     // A next hop that could not be read has told what is wrong; which family it was of does not matter any more.
-    let ipv4 = via.first().map(IpAddr::is_ipv4).or(keys.failed("via").then_some(true));
+    let ipv4 = via.first().map(IpAddr::is_ipv4).or(keys.has("via").then_some(true));
     let to = keys.require("to", "a network, or \"default\"", |item| destination(item, ipv4));
     let route = RouteConfig {
         to: to.unwrap_or(Prefix::all(true)),

@@ -108,7 +108,7 @@ fn matches(mut keys: Keys<'_>, hook: Hook) -> Match {
     let names = ["new", "established", "related", "invalid"];
     let state = |item: &Item| one_of("state", [0, 1, 2, 3].map(|at| (names[at], states[at])))(item);
     let protocols = keys.get("protocol", list(protocol)).unwrap_or_default();
-    let sound = !keys.failed("protocol");
+    let sound = !keys.has("protocol") || !protocols.is_empty();
     let matches = Match {
         input: keys.get("in", list(value::name)).unwrap_or_default(),
         out: keys.get("out", list(value::name)).unwrap_or_default(),

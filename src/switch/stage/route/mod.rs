@@ -32,7 +32,7 @@ use crate::switch::router::{
 use crate::switch::stage::egress;
 use crate::switch::stage::filter::Filtering;
 use crate::switch::{Event, MAX_EVENTS, Topology};
-use crate::table::conntrack::{Direction, Session, TcpSegment};
+use crate::table::conntrack::{Direction, Session, State, TcpSegment};
 use crate::table::fdb::Station;
 use crate::table::fdb_cache::FdbCache;
 use crate::table::reassembly::{Reassembly, Whole};
@@ -381,7 +381,8 @@ impl Walk<'_> {
             return self.ask(arrived.frame, arrived.port, packet, hop.interface, next);
         };
         self.leave(arrived.frame, arrived.port, arrived.priority, packet, &onward);
-        if may_go_fast(packet) && to.is_some() && !self.routing.judged.varies {
+        let settled = passage.known.as_ref().is_none_or(|(session, _)| is_settled(session, packet));
+        if may_go_fast(packet) && settled && to.is_some() && !self.routing.judged.varies {
             let session = passage
                 .known
                 .as_ref()
@@ -449,11 +450,16 @@ fn may_go_fast(packet: &Packet) -> bool {
     let plain = packet.part == Part::Whole && packet.ttl > 1 && usize::from(packet.l4 - packet.l3) == header;
     plain
         && match packet.tuple.protocol {
-            tcp::PROTOCOL => packet.kind & (tcp::SYN | tcp::FIN | tcp::RST) == 0,
+            tcp::PROTOCOL => packet.kind & (tcp::SYN | tcp::FIN | tcp::RST | tcp::ACK) == tcp::ACK,
             // Without an identifier a request and a reply have the same tuple.
             icmp::PROTOCOL | icmp::V6_PROTOCOL => packet.tuple.source_port != packet.tuple.destination_port,
             _ => true,
         }
+}
+
+/// Whether a connection stays as it is while only packets come that go the fast way.
+fn is_settled(session: &Session, packet: &Packet) -> bool {
+    packet.tuple.protocol != tcp::PROTOCOL || session.state() == State::Established && !session.is_half_open()
 }
 
 /// What conntrack is to know of a TCP segment.

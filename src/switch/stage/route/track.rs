@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Arrived, Passage, Walk, segment};
 use crate::packet::{DropReason, InterfaceId, Packet, Tuple, quoted};
-use crate::switch::router::{Router, Subject, Tracked};
+use crate::switch::router::{Route, Router, Subject, Tracked};
 use crate::table::conntrack::{Conntrack, Direction, Endpoint, Opening, Session, SourceNat, State};
 use crate::wire::address::Address;
 use crate::wire::{icmp, tcp, udp};
@@ -27,13 +27,15 @@ impl Walk<'_> {
             subject.state = if known.is_some() { Tracked::Related } else { Tracked::Invalid };
             return Passage { subject, flow, known };
         }
-        let known = sessions.lookup(&packet.tuple, self.now);
+        let mut known = sessions.lookup(&packet.tuple, self.now);
         if let Some((session, direction)) = &known {
-            subject.state = match session.packet(*direction, self.now, segment(frame, packet)) {
-                Ok(State::New) => Tracked::New,
-                Ok(_) => Tracked::Established,
-                Err(_) => Tracked::Invalid,
-            };
+            match session.packet(*direction, self.now, segment(frame, packet)) {
+                Ok(State::New) => {}
+                Ok(_) => subject.state = Tracked::Established,
+                // It ends here, and another with its ports may begin.
+                Err(DropReason::NoSession) => known = None,
+                Err(_) => subject.state = Tracked::Invalid,
+            }
         }
         Passage { subject, flow, known }
     }
@@ -68,7 +70,17 @@ impl Walk<'_> {
         }
         let forward =
             router.nat.destination(tuple, input, passage.flow, |id, address| has(router, id, address));
-        let mapped = || sessions.inbound(tuple, self.now).map(|inside| (NO_RULE, inside));
+        let is_external = |address| {
+            matches!(router.routes.lookup(address), Some(Route::Local)) || router.nat.is_source(address)
+        };
+        let mapped = || {
+            // From inside, the sender is whom those outside would see (RFC 4787 REQ-9).
+            let sender = Endpoint { address: tuple.source, port: tuple.source_port };
+            let seen = sessions.mapping(sender, tuple.protocol).unwrap_or(sender);
+            let tuple = Tuple { source: seen.address, source_port: seen.port, ..*tuple };
+            sessions.inbound(&tuple, self.now).map(|inside| (NO_RULE, inside))
+        };
+        let mapped = || if is_external(tuple.destination) { mapped() } else { None };
         let Some((rule, to)) = forward.or_else(mapped) else {
             // An address that only stands for others has nobody behind it.
             let nobodys =
@@ -170,7 +182,12 @@ impl Walk<'_> {
         let tcp = segment(frame, packet);
         let opening = Opening { original: packet.tuple, destination, source, rule, tcp };
         let session = sessions.open(opening, self.now)?;
-        Ok((session, Direction::Original))
+        // Another worker may have been first, even with the answer.
+        let direction = match *session.original() == packet.tuple {
+            true => Direction::Original,
+            false => Direction::Reply,
+        };
+        Ok((session, direction))
     }
 
     /// Translates an ICMP error about a packet that was translated: its own addresses and what it quotes, each back to what
@@ -190,7 +207,7 @@ impl Walk<'_> {
                 (sent.source, sent)
             }
             None => {
-                // The quoted packet went the other way: in by `output`, out by the interface that this came in by.
+                // The packet went the other way: in by where the error leaves, and out by where it came in.
                 let nat = &self.router.nat;
                 let source = nat.inward(quoted.source, arrived.interface).unwrap_or(quoted.source);
                 let destination = nat.outward(quoted.destination, output).unwrap_or(quoted.destination);
