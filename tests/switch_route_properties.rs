@@ -14,7 +14,7 @@ use kit::routers::{
 };
 use kit::{Sent, Yard, access, on, port, trunk};
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{Index, select};
 use proptest::{collection, option};
 use tapyard::packet::{Offload, Vid};
 use tapyard::switch::Port;
@@ -503,19 +503,16 @@ proptest! {
 
 // -- Nothing breaks it
 
+/// What comes in by a port, which bytes of it are changed to what, where it is cut off, what is said of it, and whether it
+/// has a tag that is nobody's.
+type Hostile = (u16, What, Vec<(Index, u8)>, Option<Index>, Option<Offload>, bool);
+
 /// Anything by any port: good packets, and those that were cut, changed or lied about.
-fn hostile() -> BoxedStrategy<(
-    u16,
-    What,
-    Vec<(prop::sample::Index, u8)>,
-    Option<prop::sample::Index>,
-    Option<Offload>,
-    bool,
-)> {
-    let changes = collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+fn hostile() -> BoxedStrategy<Hostile> {
+    let changes = collection::vec((any::<Index>(), any::<u8>()), 0..4);
     let changed = (
         changes,
-        option::weighted(0.2, any::<prop::sample::Index>()),
+        option::weighted(0.2, any::<Index>()),
         option::weighted(0.2, kit::any::any_offload()),
         proptest::bool::weighted(0.1),
     );
