@@ -173,6 +173,42 @@ fn a_packet_that_may_be_cut_is() {
 }
 
 #[test]
+fn a_superframe_that_may_be_cut_is() {
+    let mut narrow = plan();
+    narrow.links[1].mtu = 600;
+    let mut yard = between(&narrow);
+    let upper = Upper::Tcp { from: 1000, to: 80, flags: ACK, sequence: 1, ack: 9, window: 99 };
+    let there = msg(V4.0, V4.1, upper).may_be_cut().len(4000);
+    let (frame, offload) = unfinished(there.frame(gateway(), mac(1)), false, L4::Tcp, 1400);
+    for _ in 0..2 {
+        // Each segment of 1400 bytes in fragments of at most 600, which make it up again.
+        let (mut payload, mut segment) = (Vec::new(), Vec::new());
+        for sent in yard.send_with(0, &frame, offload) {
+            assert_eq!((sent.port, sent.offload), (1, Offload::NONE));
+            let packet = &sent.bytes[14..];
+            assert!(packet.len() <= 600 && packet[8] == 63);
+            let word = u16::from_be_bytes([packet[6], packet[7]]);
+            assert_eq!(usize::from(word & 0x1fff) * 8, segment.len(), "in order");
+            segment.extend(&packet[20..]);
+            if word & 0x2000 != 0 {
+                continue;
+            }
+            let mut whole = [&packet[..20], &segment].concat();
+            let len = whole.len() as u16;
+            whole[2..4].copy_from_slice(&len.to_be_bytes());
+            whole[6..8].fill(0);
+            finish(&mut whole[..20]);
+            let read = Msg::read(&whole);
+            let Upper::Tcp { sequence, .. } = read.upper else { panic!("{read:?}") };
+            assert_eq!(sequence as usize, 1 + payload.len());
+            payload.extend(read.payload);
+            segment.clear();
+        }
+        assert_eq!(payload, there.payload);
+    }
+}
+
+#[test]
 fn a_frame_longer_than_its_port_takes_is_counted_there() {
     let mut yard = Yard::new([port(), Port { mtu: 1000, capabilities: Capabilities::ALL, ..on(1, port()) }]);
     plan().run(&mut yard);

@@ -14,7 +14,7 @@ use kit::routers::{
 };
 use kit::{Sent, Yard, access, on, port, trunk};
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{Index, select};
 use proptest::{collection, option};
 use tapyard::packet::{Offload, Vid};
 use tapyard::switch::Port;
@@ -70,6 +70,11 @@ fn ports(vlans: bool) -> Vec<Port> {
 }
 
 impl Shape {
+    /// Who is on bridge 1 where that has no VLANs, is on the trunk of bridge 0 where it has.
+    fn port(&self, port: u16) -> u16 {
+        if self.vlans && port == 2 { 1 } else { port }
+    }
+
     fn plan(&self) -> Plan {
         let (first, second): (Vid, Vid) = if self.vlans { (10, 20) } else { (0, 0) };
         let mut plan = Plan::new().on(0, first, &["10.1.0.254/24", "fd01::fe/64"]);
@@ -225,7 +230,7 @@ fn shape() -> BoxedStrategy<Shape> {
         .boxed()
 }
 
-/// A packet of one of a few flows; the same ones come again and again, in both directions.
+/// A packet of any flow.
 fn flow() -> impl Strategy<Value = Msg> {
     let ports = || select(vec![53u16, 80, 1000, 1001]);
     let upper = prop_oneof![
@@ -252,6 +257,36 @@ fn flow() -> impl Strategy<Value = Msg> {
         })
 }
 
+/// A packet of one of these flows, each of which comes in by a port: the same ones come again and again, a little different
+/// each time.
+fn again(pool: Vec<(u16, Msg)>) -> BoxedStrategy<(u16, Msg)> {
+    let ttl = option::weighted(0.15, 0..3u8);
+    let len = option::weighted(0.2, prop_oneof![0..60usize, 540..580usize, 1200..1460usize]);
+    let flags = option::weighted(0.3, select(vec![SYN, SYN | ACK, ACK, FIN | ACK, RST | ACK]));
+    let all = (select(pool), ttl, len, flags, proptest::bool::weighted(0.1));
+    all.prop_map(|((port, mut msg), ttl, len, flags, tos)| {
+        msg.ttl = ttl.unwrap_or(msg.ttl);
+        msg.tos = if tos { 4 } else { 0 };
+        if let (Upper::Tcp { flags: now, .. }, Some(flags)) = (&mut msg.upper, flags) {
+            *now = flags;
+        }
+        (port, len.map_or(msg.clone(), |len| msg.len(len)))
+    })
+    .boxed()
+}
+
+/// A few flows, most of them of stations that are where they say.
+fn pool() -> impl Strategy<Value = Vec<(u16, Msg)>> {
+    let at_home = |msg: &Msg| match msg.from.to_string().as_str() {
+        "10.1.0.1" | "10.1.0.3" | "fd01::1" | "fd01::3" => 0,
+        "10.2.0.1" | "fd02::1" => 2,
+        _ => 3,
+    };
+    let one = (flow(), option::weighted(0.2, 0..PORTS));
+    let one = one.prop_map(move |(msg, port)| (port.unwrap_or_else(|| at_home(&msg)), msg));
+    collection::vec(one, 1..6)
+}
+
 /// What comes in by a port.
 #[derive(Clone, Debug)]
 enum What {
@@ -275,25 +310,32 @@ enum Step {
     Flush,
 }
 
-fn what() -> impl Strategy<Value = What> {
+fn what(pool: Vec<(u16, Msg)>) -> impl Strategy<Value = (u16, What)> {
+    let flow = || again(pool.clone());
+    let size = || select(vec![0u16, 500, 1400]);
     prop_oneof![
-        12 => flow().prop_map(What::Flow),
-        2 => (flow(), select(vec![0u16, 500, 1400])).prop_map(|(msg, size)| What::Undone(msg, size)),
-        2 => (flow(), select(vec![3u8, 11, 1, 2])).prop_map(|(msg, kind)| What::Error(msg, kind)),
-        1 => (flow(), 0..3usize).prop_map(|(msg, at)| What::Fragment(msg, at)),
-        8 => Just(What::Echo),
-        1 => any::<bool>().prop_map(What::Arp),
+        16 => flow().prop_map(|(port, msg)| (port, What::Flow(msg))),
+        2 => (flow(), size()).prop_map(|((port, msg), size)| (port, What::Undone(msg, size))),
+        2 => (flow(), select(vec![3u8, 11, 1, 2]), 0..PORTS)
+            .prop_map(|((_, msg), kind, port)| (port, What::Error(msg, kind))),
+        1 => (flow(), 0..3usize).prop_map(|((port, msg), at)| (port, What::Fragment(msg, at))),
+        8 => (0..PORTS).prop_map(|port| (port, What::Echo)),
+        1 => (0..PORTS, any::<bool>()).prop_map(|(port, v6)| (port, What::Arp(v6))),
     ]
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        20 => (0..PORTS, collection::vec(what(), 1..4)).prop_map(|(port, what)| Step::Send(port, what)),
-        3 => prop_oneof![0..3u64, 0..400u64, 0..8000u64].prop_map(Step::Wait),
-        1 => Just(Step::Reroute),
-        1 => Just(Step::Flush),
-    ];
-    collection::vec(step, 1..80)
+fn steps() -> BoxedStrategy<Vec<Step>> {
+    pool()
+        .prop_flat_map(|pool| {
+            let step = prop_oneof![
+                20 => (what(pool), 1..4usize).prop_map(|((port, what), times)| Step::Send(port, vec![what; times])),
+                3 => prop_oneof![0..3u64, 0..400u64, 0..8000u64].prop_map(Step::Wait),
+                1 => Just(Step::Reroute),
+                1 => Just(Step::Flush),
+            ];
+            collection::vec(step, 1..120)
+        })
+        .boxed()
 }
 
 /// The station that an address is: what comes from a port has its source address there.
@@ -391,9 +433,16 @@ fn introduce(yard: &mut Yard, shape: &Shape) {
     let_in(yard, 0, &[(reply, Offload::NONE)]);
 }
 
-fn whole_state(yard: &Yard) -> String {
+fn whole_state(yard: &Yard, plan: &Plan) -> String {
     let ports: Vec<_> = (0..PORTS).map(|port| yard.counters(port)).collect();
-    format!("{ports:#?} {:?} {:?}", yard.rules(), yard.retired())
+    let stats = plan.sessions.as_ref().map(|sessions| sessions.stats());
+    let sessions = plan.sessions.iter().flat_map(|sessions| sessions.sessions());
+    let mut sessions: Vec<_> = sessions
+        .filter(|session| session.is_live(yard.now))
+        .map(|session| (*session.original(), *session.reply(), format!("{:?}", session.state())))
+        .collect();
+    sessions.sort();
+    format!("{ports:#?} {:?} {:?} {stats:?} {sessions:#?}", yard.rules(), yard.retired())
 }
 
 proptest! {
@@ -415,6 +464,7 @@ proptest! {
         for (number, step) in steps.iter().enumerate() {
             let [first, second] = match step {
                 Step::Send(port, what) => {
+                    let port = &shape.port(*port);
                     let frames: Vec<_> =
                         what.iter().filter_map(|what| bytes(&shape, *port, what, &last)).collect();
                     // What is cached by one frame of a batch is not to help the next one of the other.
@@ -445,7 +495,7 @@ proptest! {
                 }
             };
             prop_assert_eq!(first, second, "step {} {:?}", number, step);
-            prop_assert_eq!(whole_state(&cached), whole_state(&slow), "after step {} {:?}", number, step);
+            prop_assert_eq!(whole_state(&cached, &plans[0]), whole_state(&slow, &plans[1]), "after step {} {:?}", number, step);
             prop_assert_eq!(cached.events(), slow.events());
         }
     }
@@ -453,24 +503,21 @@ proptest! {
 
 // -- Nothing breaks it
 
+/// What comes in by a port, which bytes of it are changed to what, where it is cut off, what is said of it, and whether it
+/// has a tag that is nobody's.
+type Hostile = (u16, What, Vec<(Index, u8)>, Option<Index>, Option<Offload>, bool);
+
 /// Anything by any port: good packets, and those that were cut, changed or lied about.
-fn hostile() -> BoxedStrategy<(
-    u16,
-    What,
-    Vec<(prop::sample::Index, u8)>,
-    Option<prop::sample::Index>,
-    Option<Offload>,
-    bool,
-)> {
-    let changes = collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
-    (
-        0..PORTS,
-        what(),
+fn hostile() -> BoxedStrategy<Hostile> {
+    let changes = collection::vec((any::<Index>(), any::<u8>()), 0..4);
+    let changed = (
         changes,
-        option::weighted(0.2, any::<prop::sample::Index>()),
+        option::weighted(0.2, any::<Index>()),
         option::weighted(0.2, kit::any::any_offload()),
         proptest::bool::weighted(0.1),
-    )
+    );
+    (pool().prop_flat_map(what), changed)
+        .prop_map(|((port, what), (changes, cut, lie, tagged))| (port, what, changes, cut, lie, tagged))
         .boxed()
 }
 
@@ -490,6 +537,7 @@ proptest! {
         introduce(&mut yard, &shape);
         let mut last = Vec::new();
         for (port, what, changes, cut, lie, tagged) in &frames {
+            let port = &shape.port(*port);
             let Some((mut bytes, offload)) = bytes(&shape, *port, what, &last) else { continue };
             if *tagged && *port != 3 {
                 bytes = tag(&bytes, 0x88a8, 7);

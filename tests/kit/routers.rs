@@ -50,12 +50,15 @@ pub(crate) struct Plan {
     /// By hook, each with its place in the list of all.
     pub(crate) rules: [Vec<(Condition, Action, u32)>; 5],
     pub(crate) accepts: [bool; 5],
-    nat: Vec<Arc<dyn Fn(&mut Nat)>>,
+    nat: Vec<Translation>,
     pub(crate) neighbors: Arc<Neighbors>,
     pub(crate) sessions: Option<Arc<Conntrack>>,
     pub(crate) errors: Arc<TokenBucket>,
     pub(crate) reassembles: bool,
 }
+
+/// Adds a translation to a router.
+type Translation = Arc<dyn Fn(&mut Nat)>;
 
 /// What an interface is to be.
 #[derive(Clone)]
