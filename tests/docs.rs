@@ -68,6 +68,24 @@ fn the_configurations_of_the_page_on_tunnels_are_configurations() {
 }
 
 #[test]
+fn the_configurations_of_the_page_on_routing_are_configurations() {
+    let page = include_str!("../docs/routing.md");
+    let files = page.split("<<'END'\n").skip(1).filter_map(|rest| Some(rest.split_once("    END\n")?.0));
+    let whole = files.map(|file| file.lines().map(|line| format!("{}\n", line.trim_start())).collect());
+    let fragments = examples(page).into_iter().map(|keys| {
+        let used = ["home", "wan6"].into_iter().filter(|name| keys.contains(&format!("bridge = \"{name}\"")));
+        used.map(|name| format!("[bridge.{name}]\n")).collect::<String>() + &keys
+    });
+    let texts: Vec<String> = whole.chain(fragments).collect();
+    assert_eq!(texts.len(), 7, "{texts:#?}");
+    for text in texts {
+        let config = Document::parse(&text, "routing.md").and_then(|document| document.to_config());
+        let config = config.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert!(!config.routers.is_empty() || config.ports.contains_key("guest"), "{text}");
+    }
+}
+
+#[test]
 fn every_drop_reason_is_explained() {
     let text = include_str!("../docs/troubleshooting.md");
     for reason in DropReason::ALL {

@@ -15,6 +15,7 @@ mod host;
 mod lan;
 mod openvswitch;
 pub(crate) mod overlay;
+pub(crate) mod page;
 #[allow(unsafe_code, reason = "namespaces and packet sockets, as in the program's own `sys`")]
 mod raw;
 pub(crate) mod routed;
