@@ -132,6 +132,27 @@ fn fragments_are_translated() {
 }
 
 #[test]
+fn superframes_are_translated_for_devices_that_take_none() {
+    as_root(|| {
+        // One of them, the other, both: what is cut or finished comes before or behind the translation.
+        for plain in [&["h1"][..], &["h2"], &["h1", "h2"]] {
+            let routed = Routed::start_changed(2, MASQUERADE, |config| {
+                plain.iter().fold(config, |config, port| {
+                    let table = format!("[port.{port}]\n");
+                    config.replace(&table, &format!("{table}offload = false\n"))
+                })
+            });
+            for target in outside() {
+                wait_for_ping(routed.host(1), &target);
+                tcp(routed.host(1), routed.host(2), &target, 4 << 20);
+                Talk::open(routed.host(1), routed.host(2), &target).exchange();
+            }
+            no_frame_was_damaged(&routed.yard);
+        }
+    });
+}
+
+#[test]
 fn who_was_not_spoken_to_is_not_let_in() {
     as_root(|| {
         let routed = start(2, MASQUERADE);
@@ -279,6 +300,23 @@ fn a_web_server_behind_a_forwarded_port_serves_all_sides() {
         // The other ports of the address are the router's own.
         assert_eq!(curl(routed.host(2), &format!("http://{}:8081/name", v4(2, GATEWAY))), None);
         no_frame_was_damaged(&routed.yard);
+    });
+}
+
+#[test]
+fn a_server_behind_a_forwarded_port_learns_the_path_mtu_to_its_clients() {
+    as_root(|| {
+        let inside = [v4(1, HOST), v6(1, HOST)].map(|address| bracketed(&address));
+        let ports: String =
+            inside.iter().map(|place| port_forward("8080", "tcp", &[format!("{place}:80")])).collect();
+        let routed = start(2, &(to_beyond() + &ports + MASQUERADE));
+        let far = beyond(&routed, 1300);
+        let _servers = inside.map(|place| WebServer::start(routed.host(1), &format!("{place}:80"), "inside"));
+        for (public, client) in gateway().iter().zip(["10.77.0.2", "fd00:77::2"]) {
+            wait_for_ping(&far, public);
+            load_big(&far, &format!("{}:8080", bracketed(public)));
+            assert_eq!(path_mtu(routed.host(1), client), Some(1300), "{client}");
+        }
     });
 }
 

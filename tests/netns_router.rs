@@ -188,6 +188,14 @@ fn a_neighbour_that_is_not_there_is_reported() {
         two.ip(&format!("addr add {}/64 dev eth nodad", v6(2, 0x99)));
         wait_for_ping(one, &v4(2, 99));
         wait_for_ping(one, &v6(2, 0x99));
+        // It goes, and what was known of it is forgotten by order: by itself that takes half a minute.
+        two.ip("link set dev eth down");
+        routed.yard.ok("neighbor flush");
+        let said = ping_says(one, &format!("-c 1 -W 10 {}", v4(2, HOST)));
+        assert!(said.contains("Destination Host Unreachable"), "{said}");
+        routed.attach(2);
+        wait_for_ping(one, &v4(2, HOST));
+        wait_for_ping(one, &v6(2, HOST));
     });
 }
 

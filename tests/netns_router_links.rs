@@ -5,9 +5,12 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
+use std::slice::from_ref;
 use std::time::Duration;
 
-use common::overlay::{dropped, no_frame_was_damaged};
+use common::overlay::{
+    Family, Overlay, Plan, Side, Tunnel, dropped, guest_v4, guest_v6, no_frame_was_damaged, tapyard_config,
+};
 use common::routed::{self, GATEWAY, HOST, Routed, forward, path, ping_says, v4, v6};
 use common::traffic::{ping, ping_in_vain, tcp, wait_for_ping};
 use common::{Host, PATIENCE, Yard, as_root, tap};
@@ -164,6 +167,48 @@ fn tunnels_that_carry_ip_join_routers_on_two_hosts() {
             assert!(said.contains("mtu"), "{keys}: {said}");
             yards.iter().for_each(Yard::assert_conserved);
         }
+    });
+}
+
+#[test]
+fn hosts_behind_a_tunnel_have_their_router_at_its_other_end() {
+    as_root(|| {
+        // The kernel's VTEP sends superframes whose checksums are unfinished, and nothing says so.
+        let plan = Plan::new(Tunnel::Vxlan, Family::V4, &[Side::Tapyard, Side::Kernel]);
+        let overlay = Overlay::start(&plan);
+        let other = Host::with_ipv6("other");
+        let config = tapyard_config(&plan, 1, from_ref(overlay.guest(1)));
+        let router = "[router.gw.interface.lan]\nbridge = \"lan0\"\naddress = [\"10.9.0.254/16\", \"fd00:9::fe/32\"]\n\
+                      [bridge.other]\n[router.gw.interface.other]\nbridge = \"other\"\n\
+                      address = [\"10.66.0.254/24\", \"fd00:66::fe/64\"]\n";
+        let port = tap("other", &other, "bridge = \"other\"\ndevice = \"eth\"");
+        let nat = "[[router.gw.nat]]\ntype = \"masquerade\"\nout = \"other\"\n";
+        let yard = overlay.yard(1);
+        yard.reload(&[&config, router, &port].concat());
+        other.ip("addr add 10.66.0.2/24 dev eth");
+        other.ip("addr add fd00:66::2/64 dev eth nodad");
+        let theirs = ["10.66.0.2".to_owned(), "fd00:66::2".to_owned()];
+        for guest in [1, 2].map(|n| overlay.guest(n)) {
+            guest.ip("route add default via 10.9.0.254");
+            guest.ip("-6 route add default via fd00:9::fe dev eth");
+        }
+        other.ip("route add default via 10.66.0.254");
+        other.ip("-6 route add default via fd00:66::fe");
+        for n in [2, 1] {
+            let (guest, mine) = (overlay.guest(n), [guest_v4(0, n), guest_v6(0, n)]);
+            theirs.iter().for_each(|address| wait_for_ping(guest, address));
+            mine.iter().for_each(|address| ping(&other, address, 1300, 3));
+            tcp_both_ways((guest, &mine), (&other, &theirs), 8 << 20);
+        }
+        // The same with translation, for which nobody outside needs a way back.
+        yard.reload(&[&config, router, &port, nat].concat());
+        other.ip("route del default");
+        other.ip("-6 route del default");
+        for n in [2, 1] {
+            theirs.iter().for_each(|address| wait_for_ping(overlay.guest(n), address));
+            theirs.iter().for_each(|address| tcp(overlay.guest(n), &other, address, 8 << 20));
+        }
+        yard.assert_conserved();
     });
 }
 

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use host::Host;
 pub(crate) use lan::{Lan, Station};
-pub(crate) use raw::send_signal;
+pub(crate) use raw::{PacketSocket, send_signal};
 pub(crate) use yard::{Yard, number, tap};
 
 /// How long anything that must happen may take: far longer than it does, even on a machine that is busy.
