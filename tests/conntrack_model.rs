@@ -359,9 +359,10 @@ impl Model {
         } else {
             assert!(EXTERNAL.contains(&external.address) && allowed(external.port));
             assert!(!is_reserved(external, original.protocol));
-            let natted = |known: &&&Known| known.nat != Nat::None;
-            assert!(held.iter().filter(natted).all(|known| known.external().address == external.address));
             let still = |known: &Known| known.session.is_live(Time::from_secs(self.now));
+            // A source keeps its address while it has sessions; the last may just have given way.
+            let natted = |known: &&&Known| known.nat != Nat::None && still(known);
+            assert!(held.iter().filter(natted).all(|known| known.external().address == external.address));
             // Evicted and reclaimed ones apart: their mapping may have ended with them.
             let join = |there: &dyn Fn(&Known) -> bool| -> Vec<Endpoint> {
                 self.live()

@@ -221,23 +221,22 @@ fn route(
 
 impl Live {
     /// The router that `name` is.
-    pub(super) fn router(&self, config: &Config, name: &str, live: &LiveRouter) -> Option<Router> {
+    pub(super) fn router(
+        &self,
+        config: &Config,
+        name: &str,
+        live: &LiveRouter,
+        rules: &NumberedRules<'_>,
+    ) -> Option<Router> {
         let of = config.routers.get(name)?;
-        let mut interfaces = Vec::new();
-        for (name, interface) in &of.interfaces {
-            if let Some((id, made)) = live.interfaces.get(name).zip(self.interface(config, name, interface)) {
-                shape::put(&mut interfaces, id.index(), made);
-            }
-        }
-        let scope = Scope::Router(name.to_owned());
-        let rules: Vec<_> = numbered(config).filter(|(_, _, rule)| rule.scope == scope).collect();
+        let rules = rules.of(Scope::Router(name.to_owned()));
         let number = |name: &str| live.interfaces.get(name).map(|id| id.0);
-        let filter = self.filter(&rules, &of.policies, number);
+        let filter = self.filter(rules, &of.policies, number);
         let whole = |(_, _, rule): &(u32, u64, &RuleConfig)| condition(rule, number).needs_whole();
         let reassembles = live.sessions.is_some() || rules.iter().any(whole);
         Some(Router {
             name: name.to_owned(),
-            interfaces,
+            interfaces: self.interfaces(config, of, live),
             routes: Arc::clone(&live.routes),
             neighbors: Arc::clone(&live.neighbors),
             sessions: live.sessions.clone(),
@@ -246,6 +245,22 @@ impl Live {
             errors: Arc::clone(&live.errors),
             reassembles,
         })
+    }
+
+    /// The interfaces of a router, by their slots.
+    pub(super) fn interfaces(
+        &self,
+        config: &Config,
+        of: &RouterConfig,
+        live: &LiveRouter,
+    ) -> Vec<Option<Interface>> {
+        let mut interfaces = Vec::new();
+        for (name, interface) in &of.interfaces {
+            if let Some((id, made)) = live.interfaces.get(name).zip(self.interface(config, name, interface)) {
+                shape::put(&mut interfaces, id.index(), made);
+            }
+        }
+        interfaces
     }
 
     fn interface(&self, config: &Config, name: &str, interface: &InterfaceConfig) -> Option<Interface> {
@@ -337,13 +352,12 @@ impl Live {
     /// The rules of a bridge, if it has any.
     pub(super) fn bridge_rules(
         &self,
-        config: &Config,
         name: &str,
         bridge: &BridgeConfig,
         live: &LiveBridge,
+        rules: &NumberedRules<'_>,
     ) -> Option<Arc<BridgeRules>> {
-        let scope = Scope::Bridge(name.to_owned());
-        let rules: Vec<_> = numbered(config).filter(|(_, _, rule)| rule.scope == scope).collect();
+        let rules = rules.of(Scope::Bridge(name.to_owned()));
         if rules.is_empty() && bridge.policy == Policy::Accept {
             return None;
         }
@@ -366,7 +380,7 @@ impl Live {
             }
         }
         let mut kept = std::mem::take(&mut self.buckets);
-        for (_, id, rule) in numbered(config) {
+        for (&id, rule) in NumberedRules::new(config).ids.iter().zip(&config.rules) {
             if let Action::RateLimit { rate, burst } = rule.action {
                 let bucket = kept.remove(&id);
                 let bucket = bucket.unwrap_or_else(|| Arc::new(TokenBucket::with_burst(rate, burst)));
@@ -376,19 +390,33 @@ impl Live {
     }
 }
 
-/// The rules with their places, and what each is known by over changes: what it says, and the how manieth it is that says
-/// so.
-pub(super) fn numbered(config: &Config) -> impl Iterator<Item = (u32, u64, &RuleConfig)> {
-    let mut same = BTreeMap::<u64, u64>::new();
-    (0..).zip(&config.rules).map(move |(number, rule)| {
-        let mut hasher = DefaultHasher::new();
-        format!("{rule:?}").hash(&mut hasher);
-        let text = hasher.finish();
-        let before = same.entry(text).or_default();
-        *before += 1;
-        before.hash(&mut hasher);
-        (number, hasher.finish(), rule)
-    })
+/// The rules of all routers and bridges, each with its place in the configuration and what it is known by over changes:
+/// what it says, and the how manieth it is that says so.
+pub(super) struct NumberedRules<'a> {
+    by_scope: BTreeMap<&'a Scope, Vec<(u32, u64, &'a RuleConfig)>>,
+    /// What they are known by, in their order.
+    pub(super) ids: Vec<u64>,
+}
+
+impl<'a> NumberedRules<'a> {
+    pub(super) fn new(config: &'a Config) -> NumberedRules<'a> {
+        let (mut by_scope, mut ids) = (BTreeMap::<_, Vec<_>>::new(), Vec::new());
+        let mut same = BTreeMap::<u64, u64>::new();
+        for (number, rule) in (0..).zip(&config.rules) {
+            let mut hasher = DefaultHasher::new();
+            format!("{rule:?}").hash(&mut hasher);
+            let before = same.entry(hasher.finish()).or_default();
+            *before += 1;
+            before.hash(&mut hasher);
+            ids.push(hasher.finish());
+            by_scope.entry(&rule.scope).or_default().push((number, hasher.finish(), rule));
+        }
+        NumberedRules { by_scope, ids }
+    }
+
+    fn of(&self, scope: Scope) -> &[(u32, u64, &'a RuleConfig)] {
+        self.by_scope.get(&scope).map_or(&[], Vec::as_slice)
+    }
 }
 
 fn link_local(mac: Mac) -> Address {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::config::{self, BridgeConfig, Config, On, PortConfig, PortKind, VlanMode};
 use super::overlay::{self, LiveTunnel};
-use super::routing::{self, LiveRouter};
+use super::routing::{self, LiveRouter, NumberedRules};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
 use crate::port::link::Link;
 use crate::port::{Look, Opened, Queue};
@@ -225,11 +225,12 @@ impl Live {
 
     /// The topology of all this.
     pub(super) fn topology(&self, config: &Config, epoch: u64) -> Topology {
+        let rules = NumberedRules::new(config);
         let mut topology = Topology { epoch, ..Topology::default() };
         for (name, live) in &self.bridges {
             // Bridges and ports that run are those of the configuration.
             let Some(bridge) = config.bridges.get(name) else { continue };
-            put(&mut topology.bridges, live.id.index(), self.bridge(config, name, bridge, live));
+            put(&mut topology.bridges, live.id.index(), self.bridge(config, name, bridge, live, &rules));
         }
         let tunnels = self.tunnels_by_underlay(config);
         for (name, live) in &self.ports {
@@ -238,11 +239,11 @@ impl Live {
             put(&mut topology.ports, live.id.index(), self.port(config, name, port, live, over));
         }
         for (name, live) in &self.routers {
-            if let Some(router) = self.router(config, name, live) {
+            if let Some(router) = self.router(config, name, live, &rules) {
                 put(&mut topology.routers, live.id.index(), router);
             }
         }
-        topology.rules = routing::numbered(config).map(|(_, id, _)| id).collect();
+        topology.rules = rules.ids;
         topology
     }
 
@@ -252,6 +253,7 @@ impl Live {
         name: &str,
         bridge: &BridgeConfig,
         live: &LiveBridge,
+        rules: &NumberedRules<'_>,
     ) -> switch::Bridge {
         let members = members(config, name).filter_map(|(port, _)| self.ports.get(port));
         switch::Bridge {
@@ -265,7 +267,7 @@ impl Live {
                 _ => None,
             }),
             bindings: live.bindings.clone(),
-            rules: self.bridge_rules(config, name, bridge, live),
+            rules: self.bridge_rules(name, bridge, live, rules),
         }
     }
 

@@ -232,6 +232,13 @@ impl Frame {
         self.vlan_tag = present;
     }
 
+    /// Bytes before what the frame carries in this bridge: those of its Ethernet header, if it has one, and of the
+    /// bridge's tag.
+    #[inline]
+    pub fn link_len(&self) -> usize {
+        self.layer.header_len() + if self.vlan_tag { ethernet::TAG_LEN } else { 0 }
+    }
+
     /// Makes the frame carry the bridge's 802.1Q tag with `tci` (`None`: no tag), whatever it carries now. Moves twelve
     /// bytes of addresses and no payload.
     #[inline]

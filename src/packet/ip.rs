@@ -277,9 +277,14 @@ impl Packet {
         &frame.bytes()[usize::from(self.l4)..self.end as usize]
     }
 
-    /// Whether it is an ICMP or ICMPv6 error, which quotes a packet and which no error may answer.
+    /// Whether it is an ICMP or ICMPv6 error, which quotes a packet and which no error may answer. Of a later part nobody
+    /// knows, and it quotes nothing.
     #[inline]
     pub fn is_icmp_error(&self) -> bool {
+        // Its `kind` is 0, which would be an error of ICMPv6.
+        if self.part == Part::Later {
+            return false;
+        }
         match (self.tuple.source.is_v4(), self.tuple.protocol) {
             (true, icmp::PROTOCOL) => icmp::is_error(self.kind),
             (false, icmp::V6_PROTOCOL) => icmp::is_v6_error(self.kind),

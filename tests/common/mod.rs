@@ -20,6 +20,7 @@ pub(crate) mod page;
 mod raw;
 pub(crate) mod routed;
 pub(crate) mod traffic;
+pub(crate) mod web;
 mod yard;
 
 use std::any::type_name;

@@ -1,7 +1,7 @@
 //! What kernels' stacks send: pings, TCP with known content, a paced stream that notices any loss.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -117,6 +117,50 @@ impl Content {
         self.buffer.extend(words.flat_map(|i| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()));
         self.position += n;
         &self.buffer[skip..skip + n]
+    }
+}
+
+/// A TCP connection that stays open, and is used now and then.
+pub(crate) struct Talk {
+    client: TcpStream,
+    server: TcpStream,
+}
+
+impl Talk {
+    /// Opens one from `from` to `to`, which has `address`.
+    pub(crate) fn open(from: &Host, to: &Host, address: &str) -> Talk {
+        let listener = to.enter(|| TcpListener::bind((address, 0)));
+        let listener = listener.unwrap_or_else(|e| panic!("listening at {address}: {e}"));
+        let at = listener.local_addr().expect("it is bound");
+        let client = from.enter(|| TcpStream::connect_timeout(&at, PATIENCE));
+        let client = client.unwrap_or_else(|e| panic!("TCP from {from} to {at}: {e}"));
+        let (server, _) = listener.accept().expect("the client is connected");
+        for end in [&client, &server] {
+            end.set_read_timeout(Some(PATIENCE)).expect("a socket can be");
+        }
+        Talk { client, server }
+    }
+
+    /// Says something each way, which must arrive.
+    pub(crate) fn exchange(&mut self) {
+        let word: Vec<u8> = (0..=255).cycle().take(3000).collect();
+        for (from, to) in [(&self.client, &self.server), (&self.server, &self.client)] {
+            let (mut from, mut to) = (from, to);
+            from.write_all(&word).unwrap_or_else(|e| panic!("the connection broke: {e}"));
+            let mut heard = vec![0; word.len()];
+            to.read_exact(&mut heard).unwrap_or_else(|e| panic!("the connection broke: {e}"));
+            assert_eq!(heard, word);
+        }
+    }
+
+    /// The client's end.
+    pub(crate) fn client(&self) -> &TcpStream {
+        &self.client
+    }
+
+    /// The address that the server sees.
+    pub(crate) fn seen(&self) -> SocketAddr {
+        self.server.peer_addr().expect("it is connected")
     }
 }
 

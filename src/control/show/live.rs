@@ -45,16 +45,12 @@ fn router(
     now: Time,
 ) -> SeenRouter {
     let mut seen = SeenRouter::default();
-    if let Some(snapshot) = state.live.router(&state.config, name, live) {
-        let own = |interface: &Interface| match interface.on {
-            Attachment::Bridge { mac, .. } => (Some(mac), Some(interface.mtu)),
-            Attachment::Port(_) => (None, Some(interface.mtu)),
-        };
-        seen.interfaces = snapshot
-            .all_interfaces()
-            .map(|(_, interface)| (interface.name.clone(), own(interface)))
-            .collect();
-    }
+    let own = |interface: &Interface| match interface.on {
+        Attachment::Bridge { mac, .. } => (Some(mac), Some(interface.mtu)),
+        Attachment::Port(_) => (None, Some(interface.mtu)),
+    };
+    let interfaces = state.live.interfaces(&state.config, config, live);
+    seen.interfaces = interfaces.iter().flatten().map(|made| (made.name.clone(), own(made))).collect();
     seen.neighbors =
         learned(live).map(|(interface, address, entry)| neighbor(interface, address, &entry, now)).collect();
     let Some(sessions) = &live.sessions else { return seen };

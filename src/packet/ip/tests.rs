@@ -131,6 +131,9 @@ fn an_echo_has_its_identifier_for_the_port_of_who_asked() {
     assert!(of(&ipv6(58, &message(1))).unwrap().is_icmp_error());
     assert!(!of(&ipv6(58, &message(128))).unwrap().is_icmp_error());
     assert!(!of(&ipv4(17, &UDP)).unwrap().is_icmp_error());
+    let later = [&[58, 0, 0, 8, 0, 0, 0, 1][..], &message(1)].concat();
+    let later = of(&ipv6(44, &later)).unwrap();
+    assert!(!later.is_icmp_error(), "its bytes are the middle of a message: {later:?}");
 }
 
 #[test]

@@ -94,6 +94,13 @@ pub struct SourceRule {
     pub ports: RangeInclusive<u16>,
 }
 
+impl SourceRule {
+    /// Whether it has new sources of the same version; an interface's own address is looked for where it is needed.
+    fn has_sources_like(&self, source: Address) -> bool {
+        self.to.is_empty() || self.to.iter().any(|range| range.start().is_v4() == source.is_v4())
+    }
+}
+
 /// Prefixes of IPv6 that stand for others (RFC 6296).
 pub struct PrefixRule {
     /// Its place among the router's translations.
@@ -162,7 +169,9 @@ impl Nat {
 
     /// The translation of the source of a connection that leaves by `output`.
     pub(in crate::switch) fn source(&self, tuple: &Tuple, output: InterfaceId) -> Option<&SourceRule> {
-        self.sources.iter().find(|rule| rule.interface == output && rule.traffic.covers(tuple))
+        self.sources.iter().find(|rule| {
+            rule.interface == output && rule.traffic.covers(tuple) && rule.has_sources_like(tuple.source)
+        })
     }
 
     /// Whether connections to this place outside are forwarded, so that no source may be made to look like it

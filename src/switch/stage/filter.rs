@@ -1,8 +1,9 @@
 //! Rules on a bridge's own forward path: which IP packets pass from one of its ports to another.
 //!
-//! What is not IP passes, ARP above all; what says that it is IP and is malformed does not, nor does what hides behind more
-//! VLAN tags than can be looked through. Parts of a packet go the way of the first one, which has the ports; one that
-//! comes before the first is dropped, since nobody can tell what it belongs to.
+//! What is not IP passes, ARP above all, and so do the questions and answers that IPv6 has instead of ARP: without them no
+//! answer would find its way back that a rule lets pass. What says that it is IP and is malformed does not pass, nor does
+//! what hides behind more VLAN tags than can be looked through. Parts of a packet go the way of the first one, which has
+//! the ports; one that comes before the first is dropped, since nobody can tell what it belongs to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use dashmap::DashMap;
 use foldhash::HashMap;
 
 use crate::packet::icmp_error::{self, Trouble};
+use crate::packet::neighbor_message;
 use crate::packet::{Batch, DropReason, Frame, Packet, Part, PortId, Vid, quoted};
 use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Crossing, Departure, Outbox, Recipients, Refused};
@@ -21,7 +23,8 @@ use crate::table::conntrack::{Conntrack, Limits, Opening, State};
 use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
 use crate::wire::address::Address;
-use crate::wire::{be16, ethernet, ipv4, ipv6, tcp};
+use crate::wire::nd::{Kind, Nd};
+use crate::wire::{be16, ethernet, icmp, ipv4, ipv6, tcp};
 
 /// Packets in parts whose first part is remembered.
 const MAX_PACKETS: usize = 1024;
@@ -94,6 +97,9 @@ impl Filtering {
             Err(reason) => return Err(reason),
             Ok(packet) => packet,
         };
+        if resolves_address(frame, &packet) {
+            return Ok(());
+        }
         if packet.part == Part::Whole {
             return self.judge_packet(rules, counters, frame, &packet, vid, (input, output), now);
         }
@@ -209,6 +215,15 @@ pub(in crate::switch) fn refuse(
             Way::Tunnel(overlay) => outbox.push(overlay.underlay, departure),
         }
     }
+}
+
+/// Whether a packet asks for a neighbour's MAC address or tells one.
+fn resolves_address(frame: &Frame, packet: &Packet) -> bool {
+    packet.tuple.protocol == icmp::V6_PROTOCOL
+        && matches!(
+            neighbor_message::nd(frame, packet),
+            Some(Ok(Nd { kind: Kind::NeighborSolicitation { .. } | Kind::NeighborAdvertisement { .. }, .. }))
+        )
 }
 
 /// Whether what a frame carries can be told, and is not IP.

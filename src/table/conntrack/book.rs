@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::Arc;
 
-use super::hash::Sharded;
+use super::hash::{Heads, Sharded};
 use super::limits::{Filtering, Limits, Mapping, has_ports};
 use super::ports::{self, Endpoint, SourceNat};
 use super::session::{Phase, Session};
@@ -32,9 +32,9 @@ pub(super) struct Book {
     slots: Slots,
     wheel: Wheel,
     /// Mappings, each by the slot of one of its sessions: by the endpoint inside,
-    by_internal: Sharded<u32>,
+    by_internal: Heads,
     /// and by that outside, which only one has.
-    by_external: Sharded<u32>,
+    by_external: Heads,
     sources: Sharded<Source>,
     seed: u64,
     drawn: Cell<u64>,
@@ -68,8 +68,8 @@ impl Book {
             limits,
             slots: Slots::new(Wheel::HEADS),
             wheel: Wheel::new(),
-            by_internal: Sharded::new(most),
-            by_external: Sharded::new(most),
+            by_internal: Heads::new(most),
+            by_external: Heads::new(most),
             sources: Sharded::new(most),
             seed,
             drawn: Cell::new(0),
@@ -220,10 +220,10 @@ impl Book {
             let usable = |port: u16| {
                 let external = Endpoint { address, port };
                 let reply = mapped(external);
-                let is_usable = !(nat.reserved)(external, original.protocol)
-                    && !(has_ports && self.has_mapping(shared, external, original.protocol))
-                    && self.is_free(shared, &reply);
-                is_usable.then_some(reply)
+                let is_taken = (nat.reserved)(external, original.protocol)
+                    || has_ports && self.has_mapping(shared, external, original.protocol)
+                    || !self.is_free(shared, &reply);
+                (!is_taken).then_some(reply)
             };
             let port = original.source_port;
             // Mostly it stays, and nothing has to be drawn.
@@ -253,7 +253,7 @@ impl Book {
     ) -> Option<(u32, Endpoint)> {
         let internal = internal(original);
         let hash = shared.hashes.endpoint(internal, original.protocol);
-        let mut mappings = self.by_internal.of(hash).iter_hash(hash).filter_map(|&head| {
+        let mut mappings = self.by_internal.with(hash).filter_map(|head| {
             let session = self.slots.get(head)?;
             let is_its = session.original().protocol == original.protocol
                 && self::internal(session.original()) == internal;
@@ -271,19 +271,19 @@ impl Book {
         shared.index.find(&shared.hashes, tuple).is_none()
     }
 
+    /// Whether a mapping has this external endpoint. Hardly ever says so of one that is free, which only costs that port.
     fn has_mapping(&self, shared: &Shared, endpoint: Endpoint, protocol: u8) -> bool {
-        self.mapping(shared, endpoint, protocol).is_some()
+        self.by_external.with(shared.hashes.endpoint(endpoint, protocol)).next().is_some()
     }
 
     /// A session of the mapping with this external endpoint.
     fn mapping(&self, shared: &Shared, endpoint: Endpoint, protocol: u8) -> Option<&Arc<Session>> {
         let hash = shared.hashes.endpoint(endpoint, protocol);
-        let is_it = |&&head: &&u32| {
-            let session = self.slots.get(head);
-            session.is_some_and(|held| held.reply().protocol == protocol && external(held) == endpoint)
-        };
-        let mut heads = self.by_external.of(hash).iter_hash(hash);
-        self.slots.get(*heads.find(is_it)?)
+        self.by_external.with(hash).find_map(|head| {
+            let session = self.slots.get(head)?;
+            let is_it = session.reply().protocol == protocol && external(session) == endpoint;
+            is_it.then_some(session)
+        })
     }
 
     /// Writes a session in.
@@ -301,24 +301,14 @@ impl Book {
             let segment = opening.tcp.as_ref();
             Arc::new(Session::new(shared, tuples, opening.rule, slot, is_mapped, segment, now))
         }));
-        let slots = &self.slots;
         let (protocol, slot) = (opening.original.protocol, session.slot);
         match choice.mapping {
             Some(Joined::With(head)) => self.slots.link(List::Mapping, head, slot),
             Some(Joined::New) => {
-                let hash_of = |endpoint: fn(&Session) -> Endpoint| {
-                    move |slot: &u32| match slots.get(*slot) {
-                        Some(session) => {
-                            shared.hashes.endpoint(endpoint(session), session.original().protocol)
-                        }
-                        None => 0,
-                    }
-                };
                 let hash = shared.hashes.endpoint(internal(session.original()), protocol);
-                let inside = |session: &Session| internal(session.original());
-                self.by_internal.of_mut(hash).insert_unique(hash, slot, hash_of(inside));
+                self.by_internal.insert(hash, slot);
                 let hash = shared.hashes.endpoint(external(&session), protocol);
-                self.by_external.of_mut(hash).insert_unique(hash, slot, hash_of(external));
+                self.by_external.insert(hash, slot);
                 self.stats.mappings += 1;
             }
             None => {}
@@ -351,16 +341,11 @@ impl Book {
         let (_, heir) = self.slots.unlink(List::Mapping, slot);
         let inside = shared.hashes.endpoint(internal(session.original()), protocol);
         let outside = shared.hashes.endpoint(external(session), protocol);
-        for (hash, table) in [(inside, &mut self.by_internal), (outside, &mut self.by_external)] {
-            // Where it is not there, another session stands for the mapping.
-            if let Ok(mut entry) = table.of_mut(hash).find_entry(hash, |&head| head == slot) {
-                match heir == slot {
-                    true => _ = entry.remove(),
-                    false => *entry.get_mut() = heir,
-                }
-            }
-        }
-        if heir == slot {
+        // Where it does not stand for the mapping, nothing changes.
+        let heir = (heir != slot).then_some(heir);
+        self.by_internal.replace(inside, slot, heir);
+        self.by_external.replace(outside, slot, heir);
+        if heir.is_none() {
             self.stats.mappings -= 1;
         }
     }
@@ -432,7 +417,7 @@ impl Book {
     /// The external endpoint of a mapping.
     pub(super) fn external(&self, shared: &Shared, endpoint: Endpoint, protocol: u8) -> Option<Endpoint> {
         let hash = shared.hashes.endpoint(endpoint, protocol);
-        self.by_internal.of(hash).iter_hash(hash).find_map(|&head| {
+        self.by_internal.with(hash).find_map(|head| {
             let session = self.slots.get(head)?;
             let is_its = session.original().protocol == protocol && internal(session.original()) == endpoint;
             is_its.then(|| external(session))

@@ -50,7 +50,7 @@ pub(super) fn shards(limit: usize) -> usize {
 /// The shard of `count` that has the entries with this hash. The bits that a shard itself goes by are left to it: the
 /// lowest and the seven highest.
 pub(super) fn shard(hash: u64, count: usize) -> usize {
-    ((hash >> 16 & 0xffff_ffff) * count as u64 >> 32) as usize
+    (((hash >> 16 & 0xffff_ffff) * count as u64) >> 32) as usize
 }
 
 /// A table in shards, for one owner.
@@ -69,4 +69,50 @@ impl<T> Sharded<T> {
         let shard = shard(hash, self.0.len());
         &mut self.0[shard]
     }
+}
+
+/// Slots by hashes, for keys that stand in what the slots hold. A part of each hash is kept, so that hardly a slot is
+/// looked at in vain, and none when a shard grows.
+pub(super) struct Heads(Sharded<Head>);
+
+struct Head {
+    slot: u32,
+    /// The part that tells the shard, too.
+    hash: u32,
+}
+
+impl Heads {
+    pub(super) fn new(limit: usize) -> Heads {
+        Heads(Sharded::new(limit))
+    }
+
+    /// The slots with this hash, or hardly ever another.
+    pub(super) fn with(&self, hash: u64) -> impl Iterator<Item = u32> {
+        let part = part(hash);
+        self.0.of(hash).iter_hash(spread(part)).filter(move |head| head.hash == part).map(|head| head.slot)
+    }
+
+    pub(super) fn insert(&mut self, hash: u64, slot: u32) {
+        let head = Head { slot, hash: part(hash) };
+        self.0.of_mut(hash).insert_unique(spread(head.hash), head, |head| spread(head.hash));
+    }
+
+    /// Puts `heir` in the place of a slot, or nothing; does nothing where the slot is not there.
+    pub(super) fn replace(&mut self, hash: u64, slot: u32, heir: Option<u32>) {
+        let found = self.0.of_mut(hash).find_entry(spread(part(hash)), |head| head.slot == slot);
+        if let Ok(mut entry) = found {
+            match heir {
+                Some(heir) => entry.get_mut().slot = heir,
+                None => _ = entry.remove(),
+            }
+        }
+    }
+}
+
+fn part(hash: u64) -> u32 {
+    (hash >> 16) as u32
+}
+
+fn spread(part: u32) -> u64 {
+    u64::from(part).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -15,8 +15,8 @@
 //!
 //! **Bound, and who pays.** [`Limits::sessions`] bounds all, [`Limits::per_source`] those from one address. When the
 //! table is full, a new session takes the place of a TCP connection that is over, else of a half-open session: one that
-//! nobody has answered, or whose handshake is not over; of those the one that would end first. When there is none, the new
-//! one is refused. So a flood of SYNs or of made-up addresses throws out what it made itself, and at worst handshakes
+//! nobody has answered, or whose handshake is not over; of those the one that is so for longest. When there is none, the
+//! new one is refused. So a flood of SYNs or of made-up addresses throws out what it made itself, and at worst handshakes
 //! under way, never an established session. Ports that run out fail the new flow; only connections that are over give
 //! up theirs.
 //!
@@ -58,7 +58,8 @@ pub struct Opening<'a> {
     pub source: Option<SourceNat<'a>>,
     /// The rule it came by, for show.
     pub rule: u32,
-    /// Of TCP, its first segment.
+    /// Of TCP, its first segment. One that is no SYN picks a connection up that is under way, half-open until somebody
+    /// answers. Whether that may be is the caller's to say; with NAT it seldom makes sense.
     pub tcp: Option<TcpSegment>,
 }
 

@@ -118,7 +118,7 @@ impl Slots {
 
     fn grow(&mut self) -> u32 {
         let slot = self.end();
-        if slot as usize % CHUNK == 0 {
+        if (slot as usize).is_multiple_of(CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK));
         }
         let alone = Links { previous: slot, next: slot };

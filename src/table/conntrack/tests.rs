@@ -242,7 +242,7 @@ fn an_address_inside_has_one_address_outside() {
     let table = table(Limits::default());
     let nat = nat("198.51.100.1", "198.51.100.8", 1024..=65535);
     let mut used = BTreeSet::new();
-    for host in 1..60 {
+    for host in 1..250 {
         let from = format!("10.0.0.{host}");
         let of = |port, protocol| {
             let original = tuple(protocol, (&from, port), ("192.0.2.1", 53));
@@ -475,6 +475,29 @@ fn a_flood_never_throws_out_what_is_established() {
     shake_hands(&last, at(61));
     assert_eq!(nat.open(&table, original(10_002, 2), at(61)).unwrap_err(), DropReason::SessionsFull);
     assert_eq!(table.stats().refused_full, 1);
+}
+
+#[test]
+fn the_oldest_that_is_half_open_gives_way_whatever_it_is() {
+    let table = table(Limits { sessions: 100, ..Limits::default() });
+    let syn = |n| tuple(tcp::PROTOCOL, ("10.0.0.1", n), ("192.0.2.1", 80));
+    let mut now = 1;
+    for n in 0..1000 {
+        plainly(&table, syn(n), at(now)).unwrap();
+        if n % 50 == 0 {
+            now += 1;
+            table.expire(at(now));
+        }
+    }
+    // It would end long before the SYNs that came before it.
+    let echo = plainly(&table, tuple(icmp::PROTOCOL, ("10.0.0.2", 7), ("192.0.2.1", 0)), at(now)).unwrap();
+    let question =
+        plainly(&table, tuple(udp::PROTOCOL, ("10.0.0.2", 7), ("192.0.2.1", 53)), at(now)).unwrap();
+    (1000..1098).for_each(|n| drop(plainly(&table, syn(n), at(now)).unwrap()));
+    assert!(echo.is_live(at(now)) && question.is_live(at(now)));
+    (1098..1100).for_each(|n| drop(plainly(&table, syn(n), at(now)).unwrap()));
+    assert!(!echo.is_live(at(now)) && !question.is_live(at(now)));
+    assert_eq!(table.stats().live, 100);
 }
 
 #[test]

@@ -4,7 +4,9 @@
 //! packets only make that later, and do not come here; so it is looked at then, and put elsewhere when it lives on. That
 //! makes at most one look in eight minutes of a session that lives for hours.
 //!
-//! What gives way to others stands apart, so that it is found at once, and those that would end soonest first.
+//! What gives way to others stands apart, so that it is found at once, and those that would end soonest first. Half-open
+//! sessions all stand in the next [`HALF_OPEN_SECONDS`], so that the oldest is found first, whatever its protocol: by
+//! their ends, a flood of SYNs, which last for minutes, would throw out every echo and datagram just sent.
 
 use super::session::Phase;
 use super::slots::{List, Slots};
@@ -34,6 +36,8 @@ impl Class {
 
 /// Seconds of a wheel.
 const SECONDS: u32 = 512;
+/// Within so many seconds a half-open session stands: not more than most have without an answer (RFC 5508, REQ-1).
+const HALF_OPEN_SECONDS: u32 = 60;
 const WORDS: usize = SECONDS as usize / 64;
 
 /// See the module. The heads of its lists are the first [`Wheel::HEADS`] slots.
@@ -59,7 +63,8 @@ impl Wheel {
 
     /// Puts a slot that stands nowhere under the second `due`.
     pub(super) fn put(&mut self, slots: &mut Slots, slot: u32, class: Class, due: u32) {
-        let due = due.clamp(self.swept.saturating_add(1), self.swept.saturating_add(SECONDS - 1));
+        let ahead = if class == Class::HalfOpen { HALF_OPEN_SECONDS } else { SECONDS - 1 };
+        let due = due.clamp(self.swept.saturating_add(1), self.swept.saturating_add(ahead));
         let second = due % SECONDS;
         slots.link(List::Due, head(class, second), slot);
         self.filled[class as usize][second as usize / 64] |= 1 << (second % 64);

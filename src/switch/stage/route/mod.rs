@@ -38,7 +38,7 @@ use crate::table::fdb_cache::FdbCache;
 use crate::table::reassembly::{Reassembly, Whole};
 use crate::time::Time;
 use crate::wire::address::Address;
-use crate::wire::{arp, icmp, ipv4, ipv6, tcp};
+use crate::wire::{arp, icmp, ipv4, ipv6, nd, tcp};
 
 /// A frame for a router.
 #[derive(Clone, Copy, Debug)]
@@ -162,13 +162,14 @@ impl Walk<'_> {
 
     fn route(&mut self, arrived: &Arrived) -> Result<Fate, DropReason> {
         let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
-        if frame.layer == Layer::Ethernet {
-            if !arrived.shared {
-                frame.retag(None);
-            }
-            if let Some((arp::ETHER_TYPE, _)) = frame.layer.network(frame.bytes()) {
-                return self.arp(arrived);
-            }
+        if frame.layer == Layer::Ethernet && !arrived.shared {
+            frame.retag(None);
+        }
+        match frame.layer.network(frame.bytes()) {
+            // Behind a tag that is none of the bridge's: it is of somebody else's VLAN, and so is what it says.
+            Some((_, at)) if at != frame.link_len() => return Err(DropReason::Local),
+            Some((arp::ETHER_TYPE, _)) => return self.arp(arrived),
+            _ => {}
         }
         let frame = &self.batch.frames()[arrived.frame as usize];
         let packet = Packet::of(frame)?;
@@ -182,10 +183,6 @@ impl Walk<'_> {
                 DropReason::NotLocal => DropReason::NoMember,
                 other => other,
             });
-        }
-        if usize::from(packet.l3) != frame.layer.header_len() {
-            // Behind a tag that is none of the bridge's.
-            return Err(DropReason::Local);
         }
         match self.fast(arrived, &packet) {
             Some(fate) => Ok(fate),
@@ -269,7 +266,8 @@ impl Walk<'_> {
 
     /// Decides about a whole packet, or a part that passes as it is.
     fn decide(&mut self, arrived: &Arrived, packet: Packet) -> Result<Fate, DropReason> {
-        if packet.tuple.destination.is_multicast() {
+        // Links work whatever rules say: of ARP they see nothing either.
+        if packet.tuple.destination.is_multicast() || self.is_from_neighbor(arrived, &packet) {
             return self.neighbor_message(arrived, &packet);
         }
         self.routing.judged.clear();
@@ -279,6 +277,16 @@ impl Walk<'_> {
             self.refuse(arrived, &packet);
         }
         fate
+    }
+
+    /// Whether it is neighbour discovery for an address of the interface that it came in by.
+    fn is_from_neighbor(&self, arrived: &Arrived, packet: &Packet) -> bool {
+        packet.tuple.protocol == icmp::V6_PROTOCOL
+            && nd::is_nd(packet.kind)
+            && self
+                .router
+                .interface(arrived.interface)
+                .is_some_and(|interface| interface.has(packet.tuple.destination))
     }
 
     fn pass(&mut self, arrived: &Arrived, packet: &Packet) -> Result<Fate, DropReason> {

@@ -1,5 +1,6 @@
 //! Connections and the translation of their addresses.
 
+use core::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::{Arrived, Passage, Walk, segment};
@@ -142,7 +143,7 @@ impl Walk<'_> {
             router.nat.is_forwarded(place, protocol, |id, address| has(router, id, address))
         };
         let any = 1..=u16::MAX;
-        let own;
+        let (own, ranges);
         let fixed = router.nat.fixed_source(tuple.source, output);
         // Where connections are tracked, a prefix that stands for another is remembered with them.
         let fixed = fixed.or_else(|| Some((rule, router.nat.outward(tuple.source, output)?)));
@@ -157,7 +158,9 @@ impl Walk<'_> {
                 own = [address..=address];
                 &own
             } else {
-                &found.to
+                let same_version = |to: &&RangeInclusive<Address>| to.start().is_v4() == tuple.source.is_v4();
+                ranges = found.to.iter().filter(same_version).cloned().collect::<Vec<_>>();
+                &ranges
             };
             let ports = found.ports.clone();
             (found.rule, Some(SourceNat { addresses, ports, keep_port: false, reserved: &reserved }))
@@ -196,7 +199,7 @@ impl Walk<'_> {
         passage: &Passage,
         output: InterfaceId,
     ) {
-        let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
+        let frame = &self.batch.frames()[arrived.frame as usize];
         let Some(quoted) = quoted::of(frame, packet) else { return };
         let (destination, quoted_to) = match &passage.known {
             Some((session, direction)) => {
@@ -204,19 +207,44 @@ impl Walk<'_> {
                 (sent.source, sent)
             }
             None => {
-                let inside =
-                    self.router.nat.inward(quoted.source, arrived.interface).unwrap_or(quoted.source);
-                (passage.subject.tuple.destination, Tuple { source: inside, ..quoted })
+                // The packet went the other way: in by where the error leaves, and out by where it came in.
+                let nat = &self.router.nat;
+                let source = nat.inward(quoted.source, arrived.interface).unwrap_or(quoted.source);
+                let destination = nat.outward(quoted.destination, output).unwrap_or(quoted.destination);
+                (passage.subject.tuple.destination, Tuple { source, destination, ..quoted })
             }
         };
-        // An error of the very host that the packet was for comes from the address that the sender knows it by.
-        let source = match packet.tuple.source == quoted.destination {
-            true => quoted_to.destination,
-            false => self.router.nat.outward(packet.tuple.source, output).unwrap_or(packet.tuple.source),
-        };
+        let source = self.source_of_error(packet, &quoted, &quoted_to, output);
         if (source, destination, quoted_to) != (packet.tuple.source, packet.tuple.destination, quoted) {
+            let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
             quoted::translate(frame, packet, (source, destination), &quoted_to);
         }
+    }
+}
+
+impl Walk<'_> {
+    /// Whom an ICMP error comes from when it leaves by `output`: nobody outside sees an address of inside (RFC 5508
+    /// REQ-4 c).
+    fn source_of_error(
+        &self,
+        packet: &Packet,
+        quoted: &Tuple,
+        quoted_to: &Tuple,
+        output: InterfaceId,
+    ) -> Address {
+        let (nat, source) = (&self.router.nat, packet.tuple.source);
+        // The very host that the packet was for says it from the address that the sender knows it by.
+        if source == quoted.destination {
+            return quoted_to.destination;
+        }
+        let own = nat.fixed_source(source, output).map(|(_, address)| address);
+        let own = own.or_else(|| nat.outward(source, output));
+        // So does a router before that host, which has none of its own outside.
+        let hidden = || {
+            let answers = Tuple { source, ..quoted.reversed() };
+            nat.source(&answers, output).map(|_| quoted_to.destination)
+        };
+        own.or_else(hidden).unwrap_or(source)
     }
 }
 
@@ -228,12 +256,13 @@ pub(super) fn sent(session: &Session, direction: Direction) -> Tuple {
     }
 }
 
-/// Whether no connection starts with this packet: TCP in the middle of one, or the answer to an echo.
+/// Whether no connection starts with this packet: TCP in the middle of one, or ICMP that is no echo request, the only one
+/// with an identifier that may be another outside.
 fn cannot_start(packet: &Packet) -> bool {
     match packet.tuple.protocol {
         tcp::PROTOCOL => packet.kind & (tcp::SYN | tcp::ACK | tcp::RST) != tcp::SYN,
-        icmp::PROTOCOL => packet.kind == icmp::ECHO_REPLY,
-        icmp::V6_PROTOCOL => packet.kind == icmp::V6_ECHO_REPLY,
+        icmp::PROTOCOL => packet.kind != icmp::ECHO_REQUEST,
+        icmp::V6_PROTOCOL => packet.kind != icmp::V6_ECHO_REQUEST,
         _ => false,
     }
 }
