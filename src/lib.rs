@@ -5,9 +5,9 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`wire`] | views over the bytes of frames |
-//! | [`packet`] | frames in memory: buffer, offload state, batch, drop reasons, counters, segmentation and its reverse |
+//! | [`packet`] | frames in memory: buffer, offload state, batch, drop reasons, counters, segmentation and its reverse; IP packets read, rewritten, cut, and answered |
 //! | [`tunnel`] | encapsulation for remote peers: VXLAN, GENEVE, GRE |
-//! | [`table`] | bounded tables: the FDB and the workers' caches of it, token buckets |
+//! | [`table`] | bounded tables: the FDB and the workers' caches of it, neighbours, connections, routes, compiled rules, token buckets |
 //! | [`switch`] | the core: (port, frames, now) in, (port, frames) and drops out; no I/O, no clock |
 //! | [`port`] | where frames come from and go to: TAP, TUN, AF_PACKET, memory |
 //! | [`sys`] | the only `unsafe` code: ioctls, sockets, namespaces |
@@ -50,6 +50,39 @@
 //! [`Switch::receive`](switch::Switch::receive) has `Unwrapping::unwrap` tell whose it is and put superframes together
 //! ([`Coalescer`](packet::coalesce::Coalescer)); then the frames walk from step 3 on.
 //!
+//! # A routed packet's walk
+//!
+//! A frame for the MAC address of a bridge, in a VLAN where a [`Router`](switch::Router) has an
+//! [`Interface`](switch::router::Interface), is no station's: in step 4 it goes to the worker's list of what waits for
+//! routers, and so does what comes in by a port that carries IP where an interface is at that port. What is for all
+//! stations is flooded as ever, and shown to the router too, which heeds ARP and neighbour discovery of it. Before step 5,
+//! `Switch::settle` has each of these frames `take` its `Walk` (`switch/stage/route/mod.rs`):
+//!
+//! 1. [`Packet::of`](packet::Packet::of) reads the headers, whatever an offload left undone on them.
+//! 2. `Walk::fast` looks for the flow in the worker's own `FlowCache` (`switch/router/flows.rs`). An entry holds while the
+//!    topology is the same, no neighbour's address has changed ([`Neighbors::generation`](table::neighbors::Neighbors)), and
+//!    the connection's [`Session::stamp`](table::conntrack::Session::stamp) is what it was. Then the packet is edited in
+//!    place ([`rewrite::hop`](packet::rewrite::hop), [`Translation`](packet::rewrite::Translation)), a superframe as a
+//!    whole, and step 6 follows at once.
+//! 3. What is not known goes through `Walk::slow`: sanity and reverse path, parts of packets put together
+//!    ([`Reassembly`](table::reassembly::Reassembly), each worker's own), the connection
+//!    ([`Conntrack::lookup`](table::conntrack::Conntrack::lookup)).
+//! 4. `Walk::pass` asks the hooks' [`Filter`](switch::router::Filter), compiled by a
+//!    [`Classifier`](table::classifier::Classifier), translates the destination ([`Nat`](switch::router::Nat), `redirect`),
+//!    looks the route up ([`Routes`](switch::router::Routes), an [`Lpm`](table::lpm::Lpm)), and translates the source
+//!    (`translate`), where [`Conntrack::open`](table::conntrack::Conntrack::open) starts the connection. What is for the
+//!    router itself is answered in `local.rs`; an error is made by [`icmp_error`](packet::icmp_error).
+//! 5. The next hop's MAC address is in [`Neighbors`](table::neighbors::Neighbors), or the packet is kept there and
+//!    `Walk::ask` sends the question. What is too long is cut ([`fragment`](packet::fragment)), or its sender told. Now the
+//!    flow is put into the cache.
+//! 6. `Walk::leave` puts the frame's addresses on it and has the bridge send it, or takes them off for a port that carries
+//!    IP. It ends in the same queues as a bridged frame, and step 5 above makes it fit.
+//!
+//! What happens without a packet (questions asked again, connections that end, router advertisements) is in
+//! [`Switch::handle_timeout`](switch::Switch::handle_timeout), due at
+//! [`Switch::poll_timeout`](switch::Switch::poll_timeout). Rules of a bridge are asked in step 4 of the frame's walk, for each
+//! port that it would leave by (`switch/stage/filter.rs`).
+//!
 //! After every batch, `rx_frames + copies = tx_frames + replied + Σ drops`
 //! ([`Counters::conserved`](packet::Counters::conserved)).
 //!
@@ -69,7 +102,10 @@
 //!    error up to now leaves everything as it was; ports that had to be closed for their devices are opened again.
 //! 4. `State::enact` makes the next [`Topology`](switch::Topology) and sends it with the new queues to every worker
 //!    ([`Command::Change`](worker::Command::Change)), which takes both between two batches (`Worker::change`,
-//!    [`Switch::set_topology`](switch::Switch::set_topology)). Ports that the plan does not name lose no frame.
+//!    [`Switch::set_topology`](switch::Switch::set_topology)). Ports that the plan does not name lose no frame. Routers are in
+//!    it too: `Live::configure_routers` keeps what outlives a change (neighbours, connections, the slots of interfaces), and
+//!    `control::routing` compiles routes, rules and translations anew. The workers forget their flows, and count on for
+//!    rules that say the same.
 //! 5. When all have taken it, what went is closed, and the answer carries the new epoch and the changes that were made.
 
 pub mod cli;

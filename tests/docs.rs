@@ -50,6 +50,14 @@ fn the_configurations_of_the_readme_are_configurations() {
         let config = document.to_config().unwrap_or_else(|errors| panic!("{errors}\n{text}"));
         assert_eq!(config.ports.len(), 2, "{text}");
     }
+    let fragments = examples(readme);
+    assert_eq!(fragments.len(), 2, "a tunnel and a router: {fragments:#?}");
+    for keys in fragments {
+        let text = format!("[bridge.lan]\n{keys}");
+        let config = Document::parse(&text, "README.md").and_then(|document| document.to_config());
+        let config = config.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert!(config.tunnels().count() > 0 || !config.routers.is_empty(), "{text}");
+    }
 }
 
 #[test]

@@ -106,3 +106,32 @@ fn a_router_from_two_bridges_to_rules() {
         assert!(looked && reader.has_cleaned_up());
     });
 }
+
+/// The commands in the last column of the page's table of what is done by which command elsewhere.
+fn comparisons() -> Vec<&'static str> {
+    let rows = PAGE.lines().skip_while(|line| !line.starts_with("| task |")).skip(2);
+    let cells = rows.map_while(|line| line.strip_suffix(" |")?.rsplit_once(" | ")).map(|(_, here)| here);
+    let commands = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    commands.filter_map(|command| command.strip_prefix("tapyard ")).collect()
+}
+
+#[test]
+fn what_is_compared_with_other_tools_are_commands() {
+    as_root(|| {
+        let yard = Yard::start(
+            "[bridge.lan]\n[bridge.outside]\n\
+             [router.gw.interface.lan]\nbridge = \"lan\"\naddress = \"10.9.0.1/24\"\n\
+             [router.gw.interface.wan]\nbridge = \"outside\"\naddress = \"10.7.0.2/24\"\n",
+        );
+        let commands = comparisons();
+        assert!(commands.len() >= 15, "{commands:?}");
+        // With a second router the others would have to say which.
+        let (last, others): (Vec<_>, Vec<_>) =
+            commands.into_iter().partition(|line| *line == "router add lab");
+        for line in others.into_iter().chain(last) {
+            // A next hop that stands for any, and the rest of a rule.
+            let line = line.replace("--via A --via B", "--via 10.7.0.1 --via 10.7.0.3 --metric 5");
+            yard.ok(&line.replace('…', "action=drop"));
+        }
+    });
+}

@@ -25,8 +25,7 @@ use crate::table::lpm;
 use crate::table::neighbors::{NeighborLimits, Neighbors};
 use crate::table::token_bucket::TokenBucket;
 use crate::wire::address::Address;
-use crate::wire::ethernet::Mac;
-use crate::wire::{icmp, tcp, udp};
+use crate::wire::{icmp, nd, tcp, udp};
 
 /// The MTU of an interface whose bridge has no ports that would say.
 const DEFAULT_MTU: u32 = 1500;
@@ -284,7 +283,7 @@ impl Live {
             && has_v6
             && !has_local
         {
-            addresses.push((link_local(mac), 64));
+            addresses.push((nd::link_local(mac).into(), 64));
         }
         Some(Interface {
             name: name.to_owned(),
@@ -417,12 +416,6 @@ impl<'a> NumberedRules<'a> {
     fn of(&self, scope: Scope) -> &[(u32, u64, &'a RuleConfig)] {
         self.by_scope.get(&scope).map_or(&[], Vec::as_slice)
     }
-}
-
-fn link_local(mac: Mac) -> Address {
-    let [a, b, c, d, e, f] = mac.octets();
-    let eui = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
-    Address::from_bits(0xfe80 << 112 | u128::from(eui))
 }
 
 fn advertise(config: &AdvertiseConfig) -> Advertise {

@@ -192,6 +192,13 @@ pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from_bits(GROUP | address.to_bits() & 0xff_ffff)
 }
 
+/// The link-local address that follows from a MAC address (EUI-64, RFC 4291 appendix A).
+pub fn link_local(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, f] = mac.octets();
+    let interface = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+    Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(interface))
+}
+
 /// The Ethernet address of an IPv6 group (RFC 2464 section 7).
 pub fn group_mac(group: Ipv6Addr) -> Mac {
     Mac::from_bits(0x3333_0000_0000 | (group.to_bits() & 0xffff_ffff) as u64)
@@ -387,6 +394,12 @@ mod tests {
         assert_eq!(solicited_node(ip("fd00::1234:5678:9abc")), ip("ff02::1:ff78:9abc"));
         assert_eq!(group_mac(ip("ff02::1:ff78:9abc")).octets(), [0x33, 0x33, 0xff, 0x78, 0x9a, 0xbc]);
         assert_eq!(group_mac(ALL_NODES).octets(), [0x33, 0x33, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_link_local_address_follows_from_the_mac_address() {
+        assert_eq!(link_local(Mac::new([0x52, 0x54, 0, 0x12, 0x34, 0x56])), ip("fe80::5054:ff:fe12:3456"));
+        assert_eq!(link_local(MAC), ip("fe80::ff:fe00:1"));
     }
 
     #[test]
