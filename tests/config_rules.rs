@@ -203,7 +203,7 @@ fn rules() {
 fn rules_that_are_wrong() {
     let ports = |key: &str| {
         format!(
-            "match.{key}: not all packets have ports (expected protocol = \"tcp\", \"udp\" or \"sctp\" beside `{key}`)"
+            "match.{key}: not all packets have ports (expected protocol = \"tcp\" or \"udp\" beside `{key}`)"
         )
     };
     for (keys, message) in [

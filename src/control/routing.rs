@@ -49,10 +49,7 @@ impl LiveRouter {
         LiveRouter {
             id,
             interfaces: BTreeMap::new(),
-            neighbors: Arc::new(Neighbors::new(NeighborLimits {
-                known: config.neighbor_limit as usize,
-                ..NeighborLimits::default()
-            })),
+            neighbors: Arc::new(Neighbors::new(neighbor_limits(config))),
             sessions: None,
             routes: Arc::new(Routes::new([])),
             errors: Arc::new(TokenBucket::new(config.icmp_rate)),
@@ -75,6 +72,7 @@ impl LiveRouter {
                 drop(self.neighbors.pin(id, neighbor.address.into(), neighbor.mac));
             }
         }
+        self.neighbors.configure(neighbor_limits(config));
         if self.error_rate != config.icmp_rate {
             self.error_rate = config.icmp_rate;
             self.errors = Arc::new(TokenBucket::new(config.icmp_rate));
@@ -116,6 +114,10 @@ fn asks_for_state(config: &Config, scope: &Scope) -> bool {
 
 fn sessions(limits: conntrack::Limits) -> Arc<Conntrack> {
     Arc::new(Conntrack::new(limits, RandomState::new().hash_one(())))
+}
+
+fn neighbor_limits(config: &RouterConfig) -> NeighborLimits {
+    NeighborLimits { known: config.neighbor_limit as usize, ..NeighborLimits::default() }
 }
 
 fn limits(config: &RouterConfig) -> conntrack::Limits {

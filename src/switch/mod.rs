@@ -1,6 +1,7 @@
 //! The switch itself: frames and the time go in, frames and drops come out. No I/O, no clock, no thread.
 //!
-//! Each worker has a [`Switch`] of its own. They share the FDBs, through the [`Topology`], and nothing else.
+//! Each worker has a [`Switch`] of its own. They share the FDBs, and the neighbours and connections of routers, through
+//! the [`Topology`], and nothing else.
 //!
 //! # The order of calls
 //!

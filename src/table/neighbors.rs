@@ -234,6 +234,11 @@ impl Neighbors {
         Neighbors { table: Mutex::new(Table::new(limits)), generation, deadline }
     }
 
+    /// Sets other limits. What is beyond them gives way to what comes.
+    pub fn configure(&self, limits: NeighborLimits) {
+        self.with(|table| table.configure(limits));
+    }
+
     /// The MAC address of the neighbour that `frame` is to go to next; or a copy of the frame is held until that is
     /// known, with the port `from` that it came in by, and a `context` of the caller's. The neighbour is one that can
     /// be: an address of a single host, on that interface's link.

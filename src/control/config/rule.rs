@@ -112,7 +112,7 @@ pub struct Match {
     pub source: Vec<RangeInclusive<IpAddr>>,
     /// Where they go to.
     pub destination: Vec<RangeInclusive<IpAddr>>,
-    /// The port they come from. Where there is one, `protocols` are some of TCP, UDP and SCTP.
+    /// The port they come from. Where there is one, `protocols` are TCP, UDP or both.
     pub source_ports: Vec<RangeInclusive<u16>>,
     /// The port they go to; as above.
     pub destination_ports: Vec<RangeInclusive<u16>>,
@@ -162,7 +162,7 @@ pub enum Action {
     Accept,
     /// It is dropped.
     Drop,
-    /// It is dropped, and its sender told: a TCP reset, or the ICMP error port unreachable.
+    /// It is dropped, and its sender told: a TCP reset, or the ICMP error administratively prohibited.
     Reject,
     /// It is counted, and the next rule asked.
     Count,

@@ -109,6 +109,13 @@ pub struct Advertise {
     pub other: bool,
 }
 
+/// Which of `count` a flow with this hash belongs to: multiplying by the count and taking the upper half maps it evenly,
+/// without dividing.
+#[inline]
+fn spread(flow: u64, count: usize) -> usize {
+    (((flow >> 32) * count as u64) >> 32) as usize
+}
+
 impl Router {
     /// The interface in a slot.
     #[inline]

@@ -142,7 +142,7 @@ impl Nat {
                 .iter()
                 .filter(|to| to.addresses.start().is_v4() == tuple.destination.is_v4())
                 .collect();
-            let target = targets[((flow >> 32) * targets.len() as u64 >> 32) as usize];
+            let target = targets[super::spread(flow, targets.len())];
             let first = rule.ports.as_ref().map_or(tuple.destination_port, |ports| *ports.start());
             let offset = tuple.destination_port - first;
             let port = target.port.map_or(tuple.destination_port, |port| port.saturating_add(offset));

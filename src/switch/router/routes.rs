@@ -80,8 +80,7 @@ impl Route {
             Route::Connected(interface) => Some(NextHop { interface: *interface, via: None }),
             Route::Via(hops) => match hops.deref() {
                 [only] => Some(*only),
-                // Multiplying by the count and taking the upper half maps the hash evenly, without dividing.
-                hops => hops.get(((flow >> 32) * hops.len() as u64 >> 32) as usize).copied(),
+                hops => hops.get(super::spread(flow, hops.len())).copied(),
             },
             _ => None,
         }

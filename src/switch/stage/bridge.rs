@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::packet::{BridgeId, Capabilities, Counters, DropReason, Frame, Location, Packet, PortId};
 use crate::switch::outbox::{Crossing, Departure, Outbox, Oversize, Recipients, Refused};
-use crate::switch::stage::filter::BridgeRules;
+use crate::switch::stage::filter::{BridgeRules, Passing};
 use crate::switch::stage::ingress::Arrival;
 use crate::switch::stage::route::{Arrived, Routing};
 use crate::switch::{Bridge, Event, MAX_EVENTS, Overlay, Port, Storm, Topology, VlanPolicy, Way};
@@ -234,7 +234,8 @@ impl Forwarding<'_> {
     fn judge_by(&mut self, rules: &BridgeRules, arrival: &Arrival, to: PortId) -> Result<(), DropReason> {
         let frame = &self.frames[arrival.frame as usize];
         let Routing { filtering, rules: counters, .. } = &mut *self.routing;
-        let verdict = filtering.judge(rules, counters, frame, arrival.vid, (self.port_id, to), self.now);
+        let passing = Passing { vid: arrival.vid, input: self.port_id, output: to };
+        let verdict = filtering.judge(rules, counters, frame, passing, self.now);
         // What it opened has to be swept one day; when exactly, the sweep says.
         self.routing.due = self.routing.due.or(Some(self.now + SWEEP));
         for &rule in self.routing.filtering.to_log() {

@@ -68,9 +68,16 @@ impl VlanSessions {
     }
 }
 
-/// What tells the parts of one packet from those of others: the bridge's port it came by and leaves by, its VLAN, its
-/// addresses and identification.
-type PacketId = (PortId, PortId, Vid, Address, Address, u32);
+/// From where to where a frame would pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::switch) struct Passing {
+    pub(in crate::switch) vid: Vid,
+    pub(in crate::switch) input: PortId,
+    pub(in crate::switch) output: PortId,
+}
+
+/// What tells the parts of one packet from those of others: where they pass, its addresses and identification.
+type PacketId = (Passing, Address, Address, u32);
 
 /// What one worker needs to apply the rules of all bridges.
 #[derive(Default)]
@@ -87,8 +94,7 @@ impl Filtering {
         rules: &BridgeRules,
         counters: &mut [RuleCounters],
         frame: &Frame,
-        vid: Vid,
-        (input, output): (PortId, PortId),
+        passing: Passing,
         now: Time,
     ) -> Result<(), DropReason> {
         let packet = match Packet::of(frame) {
@@ -101,10 +107,10 @@ impl Filtering {
             return Ok(());
         }
         if packet.part == Part::Whole {
-            return self.judge_packet(rules, counters, frame, &packet, vid, (input, output), now);
+            return self.judge_packet(rules, counters, frame, &packet, passing, now);
         }
         let tuple = &packet.tuple;
-        let id = (input, output, vid, tuple.source, tuple.destination, identification(frame, &packet));
+        let id = (passing, tuple.source, tuple.destination, identification(frame, &packet));
         if packet.part == Part::Later {
             // It would write over the ports of the first (RFC 3128).
             if offset(frame, &packet) < tcp::MIN_HEADER_LEN {
@@ -113,7 +119,7 @@ impl Filtering {
             let first = self.firsts.get(&id).filter(|(came, _)| now.since(*came) < MEMORY);
             return first.map_or(Err(DropReason::FragmentInvalid), |(_, verdict)| *verdict);
         }
-        let verdict = self.judge_packet(rules, counters, frame, &packet, vid, (input, output), now);
+        let verdict = self.judge_packet(rules, counters, frame, &packet, passing, now);
         if self.firsts.len() >= MAX_PACKETS {
             self.firsts.retain(|_, (came, _)| now.since(*came) < MEMORY);
         }
@@ -129,12 +135,11 @@ impl Filtering {
         counters: &mut [RuleCounters],
         frame: &Frame,
         packet: &Packet,
-        vid: Vid,
-        (input, output): (PortId, PortId),
+        passing: Passing,
         now: Time,
     ) -> Result<(), DropReason> {
         let segment = segment(frame, packet);
-        let sessions = rules.sessions.as_ref().map(|sessions| sessions.of(vid));
+        let sessions = rules.sessions.as_ref().map(|sessions| sessions.of(passing.vid));
         let mut known = sessions.as_ref().map(|sessions| match packet.is_icmp_error() {
             true => {
                 let quoted = quoted::of(frame, packet);
@@ -158,8 +163,8 @@ impl Filtering {
                 Err(_) => Tracked::Invalid,
             },
         };
-        let mut subject = Subject::new(packet, Some(input.0), state);
-        subject.output = Some(output.0);
+        let mut subject = Subject::new(packet, Some(passing.input.0), state);
+        subject.output = Some(passing.output.0);
         self.judged.clear();
         let verdict = rules.chain.judge(&subject, now, &mut self.judged);
         self.judged.rules.iter().for_each(|&rule| count(counters, rule, packet.len()));

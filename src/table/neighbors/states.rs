@@ -106,6 +106,10 @@ impl Table {
         }
     }
 
+    pub(super) fn configure(&mut self, limits: NeighborLimits) {
+        self.limits = limits;
+    }
+
     pub(super) fn generation(&self) -> u32 {
         self.generation
     }

@@ -1,8 +1,8 @@
 //! Reading `[[rule]]`.
 
 use super::{
-    Action, FlowState, Hook, ICMP, ICMP_TYPES, ICMPV6, IcmpType, Match, PROTOCOLS, Policy, RuleConfig, SCTP,
-    Scope, TCP, UDP,
+    Action, FlowState, Hook, ICMP, ICMP_TYPES, ICMPV6, IcmpType, Match, PROTOCOLS, Policy, RuleConfig, Scope,
+    TCP, UDP,
 };
 use crate::control::config::document::Item;
 use crate::control::config::keys::Keys;
@@ -136,13 +136,12 @@ fn matches(mut keys: Keys<'_>, hook: Hook) -> Match {
 
 /// Complains about ports of protocols that have none.
 fn ports_of(keys: &mut Keys<'_>, protocols: &[u8]) {
-    let have_ports =
-        !protocols.is_empty() && protocols.iter().all(|protocol| [TCP, UDP, SCTP].contains(protocol));
+    let have_ports = !protocols.is_empty() && protocols.iter().all(|protocol| [TCP, UDP].contains(protocol));
     for key in ["source-port", "destination-port"] {
         if keys.has(key) && !have_ports {
             keys.complain(
                 key,
-                format!("not all packets have ports (expected protocol = \"tcp\", \"udp\" or \"sctp\" beside `{key}`)"),
+                format!("not all packets have ports (expected protocol = \"tcp\" or \"udp\" beside `{key}`)"),
             );
         }
     }

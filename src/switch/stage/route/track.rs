@@ -91,9 +91,9 @@ impl Walk<'_> {
             return Err(DropReason::NoSession);
         }
         tuple.destination = to.address;
-        if packet.tuple.protocol == tcp::PROTOCOL || packet.tuple.protocol == udp::PROTOCOL {
-            tuple.destination_port = to.port;
-        } else if is_echo(packet.tuple.protocol) && rule == NO_RULE {
+        // The identifier of an echo stays as it is, but for one that belongs to a mapping.
+        let has_port = matches!(packet.tuple.protocol, tcp::PROTOCOL | udp::PROTOCOL);
+        if has_port || rule == NO_RULE && is_echo(packet.tuple.protocol) {
             tuple.destination_port = to.port;
         }
         Ok(rule)
@@ -177,7 +177,6 @@ impl Walk<'_> {
         if source.is_some() && cannot_start(packet) {
             return Err(DropReason::NoSession);
         }
-        let rule = if redirected && source.is_none() { rule } else { rule };
         let frame = &self.batch.frames()[arrived.frame as usize];
         let tcp = segment(frame, packet);
         let opening = Opening { original: packet.tuple, destination, source, rule, tcp };
