@@ -215,6 +215,9 @@ fn errors_from_outside_find_whom_they_are_about() {
         for (way, any, headers) in ways {
             let far = &way[2];
             wait_for_ping(inside, far);
+            let absent = if far.contains(':') { v6(2, 0x99) } else { v4(2, 99) };
+            let says = ping_says(inside, &format!("-c 1 -W 10 {absent}"));
+            assert!(says.contains(&format!("From {} ", way[0])) && says.contains("nreachable"), "{says}");
             // Time exceeded, by whom it happened; and at the end port unreachable, which ends the way.
             assert_eq!(path(inside, far), way);
 
@@ -431,6 +434,8 @@ fn a_prefix_stands_for_another() {
         talk.exchange();
         let seen = talk.seen().ip();
         assert!(seen.to_string().starts_with("fd00:77:1:"), "{seen}");
+        let says = ping_says(inside, &format!("-c 1 -W 10 {}", v6(2, 0x99)));
+        assert!(says.contains(&format!("From {} ", v6(1, GATEWAY))) && says.contains("nreachable"), "{says}");
         // It works from outside too, and errors are translated as well.
         ping(far, &seen.to_string(), 1400, 3);
         let _web = WebServer::start(inside, &format!("[{}]:80", v6(1, HOST)), "inside");

@@ -179,7 +179,8 @@ fn a_neighbour_that_is_not_there_is_reported() {
         ] {
             wait_for_ping(one, &target);
             let said = ping_says(one, &format!("-c 1 -W 10 {absent}"));
-            assert!(said.contains(answer), "{said}");
+            let near = if target.contains(':') { v6(1, GATEWAY) } else { v4(1, GATEWAY) };
+            assert!(said.contains(answer) && said.contains(&format!("From {near} ")), "{said}");
         }
         assert!(dropped(&routed.yard, "no-neighbor") >= 2);
         // It comes, and is found.

@@ -2,7 +2,7 @@
 
 use super::{Arrived, Fate, Walk};
 use crate::packet::icmp_error::{self, Trouble};
-use crate::packet::{DropReason, InterfaceId, Packet, Part, PortId, quoted};
+use crate::packet::{DropReason, InterfaceId, Packet, Part, PortId, Tuple, quoted};
 use crate::switch::router::{Hook, NextHop, Subject, Tracked};
 use crate::switch::stage::egress;
 use crate::wire::address::Address;
@@ -86,20 +86,27 @@ impl Walk<'_> {
     pub(super) fn report_translated(&mut self, index: u32, port: PortId, output: InterfaceId) {
         let frame = &self.batch.frames()[index as usize];
         let Ok(packet) = Packet::of(frame) else { return };
-        let from = self.router.own_address(output, packet.tuple.source);
-        let Some(from) = from.filter(|_| self.router.errors.take(self.now)) else { return };
+        // The sender may know its packet by other addresses.
+        let router = self.router;
+        let known = router.sessions.as_ref().and_then(|sessions| {
+            let (session, direction) = sessions.lookup(&packet.tuple.reversed(), self.now)?;
+            Some(super::track::sent(&session, direction))
+        });
+        let sent = known.unwrap_or_else(|| {
+            let source = packet.tuple.source;
+            Tuple { source: router.nat.inward(source, output).unwrap_or(source), ..packet.tuple }
+        });
+        // From the interface that the error leaves by (RFC 1812 section 4.3.2.4).
+        let back = router.routes.lookup(sent.source).and_then(|route| route.next_hop(0));
+        let from = router.own_address(back.map_or(output, |hop| hop.interface), sent.source);
+        let Some(from) = from.filter(|_| router.errors.take(self.now)) else { return };
         let Some(answer) = self.batch.add() else { return };
         let (frame, to) = self.batch.pair(index as usize, answer);
         if !icmp_error::report(frame, &packet, Trouble::HostUnreachable, from, to) {
             return self.batch.truncate(answer);
         }
-        // The sender knows its packet by other addresses.
-        let known = self.router.sessions.as_ref().and_then(|sessions| {
-            let (session, direction) = sessions.lookup(&packet.tuple.reversed(), self.now)?;
-            Some(super::track::sent(&session, direction))
-        });
         let answer_frame = &mut self.batch.frames_mut()[answer];
-        if let Some(sent) = known.filter(|sent| *sent != packet.tuple)
+        if sent != packet.tuple
             && let Ok(error) = Packet::of(answer_frame)
         {
             quoted::translate(answer_frame, &error, (from, sent.source), &sent);
