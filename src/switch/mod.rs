@@ -239,6 +239,8 @@ impl Switch {
         for oversize in std::mem::take(&mut self.outbox.oversize) {
             self.counters.drop(oversize.departure.out, DropReason::ExceedsMtu);
         }
+        // They are counted already, and their numbers mean nothing in another batch.
+        self.outbox.refused.clear();
     }
 
     /// Lets the routers do with what is for them what they do.
