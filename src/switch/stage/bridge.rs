@@ -270,11 +270,12 @@ impl Forwarding<'_> {
         match flooded {
             // Nobody else is there, so it is the router's alone.
             Err(DropReason::NoMember) if self.hand_to_router(arrival, false) => Ok(()),
-            Ok(()) => {
+            Err(DropReason::StormBroadcast | DropReason::StormMulticast) => flooded,
+            // The bridge's rules may have dropped it, but are about what passes between ports.
+            _ => {
                 self.hand_to_router(arrival, true);
-                Ok(())
+                flooded
             }
-            dropped => dropped,
         }
     }
 
