@@ -232,6 +232,12 @@ impl Frame {
         self.vlan_tag = present;
     }
 
+    /// Whether the outer 802.1Q tag in the bytes is the frame's VLAN in this bridge.
+    #[inline]
+    pub fn has_vlan_tag(&self) -> bool {
+        self.vlan_tag
+    }
+
     /// Makes the frame carry the bridge's 802.1Q tag with `tci` (`None`: no tag), whatever it carries now. Moves twelve
     /// bytes of addresses and no payload.
     #[inline]

@@ -162,15 +162,17 @@ impl Walk<'_> {
 
     fn route(&mut self, arrived: &Arrived) -> Result<Fate, DropReason> {
         let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
-        if frame.layer == Layer::Ethernet {
-            if !arrived.shared {
-                frame.retag(None);
-            }
-            if let Some((arp::ETHER_TYPE, _)) = frame.layer.network(frame.bytes()) {
-                return self.arp(arrived);
-            }
+        if frame.layer == Layer::Ethernet && !arrived.shared {
+            frame.retag(None);
         }
         let frame = &self.batch.frames()[arrived.frame as usize];
+        let own = frame.layer.header_len() + if frame.has_vlan_tag() { 4 } else { 0 };
+        match frame.layer.network(frame.bytes()) {
+            // Behind a tag that is none of the bridge's, others are at home, with the same addresses maybe.
+            Some((_, at)) if at != own => return Err(DropReason::Local),
+            Some((arp::ETHER_TYPE, _)) => return self.arp(arrived),
+            _ => {}
+        }
         let packet = Packet::of(frame)?;
         if arrived.shared {
             return self.neighbor_message(arrived, &packet);
@@ -182,10 +184,6 @@ impl Walk<'_> {
                 DropReason::NotLocal => DropReason::NoMember,
                 other => other,
             });
-        }
-        if usize::from(packet.l3) != frame.layer.header_len() {
-            // Behind a tag that is none of the bridge's.
-            return Err(DropReason::Local);
         }
         match self.fast(arrived, &packet) {
             Some(fate) => Ok(fate),
