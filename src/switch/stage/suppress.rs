@@ -56,7 +56,7 @@ impl Forwarding<'_> {
             neighbor::ARP => arp(&frame.bytes()[l3..], arrival.source),
             _ => nd(frame, l3, arrival.source),
         };
-        let Some(heard) = heard else { return false };
+        let Some(heard) = heard.filter(|heard| !self.is_routers(arrival, heard.sender)) else { return false };
         self.note(bindings, arrival, &heard);
         let is_group = arrival.destination.is_group();
         let Some(question) = heard.question.filter(|_| is_group) else { return false };
@@ -64,6 +64,9 @@ impl Forwarding<'_> {
             Question::Arp(arp) => arp.target,
             Question::Nd { target } => *target,
         };
+        if self.is_routers(arrival, target) {
+            return false;
+        }
         let binding = bindings.lookup(arrival.vid, target, self.now);
         let Some(binding) = binding.filter(|binding| self.would_answer(binding, arrival)) else {
             return false;
@@ -80,6 +83,15 @@ impl Forwarding<'_> {
         self.outbox.answers.push(Answer { to: arrival.at, form, bytes, len });
         self.counters.replied += 1;
         true
+    }
+
+    /// Whether a router has an address on this VLAN: it answers for that itself, and nobody else is believed to have it.
+    fn is_routers(&self, arrival: &Arrival, address: Address) -> bool {
+        let mut there = self.bridge.routers.iter().filter(|(vid, ..)| *vid == arrival.vid);
+        there.any(|&(_, router, interface)| {
+            let interface = self.topology.router(router).and_then(|router| router.interface(interface));
+            interface.is_some_and(|interface| interface.has(address))
+        })
     }
 
     /// Learns whose the sender's address is. A station that the FDB does not know there is not believed.
