@@ -184,6 +184,10 @@ impl Walk<'_> {
             true => Direction::Original,
             false => Direction::Reply,
         };
+        if direction == Direction::Reply {
+            // It does not know this answer yet, and the cached flow would never tell it.
+            session.packet(direction, self.now, tcp)?;
+        }
         Ok((session, direction))
     }
 
