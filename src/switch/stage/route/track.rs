@@ -208,15 +208,23 @@ impl Walk<'_> {
                 (sent.source, sent)
             }
             None => {
-                let inside =
-                    self.router.nat.inward(quoted.source, arrived.interface).unwrap_or(quoted.source);
-                (passage.subject.tuple.destination, Tuple { source: inside, ..quoted })
+                let nat = &self.router.nat;
+                let quoted_to = Tuple {
+                    source: nat.inward(quoted.source, arrived.interface).unwrap_or(quoted.source),
+                    destination: nat.outward(quoted.destination, output).unwrap_or(quoted.destination),
+                    ..quoted
+                };
+                (passage.subject.tuple.destination, quoted_to)
             }
         };
-        // An error of the very host that the packet was for comes from the address that the sender knows it by.
-        let source = match packet.tuple.source == quoted.destination {
+        // An error of the very host that the packet was for comes from the address that the sender knows it by; so does that
+        // of another on the way there, which has no such address (RFC 5508 REQ-5).
+        let outside = self.router.nat.outward(packet.tuple.source, output);
+        let is_behind = packet.tuple.source == quoted.destination
+            || outside.is_none() && quoted.destination != quoted_to.destination;
+        let source = match is_behind {
             true => quoted_to.destination,
-            false => self.router.nat.outward(packet.tuple.source, output).unwrap_or(packet.tuple.source),
+            false => outside.unwrap_or(packet.tuple.source),
         };
         if (source, destination, quoted_to) != (packet.tuple.source, packet.tuple.destination, quoted) {
             quoted::translate(frame, packet, (source, destination), &quoted_to);
