@@ -156,7 +156,7 @@ impl Walk<'_> {
                 self.leave(index, port, 0, &packet, &onward);
                 Ok(())
             }
-            None => match self.ask_for_own(index, port, &packet, hop.interface, next)? {
+            None => match self.ask(index, port, &packet, hop.interface, next)? {
                 Fate::Gone => Ok(()),
                 Fate::Taken => {
                     self.counters.of(port).replied += 1;
@@ -164,18 +164,5 @@ impl Walk<'_> {
                 }
             },
         }
-    }
-
-    /// Like [`Walk::ask`], but tells nobody when there is no answer.
-    fn ask_for_own(
-        &mut self,
-        index: u32,
-        port: PortId,
-        packet: &Packet,
-        interface: InterfaceId,
-        next: Address,
-    ) -> Result<Fate, DropReason> {
-        // An error is never answered by another, so there is nothing to tell apart.
-        self.ask(index, port, packet, interface, next)
     }
 }

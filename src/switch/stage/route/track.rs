@@ -174,7 +174,6 @@ impl Walk<'_> {
         if source.is_some() && cannot_start(packet) {
             return Err(DropReason::NoSession);
         }
-        let rule = if redirected && source.is_none() { rule } else { rule };
         let frame = &self.batch.frames()[arrived.frame as usize];
         let tcp = segment(frame, packet);
         let opening = Opening { original: packet.tuple, destination, source, rule, tcp };
