@@ -62,7 +62,6 @@ impl Walk<'_> {
     /// Does what is due. `leads`: this worker also does what is to be done once for all of them.
     pub(in crate::switch) fn do_chores(&mut self, leads: bool) {
         self.ask_neighbors();
-        self.expire_fragments();
         let router = self.router;
         if let Some(sessions) = &router.sessions {
             self.routing.wake_at(sessions.expire(self.now));
