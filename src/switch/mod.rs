@@ -450,6 +450,7 @@ impl Switch {
                 self.walk(&topology, RouterId(id), router, batch, now).do_chores(leads);
             }
         }
+        self.routing.announcements.are_told();
         let rules = topology.bridges.iter().flatten().filter_map(|bridge| bridge.rules.as_ref());
         for sessions in rules.filter_map(|rules| rules.sessions.as_ref()) {
             self.routing.wake_at(sessions.expire(now));

@@ -56,6 +56,11 @@ impl Announcements {
             next.router(*router).is_some_and(|router| router.interface(*interface).is_some())
         });
     }
+
+    /// All that was fresh has been told, or is another worker's to tell.
+    pub(in crate::switch) fn are_told(&mut self) {
+        self.fresh.clear();
+    }
 }
 
 impl Walk<'_> {
