@@ -1,6 +1,6 @@
 //! Routers that run, and how what is configured of them becomes what the workers take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -39,6 +39,9 @@ pub(super) struct LiveRouter {
     /// Its connections; made when they are first needed, and then kept.
     pub(super) sessions: Option<Arc<Conntrack>>,
     pub(super) routes: Arc<Routes>,
+    /// Its translations, each with what its connections know it by, which no other ever gets.
+    nat: Vec<(NatConfig, u32)>,
+    next_nat: u32,
     errors: Arc<TokenBucket>,
     /// The rate that `errors` was made for.
     error_rate: u32,
@@ -52,6 +55,8 @@ impl LiveRouter {
             neighbors: Arc::new(Neighbors::new(neighbor_limits(config))),
             sessions: None,
             routes: Arc::new(Routes::new([])),
+            nat: Vec::new(),
+            next_nat: 0,
             errors: Arc::new(TokenBucket::new(config.icmp_rate)),
             error_rate: config.icmp_rate,
         }
@@ -77,6 +82,15 @@ impl LiveRouter {
             self.error_rate = config.icmp_rate;
             self.errors = Arc::new(TokenBucket::new(config.icmp_rate));
         }
+        let mut before = std::mem::take(&mut self.nat);
+        for nat in &config.nat {
+            let kept = before.iter().position(|(known, _)| known == nat).map(|at| before.swap_remove(at).1);
+            let id = kept.unwrap_or_else(|| {
+                self.next_nat += 1;
+                self.next_nat
+            });
+            self.nat.push((nat.clone(), id));
+        }
         let limits = limits(config);
         match &self.sessions {
             Some(sessions) if tracks => sessions.configure(limits),
@@ -93,6 +107,38 @@ impl LiveRouter {
                 self.neighbors.unpin(id, neighbor.address.into());
             }
         }
+    }
+
+    /// Forgets what was true by the configuration `from` only: neighbours on a link that an interface of now was not on, and
+    /// connections by addresses that the router had. These would go on for as long as somebody inside sends, and nobody
+    /// could answer.
+    pub(super) fn forget(&self, from: &RouterConfig, to: &RouterConfig) {
+        let on = |config: &RouterConfig, name: &str| {
+            config.interfaces.get(name).map(|interface| interface.on.clone())
+        };
+        for (name, &id) in &self.interfaces {
+            if on(from, name) != on(to, name) {
+                self.neighbors.flush(Some(id), None);
+            }
+        }
+        let own = |config: &RouterConfig| -> BTreeSet<Address> {
+            let addresses = config.interfaces.values().flat_map(|interface| &interface.address);
+            addresses.map(|&(own, _)| own.into()).collect()
+        };
+        let gone = &own(from) - &own(to);
+        if let Some(sessions) = self.sessions.as_ref().filter(|_| !gone.is_empty() || from.nat != to.nat) {
+            sessions.flush(|session| {
+                let outside = [session.reply().destination, session.original().destination];
+                session.is_translated()
+                    && (self.nat_number(session.rule()).is_none()
+                        || outside.iter().any(|address| gone.contains(address)))
+            });
+        }
+    }
+
+    /// The place of the translation that connections know by `id`, from 0.
+    pub(super) fn nat_number(&self, id: u32) -> Option<usize> {
+        self.nat.iter().position(|(_, own)| *own == id)
     }
 
     /// The name of an interface.
@@ -114,6 +160,11 @@ fn asks_for_state(config: &Config, scope: &Scope) -> bool {
 
 fn sessions(limits: conntrack::Limits) -> Arc<Conntrack> {
     Arc::new(Conntrack::new(limits, RandomState::new().hash_one(())))
+}
+
+/// What a bridge keeps of the connections of each VLAN: as much as a router does that nobody has told otherwise.
+fn bridge_limits() -> conntrack::Limits {
+    limits(&RouterConfig::default())
 }
 
 fn neighbor_limits(config: &RouterConfig) -> NeighborLimits {
@@ -241,7 +292,7 @@ impl Live {
             routes: Arc::clone(&live.routes),
             neighbors: Arc::clone(&live.neighbors),
             sessions: live.sessions.clone(),
-            nat: nat(&of.nat, &live.interfaces),
+            nat: nat(&live.nat, &live.interfaces),
             filter,
             errors: Arc::clone(&live.errors),
             reassembles,
@@ -374,7 +425,7 @@ impl Live {
                 true => {
                     bridge.sessions.get_or_insert_with(|| {
                         let seed = RandomState::new().hash_one(());
-                        Arc::new(VlanSessions::new(conntrack::Limits::default(), seed))
+                        Arc::new(VlanSessions::new(bridge_limits(), seed))
                     });
                 }
                 false => bridge.sessions = None,
@@ -471,12 +522,12 @@ fn condition(rule: &RuleConfig, number: impl Fn(&str) -> Option<u16>) -> Conditi
 
 // -- NAT
 
-fn nat(rules: &[NatConfig], interfaces: &BTreeMap<String, InterfaceId>) -> Nat {
+fn nat(rules: &[(NatConfig, u32)], interfaces: &BTreeMap<String, InterfaceId>) -> Nat {
     let mut nat = Nat::default();
-    for (number, rule) in (0..).zip(rules) {
+    for (rule, id) in rules {
         // An interface that is named exists.
         let Some(&interface) = interfaces.get(rule.kind.interface().1) else { continue };
-        add(&mut nat, number, interface, rule);
+        add(&mut nat, *id, interface, rule);
     }
     nat
 }
@@ -534,5 +585,89 @@ fn add(nat: &mut Nat, rule: u32, interface: InterfaceId, config: &NatConfig) {
                 nat.prefixes.push(PrefixRule { rule, interface, pair });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::config::Document;
+    use super::*;
+    use crate::packet::Tuple;
+    use crate::table::conntrack::{Endpoint, Opening, SourceNat};
+    use crate::time::Time;
+    use crate::wire::udp;
+
+    fn config(interfaces: &str) -> Config {
+        let text = format!(
+            "bridge.lan = {{}}\nbridge.other = {{}}\n[router.gw]\n{interfaces}\n\
+             [[router.gw.nat]]\ntype = \"masquerade\"\nout = \"wan\"\n"
+        );
+        Document::parse(&text, "t").unwrap().to_config().unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn address(text: &str) -> Address {
+        text.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn what_was_true_of_another_link_or_address_is_forgotten() {
+        let lan = |name: &str, bridge: &str| {
+            format!("interface.{name} = {{ bridge = \"{bridge}\", address = \"10.1.0.254/24\" }}")
+        };
+        let wan =
+            |address: &str| format!("interface.wan = {{ bridge = \"other\", address = \"{address}\" }}");
+        let first = config(&[lan("lan", "lan"), wan("10.9.0.1/24")].join("\n"));
+        let router = |config: &Config| config.routers["gw"].clone();
+        let mut live = LiveRouter::new(RouterId(0), &router(&first));
+        live.configure(&router(&first), true);
+        let now = Time::ZERO + Duration::from_secs(9);
+        let learn = |live: &LiveRouter, name: &str, neighbor: &str| {
+            let (mac, heard) =
+                (crate::wire::ethernet::Mac::new([2; 6]), crate::table::neighbors::Heard::Asked);
+            drop(live.neighbors.learn(live.interfaces[name], address(neighbor), mac, heard, now));
+        };
+        learn(&live, "lan", "10.1.0.7");
+        learn(&live, "wan", "10.9.0.7");
+        let open = |live: &LiveRouter, port: u16, external: &str| {
+            let original = Tuple {
+                source: address("10.1.0.7"),
+                destination: address("192.0.2.1"),
+                source_port: port,
+                destination_port: 53,
+                protocol: udp::PROTOCOL,
+            };
+            let addresses = [address(external)..=address(external)];
+            let nat = SourceNat {
+                addresses: &addresses,
+                ports: 1..=9999,
+                keep_port: false,
+                reserved: &|_: Endpoint, _| false,
+            };
+            let opening = Opening { original, destination: None, source: Some(nat), rule: 0, tcp: None };
+            live.sessions.as_ref().unwrap().open(opening, now).unwrap();
+        };
+        open(&live, 1000, "10.9.0.1");
+        let left = |live: &LiveRouter| {
+            let neighbors: Vec<_> =
+                live.neighbors.entries().iter().map(|entry| entry.1.to_string()).collect();
+            (neighbors, live.sessions.as_ref().unwrap().sessions().len())
+        };
+        let mut change = |from: &Config, to: &Config| {
+            live.configure(&router(to), true);
+            live.forget(&router(from), &router(to));
+            left(&live)
+        };
+        assert_eq!(change(&first, &first), (vec!["10.1.0.7".into(), "10.9.0.7".into()], 1));
+        let renamed = config(&[lan("inner", "lan"), wan("10.9.0.1/24")].join("\n"));
+        assert_eq!(change(&first, &renamed), (vec!["10.9.0.7".into()], 1), "the slot is another's");
+        let moved = config(&[lan("inner", "lan"), wan("10.9.0.2/24")].join("\n"));
+        assert_eq!(change(&renamed, &moved), (vec!["10.9.0.7".into()], 0), "nobody could answer");
+        learn(&live, "inner", "10.1.0.7");
+        let turned = config(&[lan("inner", "other"), wan("10.9.0.2/24").replace("other", "lan")].join("\n"));
+        live.configure(&router(&turned), true);
+        live.forget(&router(&moved), &router(&turned));
+        assert_eq!(left(&live), (vec![], 0), "both are on other links");
     }
 }

@@ -197,6 +197,15 @@ impl Live {
         self.configure_rules(wanted);
     }
 
+    /// Has the routers forget what was true by `before` only. No worker may use that any more, or it would learn it again.
+    pub(super) fn forget_in_routers(&self, before: &Config, now: &Config) {
+        for (name, live) in &self.routers {
+            if let (Some(from), Some(to)) = (before.routers.get(name), now.routers.get(name)) {
+                live.forget(from, to);
+            }
+        }
+    }
+
     /// Has the tunnels be what they are to be. Gives the peers that went: to be released when no FDB entry names them.
     pub(super) fn configure_tunnels(&mut self, config: &Config) -> Vec<(PortId, PeerId)> {
         let mut left = Vec::new();

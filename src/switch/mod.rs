@@ -157,7 +157,9 @@ impl Switch {
             self.cache.clear();
         }
         self.counters.resize(&topology);
-        self.routing.set_topology(&self.topology, &topology);
+        let mut thrown = Vec::new();
+        self.routing.set_topology(&self.topology, &topology, &mut thrown);
+        stage::route::throw(&mut self.counters, &thrown);
         self.outbox.resize(topology.ports.len());
         let ports = self.too_big.len().max(topology.ports.len());
         self.too_big.resize_with(ports, || TokenBucket::new(MAX_TOO_BIG));
@@ -240,6 +242,8 @@ impl Switch {
         for oversize in std::mem::take(&mut self.outbox.oversize) {
             self.counters.drop(oversize.departure.out, DropReason::ExceedsMtu);
         }
+        // They are counted already, and their numbers mean nothing in another batch.
+        self.outbox.refused.clear();
     }
 
     /// Lets the routers do with what is for them what they do.
@@ -441,16 +445,32 @@ impl Switch {
         };
         let leads = self.leads;
         self.routing.due = None;
+        self.expire_fragments(&topology, batch, now);
         for (id, router) in (0..).zip(&topology.routers) {
             if let Some(router) = router {
                 self.walk(&topology, RouterId(id), router, batch, now).do_chores(leads);
             }
         }
+        self.routing.announcements.are_told();
         let rules = topology.bridges.iter().flatten().filter_map(|bridge| bridge.rules.as_ref());
         for sessions in rules.filter_map(|rules| rules.sessions.as_ref()) {
             self.routing.wake_at(sessions.expire(now));
         }
         self.settle(&topology, batch, now);
+    }
+
+    /// Gives up packets whose parts did not come in time, of all routers.
+    fn expire_fragments(&mut self, topology: &Topology, batch: &mut Batch, now: Time) {
+        let (mut expired, mut thrown) = (Vec::new(), Vec::new());
+        let due = self.routing.reassembly.expire(now, &mut expired, &mut thrown);
+        self.routing.wake_at(due);
+        stage::route::throw(&mut self.counters, &thrown);
+        for expired in expired {
+            let id = expired.origin.router;
+            if let Some(router) = topology.router(id) {
+                self.walk(topology, id, router, batch, now).tell_of_missing_parts(expired);
+            }
+        }
     }
 
     /// When [`Switch::handle_timeout`] is due, after frames were processed maybe earlier than before; `None`: never.

@@ -18,9 +18,10 @@ use tapyard::packet::{
     Batch, BridgeId, Capabilities, Counters, DropReason, Gso, InterfaceId, Layer, Location, Offload, PeerId,
     PortId, Received, RouterId, Vid,
 };
-use tapyard::switch::router::{Attachment, Router};
+use tapyard::switch::router::{Attachment, Chain, Router};
 use tapyard::switch::{
-    Bridge, Event, Outgoing, PeerCounters, Port, RuleCounters, Storm, Switch, Topology, VlanPolicy, Way,
+    Bridge, BridgeRules, Event, Outgoing, PeerCounters, Port, RuleCounters, Storm, Switch, Topology,
+    VlanPolicy, Way,
 };
 use tapyard::table::bindings::Bindings;
 use tapyard::table::fdb::{Allowance, Fdb, Generations, Kind, Station};
@@ -119,6 +120,8 @@ pub(crate) struct Yard {
     routers: Box<dyn Fn() -> Vec<Option<Router>>>,
     /// What tells rules from one another over changes, by the place where they count.
     rules: Vec<u64>,
+    /// Rules of bridges.
+    bridge_rules: Vec<(u16, Arc<BridgeRules>)>,
     posted: Vec<Posted>,
     /// What underlays say of what they are to send.
     pub(crate) underlay_says: Result<(), DropReason>,
@@ -164,6 +167,7 @@ impl Yard {
             log: String::new(),
             routers: Box::new(Vec::new),
             rules: Vec::new(),
+            bridge_rules: Vec::new(),
         };
         yard.publish();
         yard
@@ -194,7 +198,7 @@ impl Yard {
                 refresh: Fdb::refresh_period(*ageing),
                 members: (0..self.ports.len() as u16).filter(member).map(PortId).collect(),
                 routers: interfaces_on(&routers, id),
-                rules: None,
+                rules: self.bridge_rules.iter().find(|(b, _)| *b == id.0).map(|(_, rules)| Arc::clone(rules)),
                 bindings: self.bindings.clone().filter(|_| slot == 0),
             })
         };
@@ -223,6 +227,12 @@ impl Yard {
     /// The same with rules that are known by these numbers over changes.
     pub(crate) fn route_as(&mut self, rules: Vec<u64>, make: impl Fn() -> Vec<Option<Router>> + 'static) {
         (self.routers, self.rules) = (Box::new(make), rules);
+        self.publish();
+    }
+
+    /// Gives a bridge rules.
+    pub(crate) fn filter_bridge(&mut self, bridge: u16, chain: Chain) {
+        self.bridge_rules.push((bridge, Arc::new(BridgeRules { chain, sessions: None })));
         self.publish();
     }
 

@@ -73,11 +73,12 @@ fn router(
         return seen;
     }
     for session in sessions.sessions() {
-        if let Some(count) = seen.translated.get_mut(session.rule() as usize) {
+        let nat = live.nat_number(session.rule()).filter(|_| session.is_translated());
+        if let Some(count) = nat.and_then(|number| seen.translated.get_mut(number)) {
             *count += 1;
         }
         if let Some((filter, limit)) = wanted.sessions {
-            let info = self::session(name, &session, now);
+            let info = self::session(name, live, &session, now);
             match filter.fits(&info) {
                 true if seen.sessions.len() < limit => seen.sessions.push(info),
                 true => seen.left_out += 1,
@@ -107,7 +108,7 @@ fn neighbor(interface: String, address: IpAddr, entry: &neighbors::Entry, now: T
     }
 }
 
-fn session(router: &str, session: &Session, now: Time) -> SessionInfo {
+fn session(router: &str, live: &LiveRouter, session: &Session, now: Time) -> SessionInfo {
     let flow = |tuple: &Tuple| {
         let has_ports =
             matches!(tuple.protocol, tcp::PROTOCOL | udp::PROTOCOL | icmp::PROTOCOL | icmp::V6_PROTOCOL);
@@ -132,7 +133,10 @@ fn session(router: &str, session: &Session, now: Time) -> SessionInfo {
         .into(),
         original: flow(session.original()),
         reply: flow(session.reply()),
-        nat: session.is_translated().then(|| u64::from(session.rule()) + 1),
+        nat: live
+            .nat_number(session.rule())
+            .filter(|_| session.is_translated())
+            .map(|number| number as u64 + 1),
         expires_secs: session.expires_in(now).as_secs(),
     }
 }
@@ -173,9 +177,11 @@ pub(in crate::control) fn flush_neighbors(state: &State, filter: &NeighborFilter
 /// Ends the sessions that fit, and says how many they were.
 pub(in crate::control) fn flush_sessions(state: &State, filter: &NatFilter) -> u64 {
     let now = Time::ZERO + state.started.elapsed();
-    let tables = state.live.routers.iter().filter_map(|(name, live)| Some((name, live.sessions.as_ref()?)));
-    let flushed = tables.map(|(name, sessions)| {
-        sessions.flush(|session| filter.fits(&self::session(name, session, now))) as u64
+    let flushed = state.live.routers.iter().map(|(name, live)| match &live.sessions {
+        Some(sessions) => {
+            sessions.flush(|session| filter.fits(&self::session(name, live, session, now))) as u64
+        }
+        None => 0,
     });
     flushed.sum()
 }

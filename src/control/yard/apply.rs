@@ -197,7 +197,7 @@ impl State {
         }
         self.live.ports.retain(|name, _| wanted.ports.contains_key(name));
         self.live.configure_routers(&self.config, &wanted);
-        self.config = wanted;
+        let before = std::mem::replace(&mut self.config, wanted);
         let left = self.live.configure_tunnels(&self.config);
         let topology = self.next_topology();
         let closed = self.exchange(topology, gone.clone(), install);
@@ -205,6 +205,7 @@ impl State {
         for id in gone.into_iter().chain(estranged) {
             self.live.bridges.values().for_each(|bridge| bridge.purge(id));
         }
+        self.live.forget_in_routers(&before, &self.config);
         left.iter().for_each(|(port, peer)| self.purge_peer(*port, *peer));
         self.live.release_peers(&left);
         self.live.bridges.retain(|name, _| self.config.bridges.contains_key(name));

@@ -236,8 +236,10 @@ impl Forwarding<'_> {
         let Routing { filtering, rules: counters, .. } = &mut *self.routing;
         let passing = Passing { vid: arrival.vid, input: self.port_id, output: to };
         let verdict = filtering.judge(rules, counters, frame, passing, self.now);
-        // What it opened has to be swept one day; when exactly, the sweep says.
-        self.routing.due = self.routing.due.or(Some(self.now + SWEEP));
+        if rules.sessions.is_some() {
+            // What it opened has to be swept one day; when exactly, the sweep says.
+            self.routing.wake_at(Some(self.now + SWEEP));
+        }
         for &rule in self.routing.filtering.to_log() {
             if self.events.len() < MAX_EVENTS
                 && let Ok(packet) = Packet::of(frame)
@@ -273,11 +275,12 @@ impl Forwarding<'_> {
         match flooded {
             // Nobody else is there, so it is the router's alone.
             Err(DropReason::NoMember) if self.hand_to_router(arrival, false) => Ok(()),
-            Ok(()) => {
+            Err(DropReason::StormBroadcast | DropReason::StormMulticast) => flooded,
+            // The bridge's rules may have dropped it, but are about what passes between ports.
+            _ => {
                 self.hand_to_router(arrival, true);
-                Ok(())
+                flooded
             }
-            dropped => dropped,
         }
     }
 

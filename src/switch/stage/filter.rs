@@ -5,6 +5,7 @@
 //! what hides behind more VLAN tags than can be looked through. Parts of a packet go the way of the first one, which has
 //! the ports; one that comes before the first is dropped, since nobody can tell what it belongs to.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ use crate::wire::address::Address;
 use crate::wire::nd::{Kind, Nd};
 use crate::wire::{be16, ethernet, icmp, ipv4, ipv6, tcp};
 
-/// Packets in parts whose first part is remembered.
-const MAX_PACKETS: usize = 1024;
+/// Packets in parts of one port whose first part is remembered, so that whoever sends very many is who pays.
+const MAX_PACKETS: usize = 64;
 /// For how long (RFC 8200 section 4.5 gives a packet 60 s to get whole, which nobody waits for).
 const MEMORY: Duration = Duration::from_secs(10);
 
@@ -64,7 +65,13 @@ impl VlanSessions {
 
     /// See [`Conntrack::expire`].
     pub(in crate::switch) fn expire(&self, now: Time) -> Option<Time> {
-        self.tables.iter().filter_map(|table| table.expire(now)).min()
+        let mut due = None;
+        self.tables.retain(|_, table| {
+            let next = table.expire(now);
+            due = [due, next].into_iter().flatten().min();
+            next.is_some()
+        });
+        due
     }
 }
 
@@ -76,15 +83,15 @@ pub(in crate::switch) struct Passing {
     pub(in crate::switch) output: PortId,
 }
 
-/// What tells the parts of one packet from those of others: where they pass, its addresses and identification.
-type PacketId = (Passing, Address, Address, u32);
+/// What tells the parts of one packet from those of others: where they pass, its addresses, protocol and identification.
+type PacketId = (Passing, Address, Address, u8, u32);
 
 /// What one worker needs to apply the rules of all bridges.
 #[derive(Default)]
 pub(in crate::switch) struct Filtering {
     judged: Judged,
-    /// What became of the first parts of packets, and when they came.
-    firsts: HashMap<PacketId, (Time, Result<(), DropReason>)>,
+    /// What became of the first parts of packets and when they came, by the port they came by, the oldest first.
+    firsts: HashMap<PortId, VecDeque<(PacketId, Time, Result<(), DropReason>)>>,
 }
 
 impl Filtering {
@@ -110,22 +117,24 @@ impl Filtering {
             return self.judge_packet(rules, counters, frame, &packet, passing, now);
         }
         let tuple = &packet.tuple;
-        let id = (passing, tuple.source, tuple.destination, identification(frame, &packet));
+        // The protocol is that of each fragment in IPv4; in IPv6 each might say another.
+        let protocol = if tuple.source.is_v4() { tuple.protocol } else { 0 };
+        let id = (passing, tuple.source, tuple.destination, protocol, identification(frame, &packet));
         if packet.part == Part::Later {
             // It would write over the ports of the first (RFC 3128).
             if offset(frame, &packet) < tcp::MIN_HEADER_LEN {
                 return Err(DropReason::FragmentInvalid);
             }
-            let first = self.firsts.get(&id).filter(|(came, _)| now.since(*came) < MEMORY);
-            return first.map_or(Err(DropReason::FragmentInvalid), |(_, verdict)| *verdict);
+            let mut firsts = self.firsts.get(&passing.input).into_iter().flatten().rev();
+            let first = firsts.find(|(first, came, _)| *first == id && now.since(*came) < MEMORY);
+            return first.map_or(Err(DropReason::FragmentInvalid), |(.., verdict)| *verdict);
         }
         let verdict = self.judge_packet(rules, counters, frame, &packet, passing, now);
-        if self.firsts.len() >= MAX_PACKETS {
-            self.firsts.retain(|_, (came, _)| now.since(*came) < MEMORY);
+        let firsts = self.firsts.entry(passing.input).or_default();
+        if firsts.len() == MAX_PACKETS {
+            firsts.pop_front();
         }
-        if self.firsts.len() < MAX_PACKETS {
-            self.firsts.insert(id, (now, verdict));
-        }
+        firsts.push_back((id, now, verdict));
         verdict
     }
 

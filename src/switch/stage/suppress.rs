@@ -62,7 +62,7 @@ impl Forwarding<'_> {
             arp::ETHER_TYPE => heard_by_arp(&frame.bytes()[l3..], arrival.source),
             _ => heard_by_nd(frame, l3, arrival.source),
         };
-        let Some(heard) = heard else { return false };
+        let Some(heard) = heard.filter(|heard| !self.is_routers(arrival, heard.sender)) else { return false };
         self.note(bindings, arrival, &heard);
         let is_group = arrival.destination.is_group();
         let Some(question) = heard.question.filter(|_| is_group) else { return false };
@@ -70,6 +70,9 @@ impl Forwarding<'_> {
             Question::Arp { target, .. } => target.into(),
             Question::Nd { target, .. } => target.into(),
         };
+        if self.is_routers(arrival, target) {
+            return false;
+        }
         let binding = bindings.lookup(arrival.vid, target, self.now);
         let Some(binding) = binding.filter(|binding| self.would_answer(binding, arrival)) else {
             return false;
@@ -79,6 +82,15 @@ impl Forwarding<'_> {
         self.outbox.answers.push(Answer { to, form, question, asker, holder, flags });
         self.counters.replied += 1;
         true
+    }
+
+    /// Whether a router has an address on this VLAN: it answers for that itself, and nobody else is believed to have it.
+    fn is_routers(&self, arrival: &Arrival, address: Address) -> bool {
+        let mut there = self.bridge.routers.iter().filter(|(vid, ..)| *vid == arrival.vid);
+        there.any(|&(_, router, interface)| {
+            let interface = self.topology.router(router).and_then(|router| router.interface(interface));
+            interface.is_some_and(|interface| interface.has(address))
+        })
     }
 
     /// Learns whose the sender's address is. A station that the FDB does not know there is not believed.

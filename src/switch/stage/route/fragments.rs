@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Arrived, Fate, Walk};
 use crate::packet::icmp_error::Trouble;
 use crate::packet::{DropReason, Gso, InterfaceId, Offload, Packet, fragment, segment};
+use crate::switch::counting::PortCounters;
 use crate::table::reassembly::{Expired, Origin, Outcome, Thrown};
 use crate::wire::address::Address;
 
@@ -19,7 +20,7 @@ impl Walk<'_> {
         let mut thrown = Vec::new();
         let origin = Origin { router: self.id, interface: arrived.interface, port: arrived.port };
         let outcome = self.routing.reassembly.take(frame, packet, origin, self.now, to, &mut thrown);
-        self.throw(&thrown);
+        throw(self.counters, &thrown);
         match outcome {
             Outcome::Whole(how) => {
                 // This part is taken, as the others were; the whole is a frame of its own.
@@ -41,31 +42,17 @@ impl Walk<'_> {
         }
     }
 
-    /// Counts parts that are given up.
-    fn throw(&mut self, thrown: &[Thrown]) {
-        for &Thrown { port, reason, frames } in thrown {
-            let counters = self.counters.of(port);
-            counters.copies += u64::from(frames);
-            (0..frames).for_each(|_| counters.drop(reason));
-        }
-    }
-
-    /// Gives up packets whose parts did not come in time, and says when to look again.
-    pub(super) fn expire_fragments(&mut self) {
-        let (mut expired, mut thrown) = (Vec::new(), Vec::new());
-        let due = self.routing.reassembly.expire(self.now, &mut expired, &mut thrown);
-        self.routing.wake_at(due);
-        self.throw(&thrown);
-        for Expired { origin: Origin { router, interface, port }, bytes, layer } in expired {
-            let Some(index) = self.batch.add().filter(|_| router == self.id) else { continue };
-            let frame = &mut self.batch.frames_mut()[index];
-            frame.fill(&bytes, Offload::NONE);
-            frame.layer = layer;
-            let Ok(packet) = Packet::of(frame) else { continue };
-            let frame = index as u32;
-            let arrived = Arrived { frame, port, router, interface, priority: 0, whole: None, shared: false };
-            self.report(&arrived, &packet, Trouble::ReassemblyTime);
-        }
+    /// Tells who sent a packet whose parts did not come in time.
+    pub(in crate::switch) fn tell_of_missing_parts(&mut self, expired: Expired) {
+        let Expired { origin: Origin { router, interface, port }, bytes, layer } = expired;
+        let Some(index) = self.batch.add() else { return };
+        let frame = &mut self.batch.frames_mut()[index];
+        frame.fill(&bytes, Offload::NONE);
+        frame.layer = layer;
+        let Ok(packet) = Packet::of(frame) else { return };
+        let frame = index as u32;
+        let arrived = Arrived { frame, port, router, interface, priority: 0, whole: None, shared: false };
+        self.report(&arrived, &packet, Trouble::ReassemblyTime);
     }
 
     /// Sends a packet, which is otherwise ready, in parts that fit.
@@ -109,5 +96,14 @@ impl Walk<'_> {
             }
         }
         Ok(Fate::Gone)
+    }
+}
+
+/// Counts parts of packets that are given up.
+pub(in crate::switch) fn throw(counters: &mut PortCounters, thrown: &[Thrown]) {
+    for &Thrown { port, reason, frames } in thrown {
+        let counters = counters.of(port);
+        counters.copies += u64::from(frames);
+        (0..frames).for_each(|_| counters.drop(reason));
     }
 }

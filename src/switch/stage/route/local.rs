@@ -52,10 +52,9 @@ impl Walk<'_> {
     }
 
     fn report_from(&mut self, from: Option<Address>, arrived: &Arrived, packet: &Packet, trouble: Trouble) {
-        let Some(from) = from.filter(|_| self.router.errors.take(self.now)) else { return };
-        let Some(answer) = self.batch.add() else { return };
+        let (Some(from), Some(answer)) = (from, self.batch.add()) else { return };
         let (frame, to) = self.batch.pair(arrived.frame as usize, answer);
-        match icmp_error::report(frame, packet, trouble, from, to) {
+        match icmp_error::report(frame, packet, trouble, from, to) && self.router.errors.take(self.now) {
             true => self.speak(answer as u32, arrived.port, arrived.interface, Tracked::Related),
             false => self.batch.truncate(answer),
         }
@@ -70,12 +69,9 @@ impl Walk<'_> {
     }
 
     fn reset(&mut self, arrived: &Arrived, packet: &Packet) {
-        if !self.router.errors.take(self.now) {
-            return;
-        }
         let Some(answer) = self.batch.add() else { return };
         let (frame, to) = self.batch.pair(arrived.frame as usize, answer);
-        match icmp_error::reset(frame, packet, to) {
+        match icmp_error::reset(frame, packet, to) && self.router.errors.take(self.now) {
             true => self.speak(answer as u32, arrived.port, arrived.interface, Tracked::Established),
             false => self.batch.truncate(answer),
         }
@@ -163,7 +159,7 @@ impl Walk<'_> {
                 self.leave(index, port, 0, &packet, &onward);
                 Ok(())
             }
-            None => match self.ask_for_own(index, port, &packet, hop.interface, next)? {
+            None => match self.ask(index, port, &packet, hop.interface, next)? {
                 Fate::Gone => Ok(()),
                 Fate::Taken => {
                     self.counters.of(port).replied += 1;
@@ -171,18 +167,5 @@ impl Walk<'_> {
                 }
             },
         }
-    }
-
-    /// Like [`Walk::ask`], but tells nobody when there is no answer.
-    fn ask_for_own(
-        &mut self,
-        index: u32,
-        port: PortId,
-        packet: &Packet,
-        interface: InterfaceId,
-        next: Address,
-    ) -> Result<Fate, DropReason> {
-        // An error is never answered by another, so there is nothing to tell apart.
-        self.ask(index, port, packet, interface, next)
     }
 }

@@ -16,6 +16,8 @@ mod track;
 
 use std::sync::Arc;
 
+pub(in crate::switch) use fragments::throw;
+
 use foldhash::HashMap;
 
 use crate::packet::icmp_error::Trouble;
@@ -35,7 +37,7 @@ use crate::switch::{Event, MAX_EVENTS, Topology};
 use crate::table::conntrack::{Direction, Session, State, TcpSegment};
 use crate::table::fdb::Station;
 use crate::table::fdb_cache::FdbCache;
-use crate::table::reassembly::{Reassembly, Whole};
+use crate::table::reassembly::{Reassembly, Thrown, Whole};
 use crate::time::Time;
 use crate::wire::address::Address;
 use crate::wire::{arp, icmp, ipv4, ipv6, nd, tcp};
@@ -95,9 +97,22 @@ impl Routing {
         }
     }
 
-    /// Follows a change of the topology: what was decided by the old one is forgotten, what was counted is not.
-    pub(in crate::switch) fn set_topology(&mut self, before: &Topology, next: &Topology) {
+    /// Follows a change of the topology: what was decided by the old one is forgotten, what was counted is not. Parts of
+    /// packets that came in where no more will come are added to `thrown`.
+    pub(in crate::switch) fn set_topology(
+        &mut self,
+        before: &Topology,
+        next: &Topology,
+        thrown: &mut Vec<Thrown>,
+    ) {
         self.flows.clear();
+        self.reassembly.retain(
+            |router, interface| {
+                let on = |topology: &Topology| Some(topology.router(router)?.interface(interface)?.on);
+                on(next).is_some() && on(before) == on(next)
+            },
+            thrown,
+        );
         let counted: HashMap<u64, RuleCounters> =
             before.rules.iter().copied().zip(self.rules.iter().copied()).collect();
         self.rules = next.rules.iter().map(|rule| counted.get(rule).copied().unwrap_or_default()).collect();

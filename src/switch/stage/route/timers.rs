@@ -56,13 +56,17 @@ impl Announcements {
             next.router(*router).is_some_and(|router| router.interface(*interface).is_some())
         });
     }
+
+    /// All that was fresh has been told, or is another worker's to tell.
+    pub(in crate::switch) fn are_told(&mut self) {
+        self.fresh.clear();
+    }
 }
 
 impl Walk<'_> {
     /// Does what is due. `leads`: this worker also does what is to be done once for all of them.
     pub(in crate::switch) fn do_chores(&mut self, leads: bool) {
         self.ask_neighbors();
-        self.expire_fragments();
         let router = self.router;
         if let Some(sessions) = &router.sessions {
             self.routing.wake_at(sessions.expire(self.now));

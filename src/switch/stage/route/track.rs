@@ -2,6 +2,7 @@
 
 use core::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Arrived, Passage, Walk, segment};
 use crate::packet::{DropReason, InterfaceId, Packet, Tuple, quoted};
@@ -10,6 +11,8 @@ use crate::table::conntrack::{Conntrack, Direction, Endpoint, Opening, Session, 
 use crate::wire::address::Address;
 use crate::wire::{icmp, tcp, udp};
 
+/// How soon after a connection was opened they are looked through for old ones.
+const SWEEP: Duration = Duration::from_secs(1);
 /// The rule of a connection that no translation has started.
 const NO_RULE: u32 = u32::MAX;
 
@@ -115,13 +118,26 @@ impl Walk<'_> {
             return Ok(to);
         };
         if let Some((session, direction)) = &passage.known {
+            if *direction == Direction::Original && self.leaves_elsewhere(session, passage, output) {
+                // Its source is one of another way out, by which no answer comes any more.
+                sessions.remove(session);
+                return Err(DropReason::NoSession);
+            }
             return Ok(session.translated(*direction));
         }
         let opened = self.open(sessions, arrived, packet, passage, rule, output)?;
         let to = opened.0.translated(opened.1);
         passage.known = Some(opened);
-        self.routing.wake_at(sessions.expire(self.now));
+        // When it is over it has to be swept; until when, the sweep says.
+        self.routing.wake_at(Some(self.now + SWEEP));
         Ok(to)
+    }
+
+    /// Whether the source of a connection was translated for another interface than `output`, as before a route changed.
+    fn leaves_elsewhere(&self, session: &Session, passage: &Passage, output: InterfaceId) -> bool {
+        let nat = &self.router.nat;
+        nat.sources.iter().any(|rule| rule.rule == session.rule())
+            && nat.source(&passage.subject.tuple, output).is_none_or(|rule| rule.rule != session.rule())
     }
 
     fn open(
@@ -186,6 +202,10 @@ impl Walk<'_> {
             true => Direction::Original,
             false => Direction::Reply,
         };
+        if direction == Direction::Reply {
+            // It does not know this answer yet, and the cached flow would never tell it.
+            session.packet(direction, self.now, tcp)?;
+        }
         Ok((session, direction))
     }
 
@@ -243,7 +263,9 @@ impl Walk<'_> {
             let answers = Tuple { source, ..quoted.reversed() };
             nat.source(&answers, output).map(|_| quoted_to.destination)
         };
-        own.or_else(hidden).unwrap_or(source)
+        // Where the packet was forwarded, whoever answers is behind the address that it was sent to.
+        let forwarded = || (quoted.destination != quoted_to.destination).then_some(quoted_to.destination);
+        own.or_else(hidden).or_else(forwarded).unwrap_or(source)
     }
 }
 
