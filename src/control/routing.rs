@@ -126,12 +126,11 @@ impl LiveRouter {
             addresses.map(|&(own, _)| own.into()).collect()
         };
         let gone = &own(from) - &own(to);
-        if let Some(sessions) = self.sessions.as_ref().filter(|_| !gone.is_empty() || from.nat != to.nat) {
+        // Those of a translation that was removed go on, as everybody expects; `nat flush` ends them.
+        if let Some(sessions) = self.sessions.as_ref().filter(|_| !gone.is_empty()) {
             sessions.flush(|session| {
                 let outside = [session.reply().destination, session.original().destination];
-                session.is_translated()
-                    && (self.nat_number(session.rule()).is_none()
-                        || outside.iter().any(|address| gone.contains(address)))
+                session.is_translated() && outside.iter().any(|address| gone.contains(address))
             });
         }
     }
