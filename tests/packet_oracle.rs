@@ -293,8 +293,8 @@ proptest! {
         let mut translated = copy(&frame);
         quoted::translate(&mut translated, &packet, outer, &quoted_to);
         prop_assert_eq!(translated.len(), frame.len());
-        // A claim about what is quoted makes the error wrong once it is done.
-        let claimed = frame.offload.needs_csum && frame.offload.csum_start != packet.l4;
+        // Where something was said to be undone that was done, or is quoted, doing it makes the error wrong.
+        let claimed = frame.offload.needs_csum;
         if let (Some(_), Ok(now), false) = (about, Packet::of(&translated), claimed) {
             prop_assert_eq!(quoted::of(&translated, &now), Some(quoted_to));
         }
