@@ -3,7 +3,8 @@
 //!
 //! It learns from answers and announcements that come in where stations are learned, and that come from the station they
 //! speak of. It answers requests sent to a group, and only where the answer is sure to be true: the holder has confirmed
-//! its address lately, is in the FDB, and could have answered the asker itself. A request for an address of the asker's
+//! its address lately, is in the FDB, and could have answered the asker itself. For a router's addresses the router itself
+//! answers, whoever else claims them. A request for an address of the asker's
 //! own segment, a gratuitous one, a probe and duplicate address detection take their way as ever; so does whatever is
 //! unusual. Messages behind tags that are not the bridge's are a customer's own business.
 
@@ -12,7 +13,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use super::bridge::Forwarding;
 use super::ingress::Arrival;
 use crate::packet::neighbor_message;
-use crate::packet::{Batch, DropReason, Frame, Location};
+use crate::packet::{Batch, DropReason, Frame, Location, Vid};
 use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Answer, Crossing, Departure, Outbox, Recipients};
 use crate::switch::{Topology, VlanPolicy, Way};
@@ -71,9 +72,10 @@ impl Forwarding<'_> {
             Question::Nd { target, .. } => target.into(),
         };
         let binding = bindings.lookup(arrival.vid, target, self.now);
-        let Some(binding) = binding.filter(|binding| self.would_answer(binding, arrival)) else {
-            return false;
+        let sure = |binding: &Binding| {
+            !self.is_of_router(arrival.vid, target) && self.would_answer(binding, arrival)
         };
+        let Some(binding) = binding.filter(sure) else { return false };
         let form = self.port.vlan.form(arrival.vid, arrival.priority);
         let (to, asker, holder, flags) = (arrival.at, arrival.source, binding.mac, binding.flags);
         self.outbox.answers.push(Answer { to, form, question, asker, holder, flags });
@@ -81,7 +83,8 @@ impl Forwarding<'_> {
         true
     }
 
-    /// Learns whose the sender's address is. A station that the FDB does not know there is not believed.
+    /// Learns whose the sender's address is. A station that the FDB does not know there is not believed, nor who claims an
+    /// address of the router.
     fn note(&self, bindings: &Bindings, arrival: &Arrival, heard: &Heard) {
         if !self.learning || heard.sender.is_unspecified() {
             return;
@@ -89,6 +92,7 @@ impl Forwarding<'_> {
         let (vid, mac, now) = (arrival.vid, arrival.source, self.now);
         match heard.announces {
             None => bindings.hear(vid, heard.sender, mac, now),
+            Some(_) if self.is_of_router(vid, heard.sender) => {}
             Some(flags) if self.place(mac, arrival) == Some(arrival.at) => {
                 let quota = (self.port.allowance.quota as usize).min(Bindings::LIMIT / 2);
                 let binding = Binding { mac, port: self.port_id, flags, seen: now };
@@ -96,6 +100,18 @@ impl Forwarding<'_> {
             }
             Some(_) => {}
         }
+    }
+
+    /// Whether an address is one that the router of a VLAN answers for. Then it alone does: what others say of it would turn
+    /// everybody's way out to them.
+    fn is_of_router(&self, vid: Vid, address: Address) -> bool {
+        let mut there = self.bridge.routers.iter().filter(|(of, ..)| *of == vid);
+        there.any(|&(_, router, interface)| {
+            self.topology.router(router).is_some_and(|router| {
+                let own = router.interface(interface).is_some_and(|own| own.has(address));
+                own || router.nat.stands_for(interface, address)
+            })
+        })
     }
 
     /// Whether the holder of an address is still there, and would hear the asker, and the asker its answer.
