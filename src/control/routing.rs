@@ -478,12 +478,29 @@ fn condition(rule: &RuleConfig, number: impl Fn(&str) -> Option<u16>) -> Conditi
 
 fn nat(rules: &[NatConfig], interfaces: &BTreeMap<String, InterfaceId>) -> Nat {
     let mut nat = Nat::default();
-    for (number, rule) in (0..).zip(rules) {
+    for (id, rule) in translation_ids(rules).into_iter().zip(rules) {
         // An interface that is named exists.
         let Some(&interface) = interfaces.get(rule.kind.interface().1) else { continue };
-        add(&mut nat, number, interface, rule);
+        add(&mut nat, id, interface, rule);
     }
     nat
+}
+
+/// What translations are known by to the sessions that they have started, which outlive changes of the list: what they
+/// say, and the how manieth it is that says so. Sessions show it, and nothing depends on it: two that are the same by
+/// chance are counted as one.
+pub(super) fn translation_ids(rules: &[NatConfig]) -> Vec<u32> {
+    let mut same = BTreeMap::<u64, u64>::new();
+    let id = |rule: &NatConfig| {
+        let mut hasher = DefaultHasher::new();
+        format!("{:?}", NatConfig { comment: None, ..rule.clone() }).hash(&mut hasher);
+        let before = same.entry(hasher.finish()).or_default();
+        *before += 1;
+        before.hash(&mut hasher);
+        // Of 31 bits, so that it is not that of sessions which no translation has started.
+        (hasher.finish() >> 33) as u32
+    };
+    rules.iter().map(id).collect()
 }
 
 fn add(nat: &mut Nat, rule: u32, interface: InterfaceId, config: &NatConfig) {

@@ -1,11 +1,12 @@
 //! What the tables of running routers hold, as plain data.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::routers::{Seen, SeenNeighbor, SeenRouter};
 use crate::control::api::{FlowInfo, NatFilter, NatStats, NeighborFilter, NeighborInfo, SessionInfo};
 use crate::control::config::{RouterConfig, protocol_text};
-use crate::control::routing::LiveRouter;
+use crate::control::routing::{LiveRouter, translation_ids};
 use crate::control::yard::State;
 use crate::packet::Tuple;
 use crate::switch::router::{Attachment, Interface};
@@ -69,15 +70,18 @@ fn router(
     if wanted.translated {
         seen.translated = vec![0; config.nat.len()];
     }
+    let places: HashMap<u32, usize> = translation_ids(&config.nat).into_iter().zip(0..).collect();
     if wanted.sessions.is_none() && !wanted.translated {
         return seen;
     }
     for session in sessions.sessions() {
-        if let Some(count) = seen.translated.get_mut(session.rule() as usize) {
+        // None, too, when the translation has been removed since.
+        let translation = places.get(&session.rule()).copied();
+        if let Some(count) = translation.and_then(|at| seen.translated.get_mut(at)) {
             *count += 1;
         }
         if let Some((filter, limit)) = wanted.sessions {
-            let info = self::session(name, &session, now);
+            let info = self::session(name, &session, translation, now);
             match filter.fits(&info) {
                 true if seen.sessions.len() < limit => seen.sessions.push(info),
                 true => seen.left_out += 1,
@@ -107,7 +111,7 @@ fn neighbor(interface: String, address: IpAddr, entry: &neighbors::Entry, now: T
     }
 }
 
-fn session(router: &str, session: &Session, now: Time) -> SessionInfo {
+fn session(router: &str, session: &Session, translation: Option<usize>, now: Time) -> SessionInfo {
     let flow = |tuple: &Tuple| {
         let has_ports =
             matches!(tuple.protocol, tcp::PROTOCOL | udp::PROTOCOL | icmp::PROTOCOL | icmp::V6_PROTOCOL);
@@ -132,7 +136,7 @@ fn session(router: &str, session: &Session, now: Time) -> SessionInfo {
         .into(),
         original: flow(session.original()),
         reply: flow(session.reply()),
-        nat: session.is_translated().then(|| u64::from(session.rule()) + 1),
+        nat: translation.filter(|_| session.is_translated()).map(|at| at as u64 + 1),
         expires_secs: session.expires_in(now).as_secs(),
     }
 }
@@ -175,7 +179,7 @@ pub(in crate::control) fn flush_sessions(state: &State, filter: &NatFilter) -> u
     let now = Time::ZERO + state.started.elapsed();
     let tables = state.live.routers.iter().filter_map(|(name, live)| Some((name, live.sessions.as_ref()?)));
     let flushed = tables.map(|(name, sessions)| {
-        sessions.flush(|session| filter.fits(&self::session(name, session, now))) as u64
+        sessions.flush(|session| filter.fits(&self::session(name, session, None, now))) as u64
     });
     flushed.sum()
 }
