@@ -567,3 +567,27 @@ fn what_is_no_packet_at_all_hurts_nobody() {
     }
     yard.send(0, &in_frame(&[], gateway(), mac(1)));
 }
+
+#[test]
+fn a_bridge_that_suppresses_leaves_the_router_its_addresses() {
+    for (v6, from, own) in [(false, "10.1.0.1", "10.1.0.254"), (true, "fd01::1", "fd01::fe")] {
+        let mut yard = Yard::new([port(), port(), on(1, port())]);
+        yard.suppress_neighbors(64);
+        plan().run(&mut yard);
+        // Station 3 says that it has the router's address, and gets no questions for it.
+        let all = Ipv6Addr::from_bits(0xff02 << 112 | 1);
+        let (claim, question) = match v6 {
+            true => (
+                nd(own, "ff02::1", 136, 0xa0 << 24, nd_target(own, Some((2, mac(3)))))
+                    .frame(group(all), mac(3)),
+                solicitation(1, from, own),
+            ),
+            false => (arp(Mac::BROADCAST, 3, 2, own, mac(3), own), arp_request(1, from, own)),
+        };
+        yard.send(1, &claim);
+        let sent = yard.send(0, &question);
+        let answer = sent.iter().find(|sent| sent.port == 0).expect("an answer");
+        assert_eq!(&answer.bytes[6..12], &gateway().octets()[..], "{sent:02x?}");
+        assert_eq!(sent.iter().filter(|sent| sent.port == 0).count(), 1, "{sent:02x?}");
+    }
+}

@@ -219,6 +219,13 @@ impl Lookup<'_> {
             matching.into_iter().partition(|route| Some(route.to.length) == longest);
         // An address of the router's own is a network of one address as well when that is all there is.
         let local = routes.iter().any(|route| route.kind == "local");
+        if let Some(what) = self.no_host(address).filter(|_| !local) {
+            let mut steps = vec![format!("{address} is {what}: what is for it is dropped")];
+            steps.extend(from.map(|from| self.answers(from)));
+            let (router, verdict) = (self.name.to_owned(), "martian".to_owned());
+            let (routes, hops) = (Vec::new(), Vec::new());
+            return RouteExplanation { router, address, from, verdict, routes, hops, source: None, steps };
+        }
         let routes: Vec<_> = routes.into_iter().filter(|route| !local || route.kind == "local").collect();
         let mut steps: Vec<String> = routes.iter().map(|route| matched(route, address)).collect();
         steps.extend(
@@ -251,6 +258,26 @@ impl Lookup<'_> {
         steps.extend(from.map(|from| self.answers(from)));
         let (router, verdict) = (self.name.to_owned(), verdict.to_owned());
         RouteExplanation { router, address, from, verdict, routes, hops, source, steps }
+    }
+
+    /// What an address is that nothing is sent on to, whatever routes say.
+    fn no_host(&self, address: IpAddr) -> Option<&'static str> {
+        let (everywhere, link_local) = match address {
+            IpAddr::V4(v4) => (v4.octets()[0] == 0, v4.is_link_local()),
+            IpAddr::V6(v6) => (v6.is_unspecified(), v6.is_unicast_link_local()),
+        };
+        // Also the old broadcast address of all zeroes.
+        let reserved =
+            |(network, _): (Prefix, &str)| network.is_ipv4() && network.reserves(address).is_some();
+        match () {
+            () if address == IpAddr::from([255; 4]) || self.router.connected().any(reserved) => {
+                Some("a broadcast address")
+            }
+            () if everywhere => Some("no address of a host"),
+            () if address.is_loopback() => Some("a loopback address"),
+            () if link_local => Some("link-local, which no router passes on"),
+            () => None,
+        }
     }
 
     /// Where a packet goes next by a route.
@@ -318,7 +345,7 @@ fn matched(route: &RouteInfo, address: IpAddr) -> String {
         }
         ("connected", Some(interface)) => format!("{address} is in {}, on interface {interface}", route.to),
         ("static", _) => format!("{} is the longest match, metric {}", route.to, route.metric),
-        (kind, _) => format!("{} is the longest match, and a {kind} route", route.to),
+        (kind, _) => format!("{} is the longest match, and its kind is {kind}", route.to),
     }
 }
 

@@ -45,7 +45,7 @@ impl Traffic {
 
 /// Packets to the router, or to others, that go to somebody else.
 pub struct Forward {
-    /// Its place among the router's translations, from 0.
+    /// What tells it from the router's other translations, whatever place it has among them.
     pub rule: u32,
     /// The interface whose addresses it stands for, whoever sends to them.
     pub interface: InterfaceId,
@@ -70,7 +70,7 @@ pub struct Target {
 
 /// Addresses that stand for others one to one.
 pub struct StaticRule {
-    /// Its place among the router's translations.
+    /// What tells it from the router's other translations.
     pub rule: u32,
     /// The interface outside.
     pub interface: InterfaceId,
@@ -82,7 +82,7 @@ pub struct StaticRule {
 
 /// Packets that leave with another source.
 pub struct SourceRule {
-    /// Its place among the router's translations.
+    /// What tells it from the router's other translations.
     pub rule: u32,
     /// The interface they leave by.
     pub interface: InterfaceId,
@@ -103,7 +103,7 @@ impl SourceRule {
 
 /// Prefixes of IPv6 that stand for others (RFC 6296).
 pub struct PrefixRule {
-    /// Its place among the router's translations.
+    /// What tells it from the router's other translations.
     pub rule: u32,
     /// The interface outside.
     pub interface: InterfaceId,

@@ -155,6 +155,13 @@ fn where_a_packet_goes_is_explained() {
         ("10.9.0.254", "local"),
         ("2001:db8::1", "no-route"),
         ("fd00:9::1", "forward"),
+        ("10.9.0.255", "martian"),
+        ("10.9.0.0", "martian"),
+        ("255.255.255.255", "martian"),
+        ("127.0.0.1", "martian"),
+        ("0.0.0.0", "martian"),
+        ("169.254.1.1", "martian"),
+        ("fe80::1", "martian"),
     ] {
         let found = explain(address);
         assert_eq!(found.verdict, verdict, "{found:?}");
