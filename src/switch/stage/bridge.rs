@@ -84,7 +84,7 @@ impl Forwarding<'_> {
         (self.now.nanos() / self.bridge.refresh.as_nanos() as u64) as u32
     }
 
-    #[inline]
+    #[inline(always)]
     fn decide(&mut self, arrival: &Arrival, period: u32) -> Result<(), DropReason> {
         if arrival.source == self.bridge.mac {
             return Err(DropReason::OwnSource);
@@ -104,6 +104,7 @@ impl Forwarding<'_> {
     }
 
     /// Queues a frame of a router for its destination; if it is dropped, the port whose doing it is counts it.
+    #[inline(never)] // so that what bridges do most is still put together as one
     pub(in crate::switch) fn send(&mut self, arrival: &Arrival) {
         // Nothing is learned from these frames, so it does not matter which refresh period it is, and that costs a
         // division to tell.
@@ -134,7 +135,7 @@ impl Forwarding<'_> {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn dispatch(&mut self, arrival: &Arrival, period: u32) -> Result<(), DropReason> {
         if arrival.destination.is_group() {
             return self.multicast(arrival);
@@ -145,7 +146,7 @@ impl Forwarding<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn learn(&mut self, arrival: &Arrival, period: u32) {
         match self.cache.get(&arrival.from) {
             Some(hit) if hit.at == arrival.at && hit.fresh == period => {}
@@ -174,7 +175,7 @@ impl Forwarding<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn lookup(&mut self, arrival: &Arrival, period: u32) -> Option<Location> {
         if let Some(hit) = self.cache.get(&arrival.to) {
             return Some(hit.at);
@@ -193,7 +194,7 @@ impl Forwarding<'_> {
         Some(entry.at())
     }
 
-    #[inline]
+    #[inline(always)]
     fn unicast(&mut self, arrival: &Arrival, at: Location) -> Result<(), DropReason> {
         let Location { port: to, peer } = at;
         // Another peer of the same tunnel is another place.
@@ -222,7 +223,7 @@ impl Forwarding<'_> {
 
     /// What the bridge's rules say of a frame that would leave by `to`. They are about what passes between its ports, and
     /// not about what a router sends.
-    #[inline]
+    #[inline(always)]
     fn judge(&mut self, arrival: &Arrival, to: PortId) -> Result<(), DropReason> {
         match &self.bridge.rules {
             Some(rules) if self.judging => self.judge_by(rules, arrival, to),
@@ -319,7 +320,7 @@ impl Forwarding<'_> {
     }
 
     /// Why nothing may pass from this port to `to`, if so.
-    #[inline]
+    #[inline(always)]
     pub(super) fn kept_apart(&self, to: &Port) -> Option<DropReason> {
         if self.port.isolated && to.isolated {
             return Some(DropReason::Isolated);
@@ -341,7 +342,7 @@ impl Forwarding<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn depart(&mut self, arrival: &Arrival, out: PortId, port: &Port, to: Recipients, shared: bool) {
         let form = port.vlan.form(arrival.vid, arrival.priority);
         let departure = Departure { frame: arrival.frame, form, out, to, shared, echo: false };
