@@ -86,12 +86,19 @@ pub(in crate::switch) struct Passing {
 /// What tells the parts of one packet from those of others: where they pass, its addresses, protocol and identification.
 type PacketId = (Passing, Address, Address, u8, u32);
 
+/// What became of the first part of a packet.
+struct First {
+    id: PacketId,
+    came: Time,
+    verdict: Result<(), DropReason>,
+}
+
 /// What one worker needs to apply the rules of all bridges.
 #[derive(Default)]
 pub(in crate::switch) struct Filtering {
     judged: Judged,
-    /// What became of the first parts of packets and when they came, by the port they came by, the oldest first.
-    firsts: HashMap<PortId, VecDeque<(PacketId, Time, Result<(), DropReason>)>>,
+    /// The first parts of packets, by the port they came by, the oldest first.
+    firsts: HashMap<PortId, VecDeque<First>>,
 }
 
 impl Filtering {
@@ -126,15 +133,15 @@ impl Filtering {
                 return Err(DropReason::FragmentInvalid);
             }
             let mut firsts = self.firsts.get(&passing.input).into_iter().flatten().rev();
-            let first = firsts.find(|(first, came, _)| *first == id && now.since(*came) < MEMORY);
-            return first.map_or(Err(DropReason::FragmentInvalid), |(.., verdict)| *verdict);
+            let first = firsts.find(|first| first.id == id && now.since(first.came) < MEMORY);
+            return first.map_or(Err(DropReason::FragmentInvalid), |first| first.verdict);
         }
         let verdict = self.judge_packet(rules, counters, frame, &packet, passing, now);
         let firsts = self.firsts.entry(passing.input).or_default();
         if firsts.len() == MAX_PACKETS {
             firsts.pop_front();
         }
-        firsts.push_back((id, now, verdict));
+        firsts.push_back(First { id, came: now, verdict });
         verdict
     }
 
