@@ -218,6 +218,13 @@ fn spoofed_claims_are_refused_and_teach_nothing() {
     let plan = plan();
     let mut yard = yard(&plan);
     let nothing_known = || plan.neighbors.entries().is_empty();
+    // The first is contradicted, so that nobody believes it for long; the others come too soon after.
+    let claim = arp_request(6, "10.1.0.254", "10.1.0.254");
+    let defended = |yard: &mut Yard| {
+        let sent = yard.send(0, &claim);
+        sent.iter().any(|sent| sent.port == 0 && sent.bytes[22..28] == gateway().octets())
+    };
+    assert!(defended(&mut yard) && !defended(&mut yard));
     for (frame, what) in [
         (arp(gateway(), 6, 2, "10.1.0.254", gateway(), "10.1.0.254"), "the router's own address"),
         (arp(gateway(), 6, 1, "10.1.0.254", Mac::default(), "10.1.0.254"), "the same as a question"),
@@ -269,6 +276,8 @@ fn spoofed_claims_are_refused_and_teach_nothing() {
         assert!(matches!(reason, DropReason::NeighborMessage | DropReason::Martian), "{what}: {reason:?}");
         assert!(nothing_known(), "{what}");
     }
+    yard.wait(Duration::from_secs(10));
+    assert!(defended(&mut yard));
     // Who asks from another network is answered at most, and not believed.
     yard.send(0, &solicitation(6, "fd02::1", "fd01::fe"));
     assert!(nothing_known());

@@ -67,7 +67,7 @@ drop_reasons! {
     IpHeader "ip-header" "an IP packet whose header is cut off or contradicts itself, or whose header checksum is wrong (RFC 1812 5.2.2)";
     Martian "martian" "its source or destination is no address that a router may see or forward (RFC 1812 5.3.7)";
     TtlExceeded "ttl-exceeded" "its TTL or hop limit ran out here";
-    NoRoute "no-route" "no route leads to its destination";
+    NoRoute "no-route" "no route leads to its destination, or one that turns it away";
     Blackhole "blackhole" "its route is a blackhole";
     ReversePath "reverse-path" "its source is not reached by the interface it came in by (RFC 3704)";
     NoNeighbor "no-neighbor" "nobody answers for its next hop";

@@ -28,6 +28,7 @@ impl Walk<'_> {
         let (sender, target) = (Address::from(arp.sender_ip), Address::from(arp.target_ip));
         let is_probe = arp.sender_ip.is_unspecified();
         if arp.sender_mac == own || interface.has(sender) || !is_probe && !interface.reaches(sender) {
+            self.defend(arrived.interface, sender);
             return Err(DropReason::NeighborMessage);
         }
         let for_us = interface.has(target) || router.nat.stands_for(arrived.interface, target);
@@ -87,6 +88,7 @@ impl Walk<'_> {
             (Kind::NeighborAdvertisement { target, solicited, overrides, .. }, mac) => {
                 let target = Address::from(target);
                 if interface.has(target) {
+                    self.defend(arrived.interface, target);
                     return Err(DropReason::NeighborMessage);
                 }
                 match (mac, solicited) {
@@ -195,6 +197,16 @@ impl Walk<'_> {
         };
         self.counters.of(on_behalf_of).copies += 1;
         self.emit_by(index as u32, on_behalf_of, interface.on, to);
+    }
+
+    /// Says whose an address is that somebody else has claimed, if it is the router's (RFC 5227 section 2.4); now and then
+    /// only, so that two who both have it do not talk for ever.
+    fn defend(&mut self, id: InterfaceId, address: Address) {
+        let router = self.router;
+        let own = router.interface(id).is_some_and(|interface| interface.has(address));
+        if own && self.routing.announcements.may_defend(self.id, id, self.now) {
+            self.announce(id, address);
+        }
     }
 
     /// Tells everybody on the link of an interface that it has an address.

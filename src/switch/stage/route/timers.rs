@@ -22,6 +22,9 @@ const PREFERRED: u32 = 7 * 24 * 3600;
 /// The least time between two advertisements on a link (RFC 4861 section 10, MIN_DELAY_BETWEEN_RAS).
 const LEAST_BETWEEN: Duration = Duration::from_secs(3);
 
+/// The least time between two defences of an address (RFC 5227 section 1.1, DEFEND_INTERVAL).
+const BETWEEN_DEFENCES: Duration = Duration::from_secs(10);
+
 /// What interfaces have to tell unasked, and when.
 #[derive(Default)]
 pub(in crate::switch) struct Announcements {
@@ -29,9 +32,21 @@ pub(in crate::switch) struct Announcements {
     fresh: Vec<(RouterId, InterfaceId, Address)>,
     /// When an interface last advertised itself.
     last: HashMap<(RouterId, InterfaceId), Time>,
+    /// When an interface last defended an address.
+    defended: HashMap<(RouterId, InterfaceId), Time>,
 }
 
 impl Announcements {
+    /// Whether an interface is to defend an address now.
+    pub(super) fn may_defend(&mut self, router: RouterId, interface: InterfaceId, now: Time) -> bool {
+        let last = self.defended.get(&(router, interface));
+        let may = last.is_none_or(|&last| now.since(last) >= BETWEEN_DEFENCES);
+        if may {
+            self.defended.insert((router, interface), now);
+        }
+        may
+    }
+
     /// Notes the addresses that `next` has and `before` had not.
     pub(in crate::switch) fn note(&mut self, before: &Topology, next: &Topology) {
         let all = |topology: &Topology| -> Vec<_> {
@@ -52,9 +67,11 @@ impl Announcements {
         let known = all(before);
         let fresh = all(next).into_iter().filter(|address| !known.contains(address));
         self.fresh.extend(fresh.map(|(id, at, _, address)| (id, at, address)));
-        self.last.retain(|(router, interface), _| {
+        let there = |(router, interface): &(RouterId, InterfaceId)| {
             next.router(*router).is_some_and(|router| router.interface(*interface).is_some())
-        });
+        };
+        self.last.retain(|at, _| there(at));
+        self.defended.retain(|at, _| there(at));
     }
 
     /// All that was fresh has been told, or is another worker's to tell.
