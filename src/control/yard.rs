@@ -7,7 +7,7 @@ mod apply;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, after, never, select};
 use serde_json::Value;
 
 use super::api::{Applied, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
-use super::config::{Config, Document, PortConfig, PortKind, SwitchConfig};
+use super::config::{Config, Document, PortConfig, PortKind, SwitchConfig, protocol_text};
 use super::probe::{self, Target};
 use super::server::{Handler, Peer};
 use super::shape::{Live, LiveBridge, LivePort, WORKER_PATIENCE};
@@ -29,7 +29,9 @@ use crate::switch;
 use crate::table::fdb::Generations;
 use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
+use crate::wire::address::Address;
 use crate::wire::ethernet::Mac;
+use crate::wire::{tcp, udp};
 use crate::worker::{self, Command, Echo, Event, Report};
 
 /// Most workers without being asked: beyond, a switch takes cores that its guests need.
@@ -466,15 +468,20 @@ impl State {
     /// Logs a packet that a rule wants logged, not more than some a second.
     fn note_logged(&mut self, rule: u32, port: PortId, tuple: Tuple) {
         let now = Time::ZERO + self.started.elapsed();
-        if self.log_rate.take(now) {
-            let port = self.live.port_name(port).unwrap_or("-");
-            let Tuple { source, destination, source_port, destination_port, protocol } = tuple;
-            tracing::info!(
-                "rule {}: port {port}: protocol {protocol} from {source} port {source_port} to {destination} port \
-                 {destination_port}",
-                rule + 1
-            );
+        if !self.log_rate.take(now) {
+            return;
         }
+        let port = self.live.port_name(port).unwrap_or("-");
+        let end = |address: Address, port: u16| match (tuple.protocol, port) {
+            (tcp::PROTOCOL | udp::PROTOCOL, port) => SocketAddr::new(address.into(), port).to_string(),
+            _ => address.to_string(),
+        };
+        let from = end(tuple.source, tuple.source_port);
+        let to = end(tuple.destination, tuple.destination_port);
+        let protocol = protocol_text(tuple.protocol);
+        let comment = self.config.rules.get(rule as usize).and_then(|rule| rule.comment.as_deref());
+        let comment = comment.map(|comment| format!(" ({comment})")).unwrap_or_default();
+        tracing::info!("rule {}{comment}: {protocol} from {from} to {to}, in by port {port}", rule + 1);
     }
 
     fn note_flap(&mut self, bridge: BridgeId, mac: Mac, from: PortId, to: PortId) {
