@@ -392,20 +392,19 @@ impl Walk<'_> {
         if !fits {
             return self.cut(arrived, packet, hop.interface, next);
         }
+        // Read before the address is, so that one that changes meanwhile is not taken for what is true now.
+        let neighbors = router.neighbors.generation();
         let Some(onward) = self.way(hop.interface, output, next) else {
             return self.ask(arrived.frame, arrived.port, packet, hop.interface, next);
         };
         self.leave(arrived.frame, arrived.port, arrived.priority, packet, &onward);
-        let settled = passage.known.as_ref().is_none_or(|(session, _)| is_settled(session, packet));
+        let session = passage.known.as_ref();
+        let session = session.map(|(session, direction)| (Arc::clone(session), session.stamp(), *direction));
+        let settled = session.as_ref().is_none_or(|(session, ..)| is_settled(session, packet, passage));
         if may_go_fast(packet) && settled && to.is_some() && !self.routing.judged.varies {
-            let session = passage
-                .known
-                .as_ref()
-                .map(|(session, direction)| (Arc::clone(session), session.stamp(), *direction));
-            let key = Key { tuple: packet.tuple, at: (self.id.0, arrived.interface) };
             let flow = Flow {
-                key,
-                neighbors: router.neighbors.generation(),
+                key: Key { tuple: packet.tuple, at: (self.id.0, arrived.interface) },
+                neighbors,
                 session,
                 translation,
                 output: hop.interface,
@@ -472,9 +471,14 @@ fn may_go_fast(packet: &Packet) -> bool {
         }
 }
 
-/// Whether a connection stays as it is while only packets come that go the fast way.
-fn is_settled(session: &Session, packet: &Packet) -> bool {
-    packet.tuple.protocol != tcp::PROTOCOL || session.state() == State::Established && !session.is_half_open()
+/// Whether a connection stays as it is while only packets come that go the fast way, and is what it was when this one was
+/// decided about: another worker may have moved it on. Asked when its stamp has been read, so that what moves it on later
+/// shows.
+fn is_settled(session: &Session, packet: &Packet, passage: &Passage) -> bool {
+    let is_new = passage.subject.state == Tracked::New;
+    is_new == (session.state() == State::New)
+        && (packet.tuple.protocol != tcp::PROTOCOL
+            || session.state() == State::Established && !session.is_half_open())
 }
 
 /// What conntrack is to know of a TCP segment.
