@@ -5,7 +5,7 @@ use crate::switch::outbox::{Departure, Outbox, Oversize, Recipients};
 use crate::switch::stage::egress;
 use crate::switch::stage::route::Arrived;
 use crate::switch::topology::Form;
-use crate::switch::{Overlay, Port, Topology, Way};
+use crate::switch::{Port, Topology, Way};
 
 /// Takes frames in that came by a port without bridge, and queues them for the other end of its wire.
 pub(in crate::switch) fn pass(
@@ -72,17 +72,21 @@ fn look(frame: &mut Frame) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// The peer of a tunnel that carries IP, which has one: the first that there is.
-pub(in crate::switch) fn only_peer(overlay: &Overlay) -> PeerId {
-    PeerId(overlay.peers.iter().position(Option::is_some).unwrap_or(0) as u16)
+/// How a packet leaves by `out`, a port that carries IP, and the queue that it stands in. A tunnel that does has one peer:
+/// the first that there is.
+pub(in crate::switch) fn way_out(frame: u32, out: PortId, port: &Port) -> (PortId, Departure) {
+    let (queue, to) = match &port.way {
+        Way::Tunnel(overlay) => {
+            let peer = overlay.peers.iter().position(Option::is_some).unwrap_or(0);
+            (overlay.underlay, Recipients::Peer(PeerId(peer as u16)))
+        }
+        _ => (out, Recipients::All),
+    };
+    (queue, Departure { frame, form: Form::AsIs, out, to, shared: false, echo: false })
 }
 
 fn depart(frame: &Frame, index: u32, from: PortId, out: PortId, other: &Port, outbox: &mut Outbox) {
-    let to = match &other.way {
-        Way::Tunnel(overlay) => Recipients::Peer(only_peer(overlay)),
-        _ => Recipients::All,
-    };
-    let departure = Departure { frame: index, form: Form::AsIs, out, to, shared: false, echo: false };
+    let (queue, departure) = way_out(index, out, other);
     let fits = match &other.way {
         Way::Tunnel(overlay) => overlay.takes(frame, other.mtu),
         _ => frame.offload.guessed || egress::fits(frame, other.mtu),
@@ -90,8 +94,5 @@ fn depart(frame: &Frame, index: u32, from: PortId, out: PortId, other: &Port, ou
     if !fits {
         return outbox.oversize.push(Oversize { departure, mtu: other.mtu, from });
     }
-    match &other.way {
-        Way::Tunnel(overlay) => outbox.push(overlay.underlay, departure),
-        _ => outbox.push(out, departure),
-    }
+    outbox.push(queue, departure);
 }

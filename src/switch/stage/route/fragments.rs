@@ -59,7 +59,6 @@ impl Walk<'_> {
     pub(super) fn cut(
         &mut self,
         arrived: &Arrived,
-        packet: &Packet,
         output: InterfaceId,
         next: Address,
     ) -> Result<Fate, DropReason> {
@@ -85,7 +84,7 @@ impl Walk<'_> {
         }
         self.of(arrived).copies += parts.len() as u64 - 1;
         for part in parts {
-            let part_packet = Packet { l3: packet.l3, ..Packet::of(&self.batch.frames()[part as usize])? };
+            let part_packet = Packet::of(&self.batch.frames()[part as usize])?;
             match self.way(output, interface, next) {
                 Some(onward) => self.leave(part, arrived.port, arrived.priority, &part_packet, &onward),
                 None => match self.ask(part, arrived.port, &part_packet, output, next) {

@@ -2,12 +2,9 @@
 
 use super::{Fate, Walk, ether_type};
 use crate::packet::{BridgeId, DropReason, InterfaceId, Layer, Location, Packet, PeerId, PortId, Vid};
-use crate::switch::Way;
-use crate::switch::outbox::{Departure, Recipients};
 use crate::switch::router::{Attachment, Onward};
 use crate::switch::stage::bridge::{self, Forwarding};
 use crate::switch::stage::{ingress, wire};
-use crate::switch::topology::Form;
 use crate::table::fdb::Station;
 use crate::table::fdb_cache::Place;
 use crate::table::neighbors::Resolution;
@@ -106,15 +103,7 @@ impl Walk<'_> {
         let Some(port) = self.topology.port(out) else {
             return self.counters.drop(from, DropReason::PortMissing);
         };
-        let to = match &port.way {
-            Way::Tunnel(overlay) => Recipients::Peer(wire::only_peer(overlay)),
-            _ => Recipients::All,
-        };
-        let queue = match &port.way {
-            Way::Tunnel(overlay) => overlay.underlay,
-            _ => out,
-        };
-        let departure = Departure { frame, form: Form::AsIs, out, to, shared: false, echo: false };
+        let (queue, departure) = wire::way_out(frame, out, port);
         self.outbox.push(queue, departure);
     }
 

@@ -390,7 +390,7 @@ impl Walk<'_> {
         let next =
             hop.via.unwrap_or_else(|| to.map_or(passage.subject.tuple.destination, |to| to.destination));
         if !fits {
-            return self.cut(arrived, packet, hop.interface, next);
+            return self.cut(arrived, hop.interface, next);
         }
         // Read before the address is, so that one that changes meanwhile is not taken for what is true now.
         let neighbors = router.neighbors.generation();
