@@ -2,24 +2,32 @@
 
 use std::collections::BTreeSet;
 
-use super::config::{Config, DeviceConfig, PortKind, UnderlayConfig};
+use super::config::{Config, DeviceConfig, PortKind, SocketConfig, UnderlayConfig};
 use crate::packet::Capabilities;
+use crate::port::guest::{DoorOptions, GuestOptions, News};
 use crate::port::link::Links;
 use crate::port::netdev::{self, NetdevOptions};
 use crate::port::tap::{self, Mode, TapOptions};
 use crate::port::underlay::{self, Transport, UnderlayOptions};
-use crate::port::{Opened, PortError};
+use crate::port::{Opened, PortError, dgram, stream, vhost};
 use crate::sys::netns::Netns;
 use crate::sys::steering::Wrapping;
 
-/// Opens what a port is made of, with a queue for each of `workers`.
-pub(super) fn open(kind: &PortKind, workers: usize) -> Result<Opened, PortError> {
+/// Opens what the port `name` is made of, with a queue for each of `workers`; `news` is for guests that come and go.
+pub(super) fn open(name: &str, kind: &PortKind, workers: usize, news: News) -> Result<Opened, PortError> {
     match kind {
         PortKind::Tap(device) => tap::open(&tap_options(device, Mode::Tap), workers),
         PortKind::Tun(device) => tap::open(&tap_options(device, Mode::Tun), workers),
         PortKind::Netdev { device, netns } => {
             let netns = netns.clone().map(Netns::new);
             netdev::open(&NetdevOptions { device: device.clone(), netns }, workers)
+        }
+        PortKind::Stream(socket) => stream::open(&guest_options(name, socket), workers, news),
+        PortKind::Dgram { socket, peer } => {
+            dgram::open(&guest_options(name, socket), peer.as_deref(), workers, news)
+        }
+        PortKind::VhostUser { socket, offload } => {
+            vhost::open(&guest_options(name, socket), *offload, workers, news)
         }
         PortKind::Underlay(config) => underlay::open(&underlay_options(config), workers),
         // A patch is in memory: what leaves by it comes in by its peer.
@@ -31,7 +39,7 @@ pub(super) fn open(kind: &PortKind, workers: usize) -> Result<Opened, PortError>
 
 /// A port that nothing has to be opened for.
 fn nothing(capabilities: Capabilities) -> Opened {
-    Opened { queues: Vec::new(), capabilities, link: None, look: Box::new(|| None) }
+    Opened { queues: Vec::new(), capabilities, link: None, guest: None, look: Box::new(|| None) }
 }
 
 /// The protocol number of GRE (IANA).
@@ -50,6 +58,18 @@ fn underlay_options(config: &UnderlayConfig) -> UnderlayOptions {
             "gre" => Some(Wrapping::Gre),
             _ => None,
         },
+    }
+}
+
+/// The MTU of a guest's Ethernet where none is configured, which is what its own driver assumes.
+const GUEST_MTU: u32 = 1500;
+
+fn guest_options(name: &str, socket: &SocketConfig) -> GuestOptions {
+    let SocketConfig { listen, path, owner, group, mtu } = socket.clone();
+    GuestOptions {
+        name: name.to_owned(),
+        door: DoorOptions { listen, path, owner, group },
+        mtu: mtu.unwrap_or(GUEST_MTU),
     }
 }
 

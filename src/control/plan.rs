@@ -12,7 +12,7 @@ use std::fmt;
 
 use super::config::{
     BridgeConfig, Config, DeviceConfig, Encapsulation, PortConfig, PortKind, RouterConfig, RuleConfig,
-    StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
+    SocketConfig, StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
 };
 use crate::packet::Layer;
 
@@ -289,6 +289,16 @@ fn kind_keys(kind: &PortKind) -> KeyTexts {
         PortKind::Netdev { device, netns } => {
             keys.extend([("device", device.clone()), ("netns", text(netns.as_ref()))]);
         }
+        PortKind::Stream(socket) => keys.extend(socket_keys(socket)),
+        PortKind::Dgram { socket, peer } => {
+            keys.extend(socket_keys(socket));
+            keys.retain(|(key, _)| *key != "connect");
+            keys.push(("connect", text(peer.as_ref().map(|path| path.display()))));
+        }
+        PortKind::VhostUser { socket, offload } => {
+            keys.extend(socket_keys(socket));
+            keys.push(("offload", offload.to_string()));
+        }
         PortKind::Patch { peer } => keys.push(("peer", peer.clone())),
         PortKind::Tunnel(tunnel) => keys.extend(tunnel_keys(tunnel)),
         PortKind::Underlay(underlay) => keys.extend(underlay_keys(underlay)),
@@ -309,6 +319,17 @@ fn device_keys(device: &DeviceConfig) -> [(&'static str, String); 10] {
         ("persist", device.persist.to_string()),
         ("queues", text(device.queues)),
         ("offload", device.offload.to_string()),
+    ]
+}
+
+fn socket_keys(socket: &SocketConfig) -> [(&'static str, String); 5] {
+    let path = |listen| text((socket.listen == listen).then(|| socket.path.display()));
+    [
+        ("listen", path(true)),
+        ("connect", path(false)),
+        ("owner", text(socket.owner)),
+        ("group", text(socket.group)),
+        ("mtu", text(socket.mtu)),
     ]
 }
 

@@ -110,6 +110,7 @@ mod tests {
                 queues: Vec::new(),
                 capabilities: Capabilities::NONE,
                 link: None,
+                guest: None,
                 look: Box::new(|| None),
             };
             let (port, _) = LivePort::new(live.free_port(), opened, Default::default());

@@ -9,6 +9,7 @@ use super::config::{self, BridgeConfig, Config, On, PortConfig, PortKind, VlanMo
 use super::overlay::{self, LiveTunnel};
 use super::routing::{self, LiveRouter, NumberedRules};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
+use crate::port::guest::{Attached, Guest};
 use crate::port::link::Link;
 use crate::port::{Look, Opened, Queue};
 use crate::switch::{self, Guard, Topology, VlanPolicy, VlanSessions, Way};
@@ -76,7 +77,11 @@ impl LiveBridge {
 /// A port that runs.
 pub(super) struct LivePort {
     pub(super) id: PortId,
-    pub(super) capabilities: Capabilities,
+    capabilities: Capabilities,
+    /// Who is at its socket.
+    guest: Option<Arc<Guest>>,
+    /// Who was there when it was last asked.
+    attached: Option<Attached>,
     /// What its device was when it was last looked at.
     pub(super) link: Option<Link>,
     look: Look,
@@ -100,6 +105,8 @@ impl LivePort {
         let port = LivePort {
             id,
             capabilities: opened.capabilities,
+            attached: opened.guest.as_ref().and_then(|guest| guest.attached()),
+            guest: opened.guest,
             link: opened.link,
             look: opened.look,
             queues: opened.queues.iter().filter(|queue| queue.fd().is_some()).count(),
@@ -115,11 +122,29 @@ impl LivePort {
     /// The MTU of its device in bytes; of a tunnel, what gets to all its peers; of another port without device, all that
     /// a frame can hold.
     pub(super) fn mtu(&self) -> u32 {
-        match (&self.tunnel, &self.link) {
-            (Some(tunnel), _) => tunnel.mtu(),
-            (None, Some(link)) => link.mtu,
-            (None, None) => MAX_FRAME as u32,
+        match (&self.tunnel, &self.link, &self.guest) {
+            (Some(tunnel), ..) => tunnel.mtu(),
+            (None, Some(link), _) => link.mtu,
+            (None, None, Some(guest)) => guest.mtu,
+            (None, None, None) => MAX_FRAME as u32,
         }
+    }
+
+    /// What can be sent by it without our doing it.
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.attached.map_or(self.capabilities, |attached| attached.capabilities)
+    }
+
+    /// Whether somebody has yet to attach to its socket.
+    pub(super) fn waits_for_guest(&self) -> bool {
+        self.guest.is_some() && self.attached.is_none()
+    }
+
+    /// Asks who is at its socket now: `None` when that is as it was, else whether anybody is.
+    pub(super) fn look_at_guest(&mut self) -> Option<bool> {
+        let attached = self.guest.as_ref()?.attached();
+        let before = std::mem::replace(&mut self.attached, attached);
+        (before != attached).then_some(attached.is_some())
     }
 
     /// Looks at its device, or at the ways to its peers; true when an MTU is another than it was. A device that cannot be
@@ -270,7 +295,10 @@ impl Live {
             mac: live.mac,
             fdb: Arc::clone(&live.fdb),
             refresh: Fdb::refresh_period(bridge.ageing),
-            members: members.filter(|port| !port.missing).map(|port| port.id).collect(),
+            members: members
+                .filter(|port| !port.missing && !port.waits_for_guest())
+                .map(|port| port.id)
+                .collect(),
             routers: self.router_interfaces(config, |on| match on {
                 On::Bridge { bridge, vlan } if bridge == name => Some(vlan.unwrap_or(0)),
                 _ => None,
@@ -326,7 +354,12 @@ impl Live {
         let quota = if many { limit / 2 } else { 0 };
         let id_of = |name: &String| self.ports.get(name).map(|port| port.id);
         let way = match &port.kind {
-            PortKind::Tap(_) | PortKind::Tun(_) | PortKind::Netdev { .. } => None,
+            PortKind::Tap(_)
+            | PortKind::Tun(_)
+            | PortKind::Netdev { .. }
+            | PortKind::Stream(_)
+            | PortKind::Dgram { .. }
+            | PortKind::VhostUser { .. } => None,
             PortKind::Patch { peer } => id_of(peer).map(Way::Patch),
             PortKind::Tunnel(tunnel) => live.tunnel.as_ref().and_then(|live| {
                 let underlay = id_of(&tunnel.underlay())?;
@@ -348,7 +381,7 @@ impl Live {
             allowance: Allowance { limit: port.learn_limit, quota },
             storm: live.storm.clone(),
             mtu: live.mtu(),
-            capabilities: live.capabilities,
+            capabilities: live.capabilities(),
             wire: port.wire.as_ref().and_then(id_of),
             router: self
                 .router_interfaces(config, |on| matches!(on, On::Port(port) if port == name).then_some(0))

@@ -25,6 +25,7 @@ use super::show::live::{self, Wanted};
 use super::show::routers;
 use super::{opening, show};
 use crate::packet::{BridgeId, Location, PortId, Tuple};
+use crate::port::guest::News;
 use crate::switch;
 use crate::table::fdb::Generations;
 use crate::table::token_bucket::TokenBucket;
@@ -406,6 +407,7 @@ impl State {
 
     /// Looks for what nobody tells, and says when to do so again, if ever.
     fn do_chores(&mut self) -> Option<Duration> {
+        self.look_at_guests();
         let retry = self.look_for_missing().then_some(RETRY);
         let tunnels = self.live.ports.values().filter(|port| port.tunnel.is_some());
         let tunnels: Vec<_> = tunnels.map(|port| port.id).collect();
@@ -417,6 +419,39 @@ impl State {
             self.look_at_links(|port| tunnels.contains(&port));
         }
         Some(retry.unwrap_or(LOOK.saturating_sub(self.looked.elapsed())))
+    }
+
+    /// Takes note of guests that have attached to a port, and of those that have left.
+    fn look_at_guests(&mut self) {
+        let mut left = Vec::new();
+        let mut changed = false;
+        for (name, port) in &mut self.live.ports {
+            match port.look_at_guest() {
+                None => continue,
+                Some(true) => tracing::info!("port {name}: a guest is attached"),
+                Some(false) => {
+                    tracing::info!("port {name}: its guest has left; the port waits for the next");
+                    left.push(port.id);
+                }
+            }
+            changed = true;
+        }
+        if changed {
+            let topology = self.next_topology();
+            self.exchange(topology, Vec::new(), Vec::new());
+        }
+        for id in left {
+            self.live.bridges.values().for_each(|bridge| {
+                bridge.fdb.flush(|_, entry| entry.port == id);
+            });
+        }
+    }
+
+    /// The callback by which a port says that its guest has come or gone.
+    pub(super) fn news(&self) -> News {
+        let wake = self.wake.clone();
+        // When one is on its way already, that is enough.
+        Arc::new(move || _ = wake.try_send(()))
     }
 
     /// Looks for the devices of ports that are missing; true when some still are.

@@ -91,6 +91,7 @@ drop_reasons! {
     QueueFull "queue-full" "the port it should leave by does not take frames as fast as they come";
     PortDown "port-down" "the device of the port it should leave by is down";
     Unreachable "unreachable" "no way leads to the peer, or nobody listens there";
+    NotAttached "not-attached" "nobody is attached to the socket of the port it should leave by";
     PortMissing "port-missing" "the port, its device or the peer that it should leave by is gone";
     Refused "refused" "the kernel refused to send it";
 }

@@ -53,6 +53,12 @@ port_errors! {
     "{0}: not permitted: run as root, or give the program the right \
      (setcap cap_net_admin,cap_net_raw,cap_net_bind_service+ep PROGRAM)"
     SocketNotPermitted(String),
+    "{0}: cannot be made a socket to listen at: {1}: name another place, or make that one writable"
+    Socket(String, io::Error),
+    "{0}: something else is there: remove it, or name another place for the socket"
+    SocketInTheWay(String),
+    "{0}: another program listens at this socket: stop that, or name another place"
+    SocketTaken(String),
     "{0}: cannot {1}: {2}: see the kernel's log (dmesg)"
     System(String, &'static str, io::Error),
 }

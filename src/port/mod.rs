@@ -4,17 +4,23 @@
 //! shared, and what the switch has to know about the device. Each type of port is one file.
 
 mod device;
+pub mod dgram;
 mod error;
+pub mod guest;
 pub mod link;
 pub mod memory;
 pub mod netdev;
+pub mod stream;
 pub mod tap;
 pub mod underlay;
+pub mod vhost;
 
 use std::net::IpAddr;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 pub use error::PortError;
+use guest::Guest;
 use link::Link;
 
 use crate::packet::{Batch, Capabilities, Counters, Datagram, Received};
@@ -47,6 +53,27 @@ pub trait Port: Send {
 
     /// The descriptor to wait for, if the port has one.
     fn fd(&self) -> Option<RawFd>;
+
+    /// Told when the frames that [`Port::rx`] gave last have gone where they go, so that what they lie in may be used
+    /// again: the memory of a guest, see [`Frame::outside`](crate::packet::Frame::outside).
+    fn release(&mut self) {}
+
+    /// Whether it shares memory with who sends, so that while the worker is awake, what has come is seen by looking
+    /// ([`Port::peek`]), and before it sleeps the other side has to be asked to wake it ([`Port::arm`]).
+    fn shares_memory(&self) -> bool {
+        false
+    }
+
+    /// Whether frames wait to be read; costs no system call.
+    fn peek(&mut self) -> bool {
+        false
+    }
+
+    /// Asks to be woken by [`Port::fd`] when the next frame comes; true when one has come already. [`Port::rx`] takes that
+    /// back.
+    fn arm(&mut self) -> bool {
+        false
+    }
 }
 
 /// One queue of an underlay: a socket that tunnels share, owned by one worker. Like a [`Port`], but what it carries are
@@ -111,6 +138,8 @@ pub struct Opened {
     pub capabilities: Capabilities,
     /// What its device was when it was opened; `None` where it has none.
     pub link: Option<Link>,
+    /// Who is at its socket, where guests attach by one. What the port can send then depends on who that is.
+    pub guest: Option<Arc<Guest>>,
     /// Asks what its device is now; `None` where nobody can tell. It may have been renamed, moved, given another MTU.
     pub look: Look,
 }

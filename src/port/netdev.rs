@@ -69,6 +69,7 @@ fn open_here(device: &str, workers: usize) -> Result<Opened, PortError> {
         queues: queues.map_err(|e| PortError::setting(device, e))?,
         capabilities: capabilities(header),
         look: look(link.index).map_err(|e| PortError::setting(device, e))?,
+        guest: None,
         link: Some(link),
     })
 }

@@ -144,6 +144,7 @@ fn open_here(options: &TapOptions, workers: usize) -> Result<Opened, PortError> 
     Ok(Opened {
         queues: files.iter().map(|file| queue(Arc::clone(file), true)).chain(lent).collect(),
         capabilities,
+        guest: None,
         link: Some(link),
         look: look(&files[0]),
     })

@@ -20,7 +20,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::packet::{Batch, Counters, DropReason, Location, PortId, Received};
-use crate::port::{Queue, Rx, Trouble, What};
+use crate::port::{Port, Queue, Rx, Trouble, What};
 use crate::switch::{self, Intruder, Outgoing, PeerCounters, RuleCounters, Switch, Topology};
 use crate::table::fdb::Generations;
 use crate::time::Time;
@@ -188,6 +188,7 @@ pub fn start(
         ready: Vec::new(),
         batch: Batch::default(),
         underlays: Vec::new(),
+        rings: Vec::new(),
         received: Vec::new(),
         busy_poll: BusyPoll::new(busy_poll),
         origin,
@@ -226,6 +227,8 @@ struct Worker {
     batch: Batch,
     /// Ports among the slots that are underlays.
     underlays: Vec<PortId>,
+    /// Ports among the slots that share memory with who sends, and are looked at.
+    rings: Vec<PortId>,
     /// What an underlay said of the batch.
     received: Vec<Received>,
     busy_poll: BusyPoll,
@@ -262,6 +265,7 @@ impl Worker {
                 return self.wait();
             }
         }
+        self.look_at_rings();
         self.poll(Some(Duration::ZERO));
     }
 
@@ -318,8 +322,10 @@ impl Worker {
         if self.slots.len() <= id.index() {
             self.slots.resize_with(id.index() + 1, || None);
         }
-        if matches!(queue, Queue::Underlay(_)) {
-            self.underlays.push(id);
+        match &queue {
+            Queue::Underlay(_) => self.underlays.push(id),
+            Queue::Port(port) if port.shares_memory() => self.rings.push(id),
+            Queue::Port(_) => {}
         }
         let installed = self.switch.topology().epoch;
         self.slots[id.index()] = Some(Slot { queue, installed, ready: false, doubtful: false, gone: false });
@@ -331,6 +337,7 @@ impl Worker {
         let slot = self.slots.get_mut(id.index())?.take()?;
         self.ready.retain(|&ready| ready != id);
         self.underlays.retain(|&underlay| underlay != id);
+        self.rings.retain(|&ring| ring != id);
         if !slot.gone {
             unwatch(&self.poll, &slot.queue);
         }
@@ -372,6 +379,9 @@ impl Worker {
                     false => self.switch.receive(id, &mut self.batch, &self.received, now),
                 }
                 self.transmit();
+                if let Some(Slot { queue: Queue::Port(port), .. }) = &mut self.slots[id.index()] {
+                    port.release();
+                }
             }
             if state != Rx::More {
                 break;
@@ -459,12 +469,15 @@ impl Worker {
         let since = self.now();
         let window = self.busy_poll.window();
         while self.now().since(since) < window {
-            if self.poll(Some(Duration::ZERO)) {
+            if self.look_at_rings() || self.poll(Some(Duration::ZERO)) {
                 self.activity.busy_hits += 1;
                 return self.busy_poll.gap(self.now().since(since));
             }
             // Whoever else wants this core is who the next frame comes from.
             thread::yield_now();
+        }
+        if self.arm_rings() {
+            return self.busy_poll.gap(self.now().since(since));
         }
         self.activity.sleeps += 1;
         let due = [self.switch.poll_timeout(), self.recheck].into_iter().flatten().min();
@@ -472,6 +485,30 @@ impl Worker {
         if self.poll(timeout) {
             self.busy_poll.gap(self.now().since(since));
         }
+    }
+
+    /// Puts ports on the ready list in whose rings frames wait; true when there are some.
+    fn look_at_rings(&mut self) -> bool {
+        self.ask_rings(|port| port.peek())
+    }
+
+    /// Has the ports that share memory be woken from now on; true when frames have come before that.
+    fn arm_rings(&mut self) -> bool {
+        self.ask_rings(|port| port.arm())
+    }
+
+    fn ask_rings(&mut self, ask: impl Fn(&mut dyn Port) -> bool) -> bool {
+        let mut any = false;
+        for &id in &self.rings {
+            if let Some(Some(Slot { queue: Queue::Port(port), gone: false, .. })) =
+                self.slots.get_mut(id.index())
+                && ask(&mut **port)
+            {
+                make_ready(&mut self.slots, &mut self.ready, id);
+                any = true;
+            }
+        }
+        any
     }
 
     /// Puts the ports that became readable on the ready list; true when anything happened at all.

@@ -17,6 +17,7 @@ mod prefix;
 mod read;
 mod router;
 mod rule;
+mod socket;
 mod tunnel;
 mod value;
 mod vlan;
@@ -202,6 +203,22 @@ pub enum PortKind {
         /// The named network namespace it is in; `None`: that of the process.
         netns: Option<String>,
     },
+    /// `stream`: a socket of a byte stream, over which each frame has its length before it.
+    Stream(SocketConfig),
+    /// `dgram`: a socket of datagrams, each of which is a frame.
+    Dgram {
+        /// Where datagrams come to.
+        socket: SocketConfig,
+        /// Where they go to; `None`: to who sent the last one.
+        peer: Option<PathBuf>,
+    },
+    /// `vhost-user`: a guest's own rings, in memory that it shares.
+    VhostUser {
+        /// Where its front-end is met.
+        socket: SocketConfig,
+        /// Whether offloads are offered to it.
+        offload: bool,
+    },
     /// `patch`: joined to another patch port in memory.
     Patch {
         /// The other port, which names this one.
@@ -220,6 +237,9 @@ impl PortKind {
             PortKind::Tap(_) => "tap",
             PortKind::Tun(_) => "tun",
             PortKind::Netdev { .. } => "netdev",
+            PortKind::Stream(_) => "stream",
+            PortKind::Dgram { .. } => "dgram",
+            PortKind::VhostUser { .. } => "vhost-user",
             PortKind::Patch { .. } => "patch",
             PortKind::Tunnel(tunnel) => tunnel.name(),
             PortKind::Underlay(_) => "underlay",
@@ -231,9 +251,13 @@ impl PortKind {
         match self {
             PortKind::Tun(_) => Layer::Ip,
             PortKind::Tunnel(tunnel) => tunnel.payload,
-            PortKind::Tap(_) | PortKind::Netdev { .. } | PortKind::Patch { .. } | PortKind::Underlay(_) => {
-                Layer::Ethernet
-            }
+            PortKind::Tap(_)
+            | PortKind::Netdev { .. }
+            | PortKind::Stream(_)
+            | PortKind::Dgram { .. }
+            | PortKind::VhostUser { .. }
+            | PortKind::Patch { .. }
+            | PortKind::Underlay(_) => Layer::Ethernet,
         }
     }
 
@@ -247,6 +271,11 @@ impl PortKind {
     pub fn bars(&self, other: &PortKind) -> bool {
         match (self, other) {
             (PortKind::Underlay(open), PortKind::Underlay(other)) => open.bars(other),
+            _ if self.socket().is_some() => {
+                let listens =
+                    |kind: &PortKind| kind.socket().filter(|at| at.listen).map(|at| at.path.clone());
+                listens(self).is_some() && listens(self) == listens(other)
+            }
             _ => self.device().is_some_and(|device| other.device() == Some(device)),
         }
     }
@@ -261,9 +290,39 @@ impl PortKind {
         match self {
             PortKind::Tap(d) | PortKind::Tun(d) => Some((&d.device, d.netns.as_deref())),
             PortKind::Netdev { device, netns } => Some((device, netns.as_deref())),
-            PortKind::Patch { .. } | PortKind::Tunnel(_) | PortKind::Underlay(_) => None,
+            PortKind::Stream(_)
+            | PortKind::Dgram { .. }
+            | PortKind::VhostUser { .. }
+            | PortKind::Patch { .. }
+            | PortKind::Tunnel(_)
+            | PortKind::Underlay(_) => None,
         }
     }
+
+    /// The socket that guests attach by, for the types that have one.
+    pub fn socket(&self) -> Option<&SocketConfig> {
+        match self {
+            PortKind::Stream(socket)
+            | PortKind::Dgram { socket, .. }
+            | PortKind::VhostUser { socket, .. } => Some(socket),
+            _ => None,
+        }
+    }
+}
+
+/// A socket in the file system that a guest attaches by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketConfig {
+    /// Whether the switch listens there; otherwise it connects to it, again and again.
+    pub listen: bool,
+    /// Its path, at most 107 bytes.
+    pub path: PathBuf,
+    /// The user who owns a socket that the switch listens at; `None`: that of the switch.
+    pub owner: Option<u32>,
+    /// The group it belongs to, which may connect.
+    pub group: Option<u32>,
+    /// Bytes that a frame to the guest may have behind its Ethernet header, 68 to 65,521; `None`: 1500.
+    pub mtu: Option<u32>,
 }
 
 /// A TAP or TUN device.

@@ -12,6 +12,7 @@ use super::errors::{Findings, Path};
 use super::keys::{Keys, similar};
 use super::router::read::router;
 use super::rule::read::{policy, rule};
+use super::socket;
 use super::tunnel;
 use super::value::{self, number};
 use super::vlan::VlanMode;
@@ -36,10 +37,13 @@ struct Kind {
     read: fn(&mut Keys<'_>, &str) -> PortKind,
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 10] = [
     Kind { name: "tap", layers: &[Layer::Ethernet], read: tap },
     Kind { name: "tun", layers: &[Layer::Ip], read: tun },
     Kind { name: "netdev", layers: &[Layer::Ethernet], read: netdev },
+    Kind { name: "stream", layers: &[Layer::Ethernet], read: socket::stream },
+    Kind { name: "dgram", layers: &[Layer::Ethernet], read: socket::dgram },
+    Kind { name: "vhost-user", layers: &[Layer::Ethernet], read: socket::vhost_user },
     Kind { name: "patch", layers: &[Layer::Ethernet], read: patch },
     Kind { name: "vxlan", layers: &[Layer::Ethernet], read: tunnel::vxlan },
     Kind { name: "geneve", layers: &[Layer::Ethernet, Layer::Ip], read: tunnel::geneve },

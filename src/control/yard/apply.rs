@@ -141,10 +141,12 @@ impl State {
     }
 
     pub(super) fn open(&self, name: &str, config: &PortConfig) -> Result<Opened, String> {
-        opening::open(&config.kind, self.workers.len()).map_err(|error| match config.kind {
-            // It says which it is, and nobody has called it a port.
-            PortKind::Underlay(_) => error.to_string(),
-            _ => format!("port {name}: {error}"),
+        opening::open(name, &config.kind, self.workers.len(), self.news()).map_err(|error| {
+            match config.kind {
+                // It says which it is, and nobody has called it a port.
+                PortKind::Underlay(_) => error.to_string(),
+                _ => format!("port {name}: {error}"),
+            }
         })
     }
 

@@ -1,0 +1,114 @@
+//! Where a guest and its port meet: a socket in the file system that the one listens at and the other connects to.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use crate::port::PortError;
+
+/// A socket's place, and who may use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoorOptions {
+    /// Where to listen; otherwise, where to connect to.
+    pub listen: bool,
+    /// The socket's path, at most 107 bytes.
+    pub path: PathBuf,
+    /// The user who owns a socket that is listened at.
+    pub owner: Option<u32>,
+    /// The group it belongs to; owner and group may connect.
+    pub group: Option<u32>,
+}
+
+/// A door that is open. Dropping one that is listened at removes the socket.
+pub enum Door {
+    /// Peers come here.
+    Listen(Listener),
+    /// The peer is looked for there.
+    Connect(PathBuf),
+}
+
+impl Door {
+    /// Makes the socket that is listened at; one to connect to need not be there yet.
+    ///
+    /// # Errors
+    /// Something else is there, or somebody listens at it, or it cannot be made.
+    pub fn open(options: &DoorOptions) -> Result<Door, PortError> {
+        match options.listen {
+            true => Listener::bind(options).map(Door::Listen),
+            false => Ok(Door::Connect(options.path.clone())),
+        }
+    }
+}
+
+/// A socket that is listened at.
+pub struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Listener {
+    fn bind(options: &DoorOptions) -> Result<Listener, PortError> {
+        let path = &options.path;
+        let failed = |error: io::Error| PortError::Socket(path.display().to_string(), error);
+        claim(path)?;
+        let socket = UnixListener::bind(path).map_err(failed)?;
+        admit(options).map_err(failed)?;
+        let metadata = fs::metadata(path).map_err(failed)?;
+        Ok(Listener { socket, path: path.clone(), inode: (metadata.dev(), metadata.ino()) })
+    }
+
+    /// The next peer; waits for it. Fails when [`Listener::end`] was shut down.
+    pub(super) fn accept(&self) -> io::Result<UnixStream> {
+        self.socket.accept().map(|(stream, _)| stream)
+    }
+
+    /// The same socket as a type that can be shut down, which wakes who waits in [`Listener::accept`].
+    pub(super) fn end(&self) -> io::Result<UnixStream> {
+        Ok(UnixStream::from(OwnedFd::from(self.socket.try_clone()?)))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let ours = fs::metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.inode);
+        if ours {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Lets in who may use the socket.
+pub(in crate::port) fn admit(options: &DoorOptions) -> io::Result<()> {
+    if options.owner.is_some() || options.group.is_some() {
+        chown(&options.path, options.owner, options.group)?;
+    }
+    fs::set_permissions(&options.path, fs::Permissions::from_mode(0o660))
+}
+
+/// Makes the directory of `path` and removes a socket that nobody listens at any more.
+///
+/// # Errors
+/// Something else is there, or somebody listens.
+pub(in crate::port) fn claim(path: &Path) -> Result<(), PortError> {
+    let failed = |error: io::Error| PortError::Socket(path.display().to_string(), error);
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            Err(PortError::SocketInTheWay(path.display().to_string()))
+        }
+        Ok(_) => match UnixStream::connect(path) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(failed)
+            }
+            _ => Err(PortError::SocketTaken(path.display().to_string())),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
