@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::config::{Config, DeviceConfig, PortKind, UnderlayConfig};
+use super::config::{Config, DeviceConfig, NetdevConfig, PortKind, UnderlayConfig};
 use crate::packet::Capabilities;
 use crate::port::link::Links;
 use crate::port::netdev::{self, NetdevOptions};
@@ -17,10 +17,7 @@ pub(super) fn open(kind: &PortKind, workers: usize) -> Result<Opened, PortError>
     match kind {
         PortKind::Tap(device) => tap::open(&tap_options(device, Mode::Tap), workers),
         PortKind::Tun(device) => tap::open(&tap_options(device, Mode::Tun), workers),
-        PortKind::Netdev { device, netns } => {
-            let netns = netns.clone().map(Netns::new);
-            netdev::open(&NetdevOptions { device: device.clone(), netns }, workers)
-        }
+        PortKind::Netdev(config) => netdev::open(&netdev_options(config), workers),
         PortKind::Underlay(config) => underlay::open(&underlay_options(config), workers),
         // A patch is in memory: what leaves by it comes in by its peer.
         PortKind::Patch { .. } => Ok(nothing(Capabilities::ALL)),
@@ -31,7 +28,50 @@ pub(super) fn open(kind: &PortKind, workers: usize) -> Result<Opened, PortError>
 
 /// A port that nothing has to be opened for.
 fn nothing(capabilities: Capabilities) -> Opened {
-    Opened { queues: Vec::new(), capabilities, link: None, look: Box::new(|| None) }
+    Opened { queues: Vec::new(), capabilities, link: None, look: Box::new(|| None), made: None }
+}
+
+/// What opening a port gives that may wait for its device.
+pub(super) struct Found {
+    pub(super) opened: Opened,
+    /// Why nothing is open yet.
+    pub(super) waits: Option<PortError>,
+}
+
+/// Opens as [`open`] does; an interface that somebody else makes may be there later.
+pub(super) fn open_or_wait(kind: &PortKind, workers: usize) -> Result<Found, PortError> {
+    match (open(kind, workers), kind) {
+        (Err(error), PortKind::Netdev(netdev)) if netdev.create.is_none() && error.is_absence() => {
+            Ok(Found { opened: nothing(Capabilities::NONE), waits: Some(error) })
+        }
+        (opened, _) => Ok(Found { opened: opened?, waits: None }),
+    }
+}
+
+/// Whether the switch makes the device of a port, so that it can be made again.
+pub(super) fn makes(kind: &PortKind) -> bool {
+    match kind {
+        PortKind::Tap(_) | PortKind::Tun(_) => true,
+        PortKind::Netdev(netdev) => netdev.create.is_some(),
+        PortKind::Patch { .. } | PortKind::Tunnel(_) | PortKind::Underlay(_) => false,
+    }
+}
+
+/// The namespace in which a port takes an interface, if it does.
+pub(super) fn taken_in(kind: &PortKind) -> Option<Option<Netns>> {
+    match kind {
+        PortKind::Netdev(netdev) => Some(netdev.netns.clone().map(Netns::new)),
+        _ => None,
+    }
+}
+
+fn netdev_options(config: &NetdevConfig) -> NetdevOptions {
+    NetdevOptions {
+        device: config.device.clone(),
+        netns: config.netns.clone().map(Netns::new),
+        quiet: config.quiet,
+        create: config.create.clone(),
+    }
 }
 
 /// The protocol number of GRE (IANA).

@@ -11,7 +11,7 @@ mod routers;
 use std::fmt;
 
 use super::config::{
-    BridgeConfig, Config, DeviceConfig, Encapsulation, PortConfig, PortKind, RouterConfig, RuleConfig,
+    BridgeConfig, Config, DeviceConfig, Encapsulation, NetdevConfig, PortConfig, PortKind, RouterConfig, RuleConfig,
     StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
 };
 use crate::packet::Layer;
@@ -286,9 +286,7 @@ fn kind_keys(kind: &PortKind) -> KeyTexts {
     let mut keys = vec![("type", kind.name().to_owned())];
     match kind {
         PortKind::Tap(device) | PortKind::Tun(device) => keys.extend(device_keys(device)),
-        PortKind::Netdev { device, netns } => {
-            keys.extend([("device", device.clone()), ("netns", text(netns.as_ref()))]);
-        }
+        PortKind::Netdev(netdev) => keys.extend(netdev_keys(netdev)),
         PortKind::Patch { peer } => keys.push(("peer", peer.clone())),
         PortKind::Tunnel(tunnel) => keys.extend(tunnel_keys(tunnel)),
         PortKind::Underlay(underlay) => keys.extend(underlay_keys(underlay)),
@@ -310,6 +308,25 @@ fn device_keys(device: &DeviceConfig) -> [(&'static str, String); 10] {
         ("queues", text(device.queues)),
         ("offload", device.offload.to_string()),
     ]
+}
+
+fn netdev_keys(netdev: &NetdevConfig) -> KeyTexts {
+    let mut keys = vec![
+        ("device", netdev.device.clone()),
+        ("netns", text(netdev.netns.as_ref())),
+        ("quiet", netdev.quiet.to_string()),
+        ("create", netdev.create.is_some().to_string()),
+    ];
+    if let Some(tap) = &netdev.create {
+        keys.extend([
+            ("mtu", text(tap.mtu)),
+            ("owner", text(tap.owner)),
+            ("group", text(tap.group)),
+            ("persist", tap.persist.to_string()),
+            ("queues", text(tap.queues)),
+        ]);
+    }
+    keys
 }
 
 fn tunnel_keys(tunnel: &TunnelConfig) -> KeyTexts {

@@ -10,6 +10,7 @@ use super::overlay::{self, LiveTunnel};
 use super::routing::{self, LiveRouter, NumberedRules};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
 use crate::port::link::Link;
+use crate::port::netdev::Made;
 use crate::port::{Look, Opened, Queue};
 use crate::switch::{self, Guard, Topology, VlanPolicy, VlanSessions, Way};
 use crate::table::bindings::Bindings;
@@ -82,9 +83,11 @@ pub(super) struct LivePort {
     look: Look,
     /// Queues that frames are read from.
     pub(super) queues: usize,
-    /// Its device is gone.
+    /// What has to be undone when it goes.
+    pub(super) made: Option<Made>,
+    /// Its device is gone, or is not there yet.
     pub(super) missing: bool,
-    /// Why its device, which is there again, could not be taken the last time: said once.
+    /// Why its device could not be taken the last time: said once.
     pub(super) complaint: String,
     /// The limits that `storm` was made for.
     pub(super) limits: config::Storm,
@@ -103,6 +106,7 @@ impl LivePort {
             link: opened.link,
             look: opened.look,
             queues: opened.queues.iter().filter(|queue| queue.fd().is_some()).count(),
+            made: opened.made,
             missing: false,
             complaint: String::new(),
             limits,
@@ -326,7 +330,7 @@ impl Live {
         let quota = if many { limit / 2 } else { 0 };
         let id_of = |name: &String| self.ports.get(name).map(|port| port.id);
         let way = match &port.kind {
-            PortKind::Tap(_) | PortKind::Tun(_) | PortKind::Netdev { .. } => None,
+            PortKind::Tap(_) | PortKind::Tun(_) | PortKind::Netdev(_) => None,
             PortKind::Patch { peer } => id_of(peer).map(Way::Patch),
             PortKind::Tunnel(tunnel) => live.tunnel.as_ref().and_then(|live| {
                 let underlay = id_of(&tunnel.underlay())?;

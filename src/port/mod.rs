@@ -10,12 +10,14 @@ pub mod memory;
 pub mod netdev;
 pub mod tap;
 pub mod underlay;
+pub mod watch;
 
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
 pub use error::PortError;
 use link::Link;
+use netdev::Made;
 
 use crate::packet::{Batch, Capabilities, Counters, Datagram, Received};
 
@@ -113,6 +115,8 @@ pub struct Opened {
     pub link: Option<Link>,
     /// Asks what its device is now; `None` where nobody can tell. It may have been renamed, moved, given another MTU.
     pub look: Look,
+    /// What is to be undone when the port goes.
+    pub made: Option<Made>,
 }
 
 /// See [`Opened::look`].

@@ -41,6 +41,7 @@ pub use value::duration_text;
 pub use vlan::VlanMode;
 
 use crate::packet::Layer;
+pub use crate::port::netdev::GuestTap;
 use crate::wire::ethernet::Mac;
 
 /// Where the control socket is unless somebody says otherwise.
@@ -195,13 +196,8 @@ pub enum PortKind {
     Tap(DeviceConfig),
     /// `tun`: a device of IP packets, created or attached to.
     Tun(DeviceConfig),
-    /// `netdev`: an interface that exists.
-    Netdev {
-        /// Its name, at most 15 bytes.
-        device: String,
-        /// The named network namespace it is in; `None`: that of the process.
-        netns: Option<String>,
-    },
+    /// `netdev`: an interface that exists, or the one of a TAP for a guest.
+    Netdev(NetdevConfig),
     /// `patch`: joined to another patch port in memory.
     Patch {
         /// The other port, which names this one.
@@ -219,7 +215,7 @@ impl PortKind {
         match self {
             PortKind::Tap(_) => "tap",
             PortKind::Tun(_) => "tun",
-            PortKind::Netdev { .. } => "netdev",
+            PortKind::Netdev(_) => "netdev",
             PortKind::Patch { .. } => "patch",
             PortKind::Tunnel(tunnel) => tunnel.name(),
             PortKind::Underlay(_) => "underlay",
@@ -231,7 +227,7 @@ impl PortKind {
         match self {
             PortKind::Tun(_) => Layer::Ip,
             PortKind::Tunnel(tunnel) => tunnel.payload,
-            PortKind::Tap(_) | PortKind::Netdev { .. } | PortKind::Patch { .. } | PortKind::Underlay(_) => {
+            PortKind::Tap(_) | PortKind::Netdev(_) | PortKind::Patch { .. } | PortKind::Underlay(_) => {
                 Layer::Ethernet
             }
         }
@@ -260,10 +256,23 @@ impl PortKind {
     pub fn device(&self) -> Option<(&str, Option<&str>)> {
         match self {
             PortKind::Tap(d) | PortKind::Tun(d) => Some((&d.device, d.netns.as_deref())),
-            PortKind::Netdev { device, netns } => Some((device, netns.as_deref())),
+            PortKind::Netdev(n) => Some((&n.device, n.netns.as_deref())),
             PortKind::Patch { .. } | PortKind::Tunnel(_) | PortKind::Underlay(_) => None,
         }
     }
+}
+
+/// An interface that a `netdev` port takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetdevConfig {
+    /// Its name, at most 15 bytes.
+    pub device: String,
+    /// The named network namespace it is in; `None`: that of the process.
+    pub netns: Option<String>,
+    /// Whether the host's own stack is silent on it.
+    pub quiet: bool,
+    /// `create = true`: the TAP that is made for a guest.
+    pub create: Option<GuestTap>,
 }
 
 /// A TAP or TUN device.
