@@ -10,6 +10,7 @@ pub mod memory;
 pub mod netdev;
 pub mod tap;
 pub mod underlay;
+pub mod vhost;
 
 use std::net::IpAddr;
 use std::os::fd::RawFd;
