@@ -11,6 +11,7 @@
 #![allow(dead_code, unused_imports, reason = "each suite uses its own part")]
 
 pub(crate) mod frames;
+mod guest;
 mod host;
 mod lan;
 mod openvswitch;
@@ -30,9 +31,10 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use guest::{Guest, attach};
 pub(crate) use host::Host;
 pub(crate) use lan::{Lan, Station};
-pub(crate) use raw::{PacketSocket, send_signal};
+pub(crate) use raw::{PacketSocket, become_user, send_signal};
 pub(crate) use yard::{Yard, number, tap};
 
 /// How long anything that must happen may take: far longer than it does, even on a machine that is busy.
