@@ -20,6 +20,7 @@ pub(crate) mod page;
 #[allow(unsafe_code, reason = "namespaces and packet sockets, as in the program's own `sys`")]
 mod raw;
 pub(crate) mod routed;
+pub(crate) mod socket;
 pub(crate) mod traffic;
 pub(crate) mod web;
 mod yard;
