@@ -7,6 +7,7 @@
 
 mod ancillary;
 pub mod datagrams;
+pub mod guest_memory;
 pub mod inet;
 pub mod mmsg;
 pub mod netns;

@@ -1,4 +1,8 @@
-//! Not yet.
+//! vhost-user: a guest's network card served by us, in the guest's own memory.
+//!
+//! [`ring`] is the device's side of virtqueues.
+
+pub mod ring;
 
 use super::guest::{GuestOptions, News};
 use super::{Opened, PortError};
