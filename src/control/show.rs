@@ -82,7 +82,7 @@ fn state_of(port: &LivePort) -> &'static str {
 }
 
 fn offloads(capabilities: Capabilities) -> Vec<String> {
-    let Capabilities { checksum, tso4, tso6, uso } = capabilities;
+    let Capabilities { checksum, tso4, tso6, uso, outside: _ } = capabilities;
     let all = [(checksum, "checksum"), (tso4, "tso4"), (tso6, "tso6"), (uso, "uso")];
     all.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_owned()).collect()
 }

@@ -55,8 +55,11 @@ pub trait Port: Send {
     fn fd(&self) -> Option<RawFd>;
 
     /// Told when the frames that [`Port::rx`] gave last have gone where they go, so that what they lie in may be used
-    /// again: the memory of a guest, see [`Frame::outside`](crate::packet::Frame::outside).
-    fn release(&mut self) {}
+    /// again: the memory of a guest, see [`Frame::outside`](crate::packet::Frame::outside). They are still live in `batch`,
+    /// and are to [let go](crate::packet::Frame::let_go) of it.
+    fn release(&mut self, batch: &mut Batch) {
+        let _ = batch;
+    }
 
     /// Whether it shares memory with who sends, so that while the worker is awake, what has come is seen by looking
     /// ([`Port::peek`]), and before it sleeps the other side has to be asked to wake it ([`Port::arm`]).

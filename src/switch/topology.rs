@@ -51,6 +51,13 @@ pub struct Bridge {
     pub bindings: Option<Arc<Bindings>>,
 }
 
+impl Bridge {
+    /// Whether it reads more of frames than their headers.
+    pub(super) fn reads_packets(&self) -> bool {
+        self.rules.is_some() || self.bindings.is_some()
+    }
+}
+
 /// A port.
 #[derive(Clone, Debug)]
 pub struct Port {

@@ -380,7 +380,7 @@ impl Worker {
                 }
                 self.transmit();
                 if let Some(Slot { queue: Queue::Port(port), .. }) = &mut self.slots[id.index()] {
-                    port.release();
+                    port.release(&mut self.batch);
                 }
             }
             if state != Rx::More {

@@ -51,6 +51,7 @@ pub(crate) fn any_port(bridge: u16, aware: bool) -> BoxedStrategy<Port> {
                     tso4: checksum && tso4,
                     tso6: checksum && tso6,
                     uso: checksum && uso,
+                    outside: false,
                 },
                 ..on(bridge, vlan)
             }
