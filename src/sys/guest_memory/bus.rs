@@ -106,9 +106,17 @@ fn install() -> io::Result<()> {
 extern "C" fn on_bus(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the kernel gives a handler with SA_SIGINFO a filled structure, in which SIGBUS has an address.
     let (code, at) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
-    // Above zero it is the kernel's own; what a program has sent has no address.
-    let from_kernel = code > 0;
-    if from_kernel && mend(at) {
+    // Above zero it is the kernel's own. What a program has sent has no address, and nothing is tried again after it: it
+    // ends us as it would by default, where Rust's own handler would only step aside, and take ours with it.
+    if code <= 0 {
+        // SAFETY: sets a disposition and raises a signal, which arrives on return.
+        unsafe {
+            libc::signal(libc::SIGBUS, libc::SIG_DFL);
+            libc::raise(libc::SIGBUS);
+        }
+        return;
+    }
+    if mend(at) {
         return;
     }
     match PREVIOUS.get() {
@@ -120,20 +128,14 @@ extern "C" fn on_bus(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
                 handler(signal, info, context);
             } else {
                 // SAFETY: without SA_SIGINFO it is a function of this type.
-                let handler: extern "C" fn(libc::c_int) = unsafe { std::mem::transmute(previous.sa_sigaction) };
+                let handler: extern "C" fn(libc::c_int) =
+                    unsafe { std::mem::transmute(previous.sa_sigaction) };
                 handler(signal);
             }
         }
-        Some(previous) if previous.sa_sigaction == libc::SIG_IGN && !from_kernel => {}
         _ => {
-            // SAFETY: sets a disposition and raises a signal, as a handler may. The access that was at fault is tried
-            // again on return; what a program has sent is not, and is raised here, to arrive on return too.
-            unsafe {
-                libc::signal(libc::SIGBUS, libc::SIG_DFL);
-                if !from_kernel {
-                    libc::raise(libc::SIGBUS);
-                }
-            }
+            // SAFETY: sets a disposition; the access at fault is tried again on return, and ends the process.
+            unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
         }
     }
 }

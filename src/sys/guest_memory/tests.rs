@@ -2,7 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -43,9 +45,7 @@ fn what_is_written_is_in_the_file_at_its_regions_place() {
     memory.write(0x1_3ffd, b"two").unwrap();
     memory.write(0x10_0000, b"three").unwrap();
     let mut found = [0; 5];
-    for (at, expected) in
-        [(0x10, &b"one"[..]), (6 * PAGE - 3, b"two"), (9 * PAGE, b"three")]
-    {
+    for (at, expected) in [(0x10, &b"one"[..]), (6 * PAGE - 3, b"two"), (9 * PAGE, b"three")] {
         file.read_exact_at(&mut found[..expected.len()], at).unwrap();
         assert_eq!(&found[..expected.len()], expected);
     }
@@ -210,7 +210,6 @@ fn many_threads_may_meet_the_cut_at_once() {
 
 /// Runs this test alone in a process of its own, with `which` to be done there, and tells the signal it died of.
 fn dies_of(which: &str) -> Option<i32> {
-    use std::os::unix::process::ExitStatusExt;
     let status = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "sys::guest_memory::tests::any_other_bus_error_is_as_deadly_as_ever"])
         .env("TAPYARD_TEST_BUS", which)
@@ -234,7 +233,6 @@ fn any_other_bus_error_is_as_deadly_as_ever() {
         "sent" => drop(unsafe { libc::raise(libc::SIGBUS) }),
         "elsewhere" => {
             let file = file(PAGE);
-            use std::os::fd::AsRawFd;
             // SAFETY: a new mapping, cut off, of which one byte is read: that is meant to end the process.
             unsafe {
                 let (len, how) = (PAGE as usize, libc::PROT_READ);

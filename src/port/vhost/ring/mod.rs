@@ -342,7 +342,10 @@ impl Areas {
     #[inline(always)]
     fn descriptor(&self, index: u16) -> (u64, u64) {
         let at = 16 * usize::from(index);
-        (self.descriptors.load_u64(at, Ordering::Relaxed), self.descriptors.load_u64(at + 8, Ordering::Relaxed))
+        (
+            self.descriptors.load_u64(at, Ordering::Relaxed),
+            self.descriptors.load_u64(at + 8, Ordering::Relaxed),
+        )
     }
 }
 
@@ -359,7 +362,11 @@ const MAX_TABLE: u32 = 1 << 15;
 /// How many descriptors an indirect table of `len` bytes has.
 fn entries_of(len: u32) -> Result<u16, Fault> {
     let entries = len / 16;
-    if len.is_multiple_of(16) && (1..=MAX_TABLE).contains(&entries) { Ok(entries as u16) } else { Err(Fault::Table) }
+    if len.is_multiple_of(16) && (1..=MAX_TABLE).contains(&entries) {
+        Ok(entries as u16)
+    } else {
+        Err(Fault::Table)
+    }
 }
 
 /// Whether an index that goes from `old` to `new` passes the one behind `event` (VIRTIO 1.2, 2.7.7.2).

@@ -182,8 +182,7 @@ impl Packed {
 
     #[inline]
     pub(super) fn complete(&mut self, chain: Chain, written: u32) {
-        let flags =
-            if self.used.wrap { AVAIL | USED } else { 0 } | if written > 0 { WRITE } else { 0 };
+        let flags = if self.used.wrap { AVAIL | USED } else { 0 } | if written > 0 { WRITE } else { 0 };
         let rest = u64::from(flags) << 48 | u64::from(chain.id) << 32 | u64::from(written);
         if self.first.is_none() {
             self.first = Some(rest);
