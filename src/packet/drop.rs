@@ -93,6 +93,8 @@ drop_reasons! {
     NoCarrier "no-carrier" "nobody is at the other end of the port it should leave by: no guest has opened the TAP, or the cable is out";
     Unreachable "unreachable" "no way leads to the peer, or nobody listens there";
     NotAttached "not-attached" "nobody is attached to the socket of the port it should leave by";
+    QueueOff "queue-off" "came by a queue of its guest's network card that is switched off";
+    BadRing "bad-ring" "in a ring of its guest that contradicts itself, for which the guest was disconnected";
     PortMissing "port-missing" "the port, its device or the peer that it should leave by is gone";
     Refused "refused" "the kernel refused to send it";
 }

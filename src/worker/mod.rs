@@ -477,6 +477,8 @@ impl Worker {
             thread::yield_now();
         }
         if self.arm_rings() {
+            // However often that happens, the other ports have their turn.
+            self.poll(Some(Duration::ZERO));
             return self.busy_poll.gap(self.now().since(since));
         }
         self.activity.sleeps += 1;

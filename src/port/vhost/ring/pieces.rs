@@ -1,16 +1,8 @@
 //! Pieces of guest memory that a chain is made of, and copies over them.
 
 use super::{Fault, INDIRECT, NEXT, WRITE};
+pub use crate::packet::Piece;
 use crate::sys::guest_memory::{GuestMemory, Outside};
-
-/// A range of guest memory, in one region. A buffer that spans two is two pieces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// Its guest address.
-    pub at: u64,
-    /// Its length.
-    pub len: u32,
-}
 
 /// Copies from `pieces`, the first `skip` bytes of them left out, to `into`, and says how much: less than it holds if
 /// the pieces end before.
