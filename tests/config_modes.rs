@@ -77,7 +77,7 @@ fn wrong_values() {
         ],
     );
     expect(
-        &ports(&[("t", "type = \"tun\", mode = \"vepa\"")]).replace("bridge = \"lan\", ""),
+        &ports(&[("t", "type = \"tun\", mode = \"vepa\"")]).replace("bridge = \"lan\", ", ""),
         &["t.toml:2: port.t.mode: `mode` is no key of type tun \
            (expected on tap, netdev, patch, vxlan, geneve or gre only)"],
     );
@@ -166,13 +166,13 @@ fn a_passthrough_port_has_one_uplink_and_nobody_else() {
              (expected that port and one uplink on it, and no other)"
         )
     };
-    expect(&ports(&[PASS, UP, ("x", "mtu = 1500")]), &[&beside(4, "x"")]);
-    expect(&ports(&[PASS, UP, ("x", "mode = \"private\"")]), &[&beside(4, "x"")]);
-    expect(&ports(&[PASS, UP, ("d", "mode = \"passthrough\"")]), &[&beside(4, "d"")]);
-    expect(&ports(&[PASS, UP, ("up2", "uplink = true")]), &[&beside(4, "up2"")]);
+    expect(&ports(&[PASS, UP, ("x", "mtu = 1500")]), &[&beside(4, "x")]);
+    expect(&ports(&[PASS, UP, ("x", "mode = \"private\"")]), &[&beside(4, "x")]);
+    expect(&ports(&[PASS, UP, ("d", "mode = \"passthrough\"")]), &[&beside(4, "d")]);
+    expect(&ports(&[PASS, UP, ("up2", "uplink = true")]), &[&beside(4, "up2")]);
     expect(
         &ports(&[PASS, UP, ("x", "mtu = 1500"), ("up2", "uplink = true")]),
-        &[&beside(4, "x""), &beside(5, "up2"")],
+        &[&beside(4, "x"), &beside(5, "up2")],
     );
 }
 
@@ -248,7 +248,7 @@ fn changes_are_planned_key_by_key_and_reopen_nothing() {
         ("mode", "private", "~ port c: mode bridge -> private\n"),
         ("hairpin", "true", "~ port c: hairpin false -> true\n"),
         ("uplink", "true", "~ port c: uplink false -> true\n"),
-        ("mode", "bridge""),
+        ("mode", "bridge", ""),
     ] {
         let mut after = document(&before);
         after.port_set("c", &[(key.to_owned(), Some(parse_value(value)))].into()).expect("there is a port c");

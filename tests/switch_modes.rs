@@ -141,10 +141,22 @@ fn nothing_that_comes_back_leaves_by_another_uplink() {
     check(&mut yard, 1, &broadcast(1), Ok(&[0, 3]));
     check(&mut yard, 0, &broadcast(1), Ok(&[2]));
     check(&mut yard, 1, &unicast(2, 1), Ok(&[0, 3]));
-    // What is new from outside is for the other uplink too, and a station outside may move from one to the other.
+}
+
+#[test]
+fn what_comes_by_one_uplink_and_back_by_another_has_been_everywhere() {
+    // Such as the machine's own interface, and a cable to a switch that reflects.
+    let mut yard = Yard::new([up(), in_mode(Mode::Vepa), in_mode(Mode::Private), up()]);
     check(&mut yard, 3, &broadcast(9), Ok(&[0, 1, 2]));
+    check(&mut yard, 0, &broadcast(9), Err(DropReason::Reflected));
+    check(&mut yard, 3, &unicast(1, 9), Ok(&[0, 1, 2]));
+    check(&mut yard, 0, &unicast(1, 9), Err(DropReason::Reflected));
+    yard.send(2, &broadcast(2));
+    check(&mut yard, 0, &unicast(2, 9), Err(DropReason::Reflected));
+    check(&mut yard, 1, &unicast(9, 1), Ok(&[3]));
+    // One that has moved from one to the other is found there.
+    yard.wait(2 * HOLD);
     check(&mut yard, 0, &broadcast(9), Ok(&[1, 2, 3]));
-    assert_eq!(yard.knows(station(9, 0)), Some(0));
     check(&mut yard, 1, &unicast(9, 1), Ok(&[0]));
 }
 
@@ -204,6 +216,10 @@ fn a_static_station_stays_however_long_it_is_silent() {
     yard.wait(AGEING * 2);
     check(&mut yard, UP, &broadcast(5), Err(DropReason::Reflected));
     check(&mut yard, UP, &unicast(5, OUTSIDE), Ok(&[1]));
+    // Outside it may be configured behind one uplink and speak by another.
+    yard.change(|ports| ports.push(Some(up())));
+    yard.fdb(0).pin(station(7, 0), PortId(3));
+    check(&mut yard, UP, &broadcast(7), Ok(&[1, 2, 3]));
     yard.fdb(0).pin(station(6, 0), PortId(2));
     check(&mut yard, 1, &unicast(6, 1), Err(DropReason::Private));
     let learned = yard.fdb(0).learn(station(5, 0), PortId(UP), Default::default(), yard.now);
@@ -633,6 +649,10 @@ proptest! {
                 prop_assert!(!(own.is_isolated() && other.is_isolated()));
             }
             if from < 2 {
+                if reflects && first.contains(&(1 - from)) {
+                    prop_assert_eq!(yard.goes_by(1 - worker, 1 - from, &bytes), Vec::<u16>::new());
+                    prop_assert_eq!(yard.knows(station(source, 0)), Some(from));
+                }
                 continue;
             }
             prop_assert_eq!(yard.knows(station(source, 0)), Some(from));

@@ -20,13 +20,13 @@
 //!
 //! # What comes back
 //!
-//! A frame that comes in by an uplink from a station that is behind another port of the bridge has come back: the outer
-//! switch reflects, or there is a loop. The FDB tells: it is where that station's frames came in a moment ago. Such a frame
-//! goes, if its destination or its group asks for it,
+//! A frame that comes in by an uplink from a station that is behind another port of the bridge, maybe another uplink, has
+//! come back: the outer switch reflects, or there is a loop. The FDB tells: it is where that station's frames came in a
+//! moment ago. Such a frame goes, if its destination or its group asks for it,
 //!
 //! * from a `vepa` station to `vepa` and `bridge` ports,
 //! * from a `bridge` station to `vepa` ports only: the others had it on its way out,
-//! * from a `private` or `passthrough` station to nobody,
+//! * from a `private` station, or one behind another uplink, to nobody,
 //!
 //! and never to the port that its sender is behind, to another uplink, or to a router of the bridge, which had it before.
 //! Nor is its source learned at the uplink, or the sender would flap between its port and the uplink at every frame.
@@ -34,7 +34,8 @@
 //! Stations do move, and a guest that was migrated to another machine speaks from the uplink from then on. What is
 //! reflected comes within milliseconds; so a station that was not heard at its own port for [`HOLD`], beyond what its age in
 //! the FDB may be stale, and that then speaks from the uplink, is there, and learned there. Back again it is at its first
-//! frame from its port. A static entry does not move at all. Where the sources of a port are not learned, nothing tells
+//! frame from its port. A static entry does not move at all,
+//! and one at an uplink binds nobody to speak by that one. Where the sources of a port are not learned, nothing tells
 //! what comes back from what is new: `vepa` and `private` ports learn.
 //!
 //! macvlan does the same for groups; a unicast frame that comes back it gives to whoever has the address, `private` or not.
@@ -191,7 +192,7 @@ impl Apart {
         }
         match (self.mode, to.mode) {
             (Mode::Vepa, Mode::Vepa | Mode::Bridge) | (Mode::Bridge, Mode::Vepa) => None,
-            (Mode::Private, _) | (_, Mode::Private) => Some(DropReason::Private),
+            (Mode::Private, _) | (Mode::Bridge | Mode::Vepa, Mode::Private) => Some(DropReason::Private),
             _ => Some(DropReason::Reflected),
         }
     }

@@ -8,7 +8,7 @@ use crate::switch::mode::{HOLD, Mode};
 use crate::table::fdb::{Kind, Station};
 
 impl<'a> Forwarding<'a> {
-    /// Forwards what has come in by an uplink, where frames of this bridge's own stations may come back.
+    /// Forwards what has come in by an uplink, where frames that this bridge has sent may come back.
     #[inline(never)]
     pub(super) fn forward_from_uplink(&mut self, arrivals: &[Arrival], period: u32) {
         for arrival in arrivals {
@@ -22,16 +22,20 @@ impl<'a> Forwarding<'a> {
         }
     }
 
-    /// Where on this bridge the sender of a frame is; `None` when it is outside, so that the frame is a new one.
+    /// Behind which other port of this bridge the sender of a frame is; `None` when the frame is a new one.
     #[inline]
     fn home(&self, arrival: &Arrival) -> Option<(Location, &'a Port)> {
         if self.cache.get(&arrival.from).is_some_and(|hit| hit.at == arrival.at) {
             return None;
         }
         let entry = self.bridge.fdb.lookup(Station::new(arrival.source, arrival.vid))?;
-        let port = self.member(entry.port).filter(|port| port.apart.mode() != Mode::Uplink)?;
-        // One that was not heard there lately has moved.
-        let stays = entry.kind == Kind::Static || self.now.since(entry.seen) < self.bridge.refresh + HOLD;
+        let port = self.member(entry.port).filter(|_| entry.port != self.port_id)?;
+        let stays = match entry.kind {
+            // One that was not heard there lately has moved.
+            Kind::Learned => self.now.since(entry.seen) < self.bridge.refresh + HOLD,
+            // Nothing tells when it was heard; outside, it may speak from anywhere.
+            Kind::Static => port.apart.mode() != Mode::Uplink,
+        };
         stays.then_some((entry.at(), port))
     }
 
