@@ -15,6 +15,7 @@ use super::config::{
     RuleConfig, SocketConfig, StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
 };
 use crate::packet::Layer;
+use crate::switch::mode::Mode;
 
 /// The changes that lead from one configuration to another, in order. Displayed a line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -267,6 +268,10 @@ fn port_keys(port: &PortConfig) -> KeyTexts {
     keys.extend([
         ("bridge", text(port.bridge.as_ref())),
         ("vlan", port.vlan.to_string()),
+        ("uplink", (port.mode == Mode::Uplink).to_string()),
+        // An uplink has none, which reads the same as that nothing is said of it.
+        ("mode", if port.mode == Mode::Uplink { Mode::default() } else { port.mode }.name().to_owned()),
+        ("hairpin", port.hairpin.to_string()),
         ("isolated", port.isolated.to_string()),
         ("learning", port.learning.to_string()),
         ("learn-limit", text(port.learn_limit)),

@@ -13,6 +13,7 @@ use crate::port::guest::{Attached, Guest};
 use crate::port::link::Link;
 use crate::port::netdev::Made;
 use crate::port::{Look, Opened, Queue};
+use crate::switch::mode::{self, Apart, Mode};
 use crate::switch::{self, Guard, Topology, VlanPolicy, VlanSessions, Way};
 use crate::table::bindings::Bindings;
 use crate::table::fdb::{Allowance, Fdb, Generations};
@@ -293,12 +294,14 @@ impl Live {
         live: &LiveBridge,
         rules: &NumberedRules<'_>,
     ) -> switch::Bridge {
+        let modes = || members(config, name).map(|(_, port)| port.mode);
         let members = members(config, name).filter_map(|(port, _)| self.ports.get(port));
         switch::Bridge {
             name: name.to_owned(),
             mac: live.mac,
             fdb: Arc::clone(&live.fdb),
-            refresh: Fdb::refresh_period(bridge.ageing),
+            refresh: mode::refresh_period(bridge.ageing, modes()),
+            passthrough: modes().any(|mode| mode == Mode::Passthrough),
             members: members
                 .filter(|port| !port.missing && !port.waits_for_guest())
                 .map(|port| port.id)
@@ -378,8 +381,8 @@ impl Live {
             name: name.to_owned(),
             bridge: bridge.and_then(|b| self.bridges.get(b)).map(|b| b.id),
             vlan: policy(&port.vlan, bridge.is_some_and(|b| is_vlan_aware(config, b))),
-            isolated: port.isolated,
-            split_horizon,
+            apart: Apart::new(port.mode, port.isolated, split_horizon),
+            hairpin: port.hairpin,
             learning: port.learning,
             guard: guard(&port.guard),
             allowance: Allowance { limit: port.learn_limit, quota },

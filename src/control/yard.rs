@@ -638,7 +638,7 @@ mod tests {
         let overlay_of = |state: &mut State| {
             let topology = state.next_topology();
             let port = topology.port(state.live.ports["site"].id).cloned().expect("it runs");
-            assert!(port.split_horizon);
+            assert!(port.apart.has_split_horizon());
             let switch::Way::Tunnel(overlay) = port.way else { panic!("{port:?}") };
             let underlay = topology.port(overlay.underlay).cloned().expect("it runs");
             assert_eq!(underlay.name, "udp:127.9.1.1:4789");

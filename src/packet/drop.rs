@@ -42,6 +42,8 @@ drop_reasons! {
     NoBridge "no-bridge" "its port belongs to no bridge, and no router is there to take it";
     SamePort "same-port" "its destination is behind the port it came from";
     Isolated "isolated" "it and its destination are behind isolated ports";
+    Private "private" "it and its destination are behind ports of one bridge of which one is private";
+    Reflected "reflected" "came back by an uplink, and whom it is for has it already or is to have none of it";
     VlanEgress "vlan-egress" "its destination's port is not a member of its VLAN";
     NoMember "no-member" "to be flooded, and no other port may have it";
     StormBroadcast "storm-broadcast" "over its port's broadcast rate";

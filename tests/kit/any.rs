@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use proptest::{collection, option, sample};
 use tapyard::packet::{Capabilities, Gso, Offload, Vid};
+use tapyard::switch::mode::{Apart, Mode};
 use tapyard::switch::{Port, Storm};
 use tapyard::table::fdb::Allowance;
 use tapyard::wire::ethernet::Mac;
@@ -42,7 +43,7 @@ pub(crate) fn any_port(bridge: u16, aware: bool) -> BoxedStrategy<Port> {
             move |(vlan, limit, storm, (checksum, tso4, tso6, uso, outside), mtu, (isolated, learning))| {
                 let storm = storm.and_then(bucket);
                 Port {
-                    isolated,
+                    apart: Apart::new(Mode::Bridge, isolated, false),
                     learning,
                     mtu,
                     allowance: Allowance { limit, quota: limit.unwrap_or(0) },

@@ -19,6 +19,7 @@ use tapyard::packet::{
     Batch, BridgeId, Capabilities, Counters, DropReason, Gso, InterfaceId, Layer, Location, Offload, PeerId,
     PortId, Received, RouterId, Vid,
 };
+use tapyard::switch::mode::{self, Apart, Mode};
 use tapyard::switch::router::{Attachment, Chain, Router};
 use tapyard::switch::{
     Bridge, BridgeRules, Event, Outgoing, PeerCounters, Port, RuleCounters, Storm, Switch, Topology,
@@ -67,8 +68,8 @@ pub(crate) fn port() -> Port {
         name: String::new(),
         bridge: Some(BridgeId(0)),
         vlan: VlanPolicy::Unaware,
-        isolated: false,
-        split_horizon: false,
+        apart: Apart::NOT,
+        hairpin: false,
         learning: true,
         guard: None,
         allowance: Allowance::default(),
@@ -195,11 +196,16 @@ impl Yard {
             let id = BridgeId(slot as u16);
             let member =
                 |&slot: &u16| self.ports[usize::from(slot)].as_ref().is_some_and(|p| p.bridge == Some(id));
+            let modes = || {
+                let members = self.ports.iter().flatten().filter(move |port| port.bridge == Some(id));
+                members.map(|port| port.apart.mode())
+            };
             Some(Bridge {
                 name: format!("bridge{slot}"),
                 mac: frames::mac(BRIDGE),
                 fdb: Arc::clone(fdb),
-                refresh: Fdb::refresh_period(*ageing),
+                refresh: mode::refresh_period(*ageing, modes()),
+                passthrough: modes().any(|mode| mode == Mode::Passthrough),
                 members: (0..self.ports.len() as u16).filter(member).map(PortId).collect(),
                 routers: interfaces_on(&routers, id),
                 rules: self.bridge_rules.iter().find(|(b, _)| *b == id.0).map(|(_, rules)| Arc::clone(rules)),
@@ -300,7 +306,8 @@ impl Yard {
         let answered = self.counters(port).replied > replied;
         // A router may send it on to where it came from.
         let routed = self.workers[worker].topology().routers.iter().any(Option::is_some);
-        for sent in left.iter().filter(|_| !patched && !answered && !routed) {
+        let turned = self.ports[usize::from(port)].as_ref().is_some_and(|port| port.hairpin);
+        for sent in left.iter().filter(|_| !patched && !answered && !routed && !turned) {
             assert_ne!(sent.port, port, "nothing leaves where it came in");
         }
         self.check();

@@ -11,6 +11,7 @@ mod check;
 mod document;
 mod errors;
 mod keys;
+mod mode;
 mod nat;
 mod net;
 mod prefix;
@@ -43,6 +44,7 @@ pub use vlan::VlanMode;
 
 use crate::packet::Layer;
 pub use crate::port::netdev::GuestTap;
+use crate::switch::mode::Mode;
 use crate::wire::ethernet::Mac;
 
 /// Where the control socket is unless somebody says otherwise.
@@ -150,6 +152,10 @@ pub struct PortConfig {
     pub bridge: Option<String>,
     /// Its VLANs.
     pub vlan: VlanMode,
+    /// What it is to the other ports of its bridge.
+    pub mode: Mode,
+    /// Whether frames may leave by it that came in by it.
+    pub hairpin: bool,
     /// Whether frames between it and other isolated ports are dropped.
     pub isolated: bool,
     /// Whether the sources of its frames are learned.

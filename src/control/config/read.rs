@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::document::{Item, Node, Table};
 use super::errors::{Findings, Path};
 use super::keys::{Keys, similar};
+use super::mode;
 use super::router::read::router;
 use super::rule::read::{policy, rule};
 use super::socket;
@@ -21,6 +22,7 @@ use super::{
     StaticEntry, Storm, SwitchConfig,
 };
 use crate::packet::Layer;
+use crate::switch::mode::Mode;
 
 /// Most entries of an FDB, and most addresses learned by a port.
 const MAX_ENTRIES: u32 = 4_000_000;
@@ -107,6 +109,8 @@ fn port_of(kind: PortKind) -> PortConfig {
     PortConfig {
         bridge: None,
         vlan: VlanMode::None,
+        mode: Mode::default(),
+        hairpin: false,
         isolated: false,
         learning: true,
         learn_limit: None,
@@ -140,6 +144,7 @@ fn bridge_port(keys: &mut Keys<'_>, port: &mut PortConfig) {
     });
     port.storm = storm.unwrap_or_default();
     port.guard = guard(keys);
+    mode::read(keys, port);
 }
 
 fn guard(keys: &mut Keys<'_>) -> GuardConfig {
