@@ -1,10 +1,10 @@
 //! From the configuration and what is open to the [`Topology`] that the workers take.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::attach::own_mac;
 use super::config::{self, BridgeConfig, Config, On, PortConfig, PortKind, VlanMode};
 use super::overlay::{self, LiveTunnel};
 use super::routing::{self, LiveRouter, NumberedRules};
@@ -446,17 +446,6 @@ fn storm(limits: &config::Storm) -> switch::Storm {
         multicast: bucket(limits.multicast),
         unknown: bucket(limits.unknown),
     }
-}
-
-/// A bridge's own address where none is configured: the same after every start, another on every machine.
-fn own_mac(bridge: &str) -> Mac {
-    let mut hasher = DefaultHasher::new();
-    let machine = std::fs::read("/etc/machine-id").ok().filter(|id| !id.is_empty());
-    // Without one, at least the same until the machine starts again.
-    machine.or_else(|| std::fs::read("/proc/sys/kernel/random/boot_id").ok()).hash(&mut hasher);
-    bridge.hash(&mut hasher);
-    // The two low bits of the first byte: locally administered, no group.
-    Mac::from_bits(hasher.finish() & 0xfcff_ffff_ffff | 0x0200_0000_0000)
 }
 
 /// The lowest number that is not taken.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, after, never, select};
 use serde_json::Value;
 
-use super::api::{Applied, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
+use super::api::{Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
 use super::config::{Config, Document, SwitchConfig, protocol_text};
 use super::probe::{self, Target};
 use super::server::{Handler, Peer};
@@ -268,7 +268,15 @@ impl State {
                 self.look_at_links(|_| true);
                 json(show::ports(self, name.as_deref())?)
             }
-            Request::PortAdd { name, keys } => json(self.edit(|document| document.port_add(&name, &keys))?),
+            Request::PortAttach(query) => {
+                self.look_at_links(|_| true);
+                json(show::attach(self, &query)?)
+            }
+            Request::PortAdd { name, keys } => {
+                let mut applied = self.edit(|document| document.port_add(&name, &keys))?;
+                applied.attach = show::attach(self, &AttachQuery { name, ..AttachQuery::default() }).ok();
+                json(applied)
+            }
             Request::PortSet { name, keys } => json(self.edit(|document| document.port_set(&name, &keys))?),
             Request::PortDel { name } => json(self.edit(|document| document.port_del(&name))?),
             Request::FdbShow(filter) => json(show::fdb(self, &filter)?),

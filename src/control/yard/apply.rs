@@ -27,7 +27,8 @@ impl State {
         let plan = plan::diff(&self.config, &wanted).map_err(|refusal| refusal.to_string())?;
         if plan.is_empty() {
             self.document = document;
-            return Ok(Applied { epoch: self.epoch, changes: Vec::new(), warnings: self.warnings() });
+            let (changes, warnings) = (Vec::new(), self.warnings());
+            return Ok(Applied { epoch: self.epoch, changes, warnings, attach: None });
         }
         let fresh = self.open_all(&plan)?;
         let before = self.warnings();
@@ -40,7 +41,7 @@ impl State {
         let warnings = self.warnings();
         let new = warnings.iter().filter(|warning| !before.contains(warning));
         new.chain(&notes).for_each(|warning| tracing::warn!("{warning}"));
-        Ok(Applied { epoch: self.epoch, changes, warnings: [warnings, notes].concat() })
+        Ok(Applied { epoch: self.epoch, changes, warnings: [warnings, notes].concat(), attach: None })
     }
 
     /// What of the configuration that runs is hardly meant, and what it waits for.
