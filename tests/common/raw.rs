@@ -5,6 +5,9 @@ use std::fs::File;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::panic::resume_unwind;
+use std::process::{Child, Command};
+use std::thread;
 use std::time::Duration;
 
 /// Moves the calling thread into the network namespace called `name`.
@@ -12,6 +15,18 @@ pub(crate) fn enter_namespace(name: &str) -> io::Result<()> {
     let file = File::open(format!("/run/netns/{name}"))?;
     // SAFETY: setns takes an open descriptor, which `file` is, and touches no memory of ours.
     check(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
+}
+
+/// Starts a program in the network namespace called `name`.
+pub(crate) fn spawn_in(name: &str, command: &mut Command) -> Child {
+    // A child is born into the namespace of the thread that makes it.
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            enter_namespace(name).unwrap_or_else(|error| panic!("entering {name}: {error}"));
+            command.spawn().unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()))
+        });
+        inside.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 /// Sends `signal` to the process `pid`, which the caller started and has not waited for.

@@ -82,14 +82,7 @@ impl Yard {
             Home::Own(host) => host.name().to_owned(),
             Home::Given(name) => name.clone(),
         };
-        // A child is born into the namespace of the thread that makes it.
-        let child = thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                super::raw::enter_namespace(&netns).expect("its namespace is there");
-                command.spawn().expect("the program starts")
-            });
-            inside.join().expect("it was started")
-        });
+        let child = super::raw::spawn_in(&netns, &mut command);
         self.child = Some(child);
         wait_for("the switch to be ready", || {
             let ready = self.log().lines().any(|line| line.contains("ready"));
