@@ -11,6 +11,7 @@ use super::routing::{self, LiveRouter, NumberedRules};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
 use crate::port::guest::{Attached, Guest};
 use crate::port::link::Link;
+use crate::port::netdev::Made;
 use crate::port::{Look, Opened, Queue};
 use crate::switch::{self, Guard, Topology, VlanPolicy, VlanSessions, Way};
 use crate::table::bindings::Bindings;
@@ -87,9 +88,11 @@ pub(super) struct LivePort {
     look: Look,
     /// Queues that frames are read from.
     pub(super) queues: usize,
-    /// Its device is gone.
+    /// What has to be undone when it goes.
+    pub(super) made: Option<Made>,
+    /// Its device is gone, or is not there yet.
     pub(super) missing: bool,
-    /// Why its device, which is there again, could not be taken the last time: said once.
+    /// Why its device could not be taken the last time: said once.
     pub(super) complaint: String,
     /// The limits that `storm` was made for.
     pub(super) limits: config::Storm,
@@ -110,6 +113,7 @@ impl LivePort {
             link: opened.link,
             look: opened.look,
             queues: opened.queues.iter().filter(|queue| queue.fd().is_some()).count(),
+            made: opened.made,
             missing: false,
             complaint: String::new(),
             limits,
@@ -356,7 +360,7 @@ impl Live {
         let way = match &port.kind {
             PortKind::Tap(_)
             | PortKind::Tun(_)
-            | PortKind::Netdev { .. }
+            | PortKind::Netdev(_)
             | PortKind::Stream(_)
             | PortKind::Dgram { .. }
             | PortKind::VhostUser { .. } => None,

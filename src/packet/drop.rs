@@ -90,6 +90,7 @@ drop_reasons! {
     NoBuffer "no-buffer" "no buffer was left for a copy or a segment";
     QueueFull "queue-full" "the port it should leave by does not take frames as fast as they come";
     PortDown "port-down" "the device of the port it should leave by is down";
+    NoCarrier "no-carrier" "nobody is at the other end of the port it should leave by: no guest has opened the TAP, or the cable is out";
     Unreachable "unreachable" "no way leads to the peer, or nobody listens there";
     NotAttached "not-attached" "nobody is attached to the socket of the port it should leave by";
     PortMissing "port-missing" "the port, its device or the peer that it should leave by is gone";

@@ -7,6 +7,7 @@ pub(crate) mod any;
 pub(crate) mod frames;
 pub(crate) mod gateways;
 pub(crate) mod messages;
+pub(crate) mod outside;
 pub(crate) mod routers;
 pub(crate) mod tunnels;
 
@@ -123,6 +124,8 @@ pub(crate) struct Yard {
     /// Rules of bridges.
     bridge_rules: Vec<(u16, Arc<BridgeRules>)>,
     posted: Vec<Posted>,
+    /// Frames that came in. The payload of every other one, if it is long, is in its sender's memory.
+    laid: usize,
     /// What underlays say of what they are to send.
     pub(crate) underlay_says: Result<(), DropReason>,
     log: String,
@@ -163,6 +166,7 @@ impl Yard {
             generations,
             batch: Batch::default(),
             posted: Vec::new(),
+            laid: 0,
             underlay_says: Ok(()),
             log: String::new(),
             routers: Box::new(Vec::new),
@@ -281,7 +285,11 @@ impl Yard {
         let switch = &mut self.workers[worker];
         self.batch.clear();
         for ((bytes, offload), frame) in frames.iter().zip(self.batch.spare()) {
-            frame.fill(bytes, *offload);
+            self.laid += 1;
+            match self.laid % 2 {
+                0 => frame.fill(bytes, *offload),
+                _ => outside::lay(frame, bytes, *offload),
+            }
         }
         self.batch.commit(frames.len());
         switch.process(PortId(port), &mut self.batch, self.now);
@@ -355,7 +363,7 @@ impl Yard {
                 for &index in frames {
                     let frame = &batch.frames()[index as usize];
                     counters.sent(frame.len());
-                    left.push(Sent { port, bytes: frame.bytes().to_vec(), offload: frame.offload });
+                    left.push(Sent { port, bytes: outside::all_of(frame), offload: frame.offload });
                 }
             }
             Outgoing::Datagrams(datagrams) => {

@@ -17,7 +17,8 @@ use super::tunnel;
 use super::value::{self, number};
 use super::vlan::VlanMode;
 use super::{
-    BridgeConfig, Config, DeviceConfig, GuardConfig, PortConfig, PortKind, StaticEntry, Storm, SwitchConfig,
+    BridgeConfig, Config, DeviceConfig, GuardConfig, GuestTap, NetdevConfig, PortConfig, PortKind,
+    StaticEntry, Storm, SwitchConfig,
 };
 use crate::packet::Layer;
 
@@ -210,7 +211,26 @@ fn tap_or_tun(keys: &mut Keys<'_>, name: &str) -> DeviceConfig {
 }
 
 fn netdev(keys: &mut Keys<'_>, name: &str) -> PortKind {
-    PortKind::Netdev { device: device(keys, name), netns: keys.get("netns", value::netns) }
+    let (device, netns) = (device(keys, name), keys.get("netns", value::netns));
+    let create = keys.get("create", value::boolean).unwrap_or(false);
+    let quiet = keys.get("quiet", value::boolean).unwrap_or(create);
+    let tap = GuestTap {
+        owner: keys.get("owner", value::user),
+        group: keys.get("group", value::group),
+        queues: keys.get("queues", number("number of queues", 1..=256)),
+        persist: keys.get("persist", value::boolean).unwrap_or(false),
+        mtu: keys.get("mtu", number("MTU", 68..=65521)),
+    };
+    if !create && !keys.failed("create") {
+        for key in ["owner", "group", "queues", "persist", "mtu"] {
+            if !keys.has(key) {
+                continue;
+            }
+            let message = format!("`{key}` is for a TAP that is made (expected create = true beside it)");
+            keys.complain(key, message);
+        }
+    }
+    PortKind::Netdev(NetdevConfig { device, netns, quiet, create: create.then_some(tap) })
 }
 
 fn patch(keys: &mut Keys<'_>, _: &str) -> PortKind {

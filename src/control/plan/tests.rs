@@ -355,7 +355,9 @@ fn kind() -> impl Strategy<Value = PortKind> {
     prop_oneof![
         device().prop_map(PortKind::Tap),
         device().prop_map(PortKind::Tun),
-        ("[xy]", option::of("[no]")).prop_map(|(device, netns)| PortKind::Netdev { device, netns }),
+        ("[xy]", option::of("[no]")).prop_map(|(device, netns)| {
+            PortKind::Netdev(NetdevConfig { device, netns, quiet: false, create: None })
+        }),
         "[ab]".prop_map(|peer| PortKind::Patch { peer }),
         tunnel().prop_map(PortKind::Tunnel),
         underlay().prop_map(PortKind::Underlay),
