@@ -140,12 +140,18 @@ fn nic<'a>(
         listened_at: socket.listen,
     };
     let (end, mtu, queues) = match &port.kind {
-        PortKind::Netdev { device, netns: _ } => {
+        PortKind::Netdev(netdev) => {
             if let Some(link) = around.link.filter(|link| link.kind.as_deref() != Some("tun")) {
                 return Err(no_guest(name, format!("is on {}, which is no TAP", link.name)));
             }
-            let mtu = around.link.map(|link| link.mtu);
-            (End::Tap { device, vhost: query.vhost.unwrap_or(around.vhost) }, mtu, Some(1))
+            let made = netdev.create.as_ref();
+            let mtu = around.link.map(|link| link.mtu).or(made.and_then(|tap| tap.mtu));
+            let queues = made.and_then(|tap| tap.queues).unwrap_or(1) as u32;
+            (
+                End::Tap { device: &netdev.device, vhost: query.vhost.unwrap_or(around.vhost) },
+                mtu,
+                Some(queues),
+            )
         }
         PortKind::Stream(at) => (End::Stream(socket(at)), at.mtu, None),
         PortKind::Dgram { socket: at, peer } => {
@@ -237,8 +243,8 @@ fn remarks(port: &PortConfig, around: &Around<'_>) -> Vec<String> {
         };
         remarks.push(format!("{device} is in another network namespace, where QEMU is to run: {enter} …"));
     }
-    if let (PortKind::Netdev { device, .. }, None) = (&port.kind, around.link) {
-        remarks.push(format!("there is no {device} yet: it is to be a TAP"));
+    if let (PortKind::Netdev(netdev), None) = (&port.kind, around.link) {
+        remarks.push(format!("there is no {} yet: it is to be a TAP", netdev.device));
     }
     remarks
 }

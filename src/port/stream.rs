@@ -63,6 +63,7 @@ pub fn open(options: &GuestOptions, workers: usize, news: News) -> Result<Opened
         }))
     };
     Ok(Opened {
+        made: None,
         queues: (0..workers).map(queue).collect(),
         capabilities: Capabilities::NONE,
         link: None,

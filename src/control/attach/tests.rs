@@ -21,7 +21,7 @@ const PINNED: &str = "bridge = \"lan\"\npin.mac = \"02:00:00:00:00:01\"\n";
 
 fn link(kind: &str, mtu: u32) -> Link {
     let (name, kind) = ("vm1".into(), Some(kind.to_owned()));
-    Link { index: 7, name, up: true, carrier: true, mtu, mac: None, kind }
+    Link { index: 7, name, up: true, carrier: true, mtu, mac: None, kind, alias: None, tun: None }
 }
 
 fn around(link: Option<&Link>) -> Around<'_> {
