@@ -25,13 +25,13 @@ const DEFAULT_MEMORY: &str = "512M";
 const USUAL_MTU: u32 = 1500;
 
 /// What a port's own configuration does not say.
-pub(super) struct Around<'a> {
+pub struct Around<'a> {
     /// What its device was when it was last looked at.
-    pub(super) link: Option<&'a Link>,
+    pub link: Option<&'a Link>,
     /// Whether the kernel of this machine carries frames between a TAP and a guest itself.
-    pub(super) vhost: bool,
+    pub vhost: bool,
     /// Where relative paths begin.
-    pub(super) directory: PathBuf,
+    pub directory: PathBuf,
 }
 
 /// The network device of a guest, and what it is to be attached to.
@@ -95,7 +95,7 @@ impl fmt::Display for Version {
 ///
 /// # Errors
 /// None can, or what is asked for is nothing that it could be told: why, in one line.
-pub(super) fn attach(
+pub fn attach(
     name: &str,
     port: &PortConfig,
     query: &AttachQuery,
