@@ -70,7 +70,8 @@ KEY is a key of the port's table in the configuration. VALUE is TOML, or plain t
 Examples:
   tapyard port set vm1 vlan=20                          no frame is lost
   tapyard port set vm1 vlan= trunk=10,20 native=10
-  tapyard port set vm1 storm.broadcast=1000")]
+  tapyard port set vm1 storm.broadcast=1000
+  tapyard port set c1 mode=private                      it reaches uplinks only")]
     Set {
         /// The port
         name: String,
@@ -163,7 +164,7 @@ fn details(ports: Vec<PortInfo>) -> String {
     let text = ports.iter().map(|port| {
         let count = |frames: u64, bytes: u64| format!("{frames} frames, {}B", si(bytes));
         let offloads = if port.offloads.is_empty() { "-".into() } else { port.offloads.join(" ") };
-        let isolated = if port.isolated { "yes" } else { "no" };
+        let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
         let facts = [
             ("port", port.name.clone()),
             ("type", port.kind.clone()),
@@ -173,7 +174,9 @@ fn details(ports: Vec<PortInfo>) -> String {
             ("mtu", port.mtu.to_string()),
             ("mac", or_dash(port.mac)),
             ("vlan", port.vlan.clone()),
-            ("isolated", isolated.into()),
+            ("mode", port.mode.clone()),
+            ("hairpin", yes(port.hairpin)),
+            ("isolated", yes(port.isolated)),
             ("queues", port.queues.to_string()),
             ("offloads", offloads),
             ("in", count(port.rx_frames, port.rx_bytes)),
@@ -201,6 +204,8 @@ mod tests {
             mtu: 1500,
             mac: None,
             vlan: "trunk 10,20 native 1".into(),
+            mode: "vepa".into(),
+            hairpin: false,
             isolated: false,
             queues: 2,
             offloads: vec!["checksum".into(), "tso4".into()],
@@ -230,6 +235,8 @@ mod tests {
             "mac       -\n",
             "in        12345 frames, 1.23MB\n",
             "offloads  checksum tso4\n",
+            "mode      vepa\n",
+            "hairpin   no\n",
             "isolated  no\n",
         ] {
             assert!(text.contains(line), "{line}{text}");

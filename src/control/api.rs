@@ -449,6 +449,10 @@ pub struct PortInfo {
     pub mac: Option<Mac>,
     /// `10`, `trunk 10,20 native 1`, or `-`.
     pub vlan: String,
+    /// What it is to the other ports of its bridge: `bridge`, `private`, `vepa`, `passthrough` or `uplink`.
+    pub mode: String,
+    /// Whether frames may leave by it that came in by it.
+    pub hairpin: bool,
     /// Whether it is kept apart from other isolated ports.
     pub isolated: bool,
     /// Queues of its device.

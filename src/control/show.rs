@@ -57,6 +57,8 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
             mtu: live.mtu(),
             mac: live.link.as_ref().and_then(|link| link.mac),
             vlan: config.vlan.to_string(),
+            mode: config.mode.name().to_owned(),
+            hairpin: config.hairpin,
             isolated: config.isolated,
             queues: live.queues,
             offloads: offloads(live.capabilities()),
@@ -100,7 +102,7 @@ fn state_of(port: &LivePort) -> &'static str {
 }
 
 fn offloads(capabilities: Capabilities) -> Vec<String> {
-    let Capabilities { checksum, tso4, tso6, uso } = capabilities;
+    let Capabilities { checksum, tso4, tso6, uso, outside: _ } = capabilities;
     let all = [(checksum, "checksum"), (tso4, "tso4"), (tso6, "tso6"), (uso, "uso")];
     all.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_owned()).collect()
 }

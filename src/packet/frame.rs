@@ -1,7 +1,9 @@
 //! A frame in its buffer, with room before it to grow into.
 
 use std::ops::Range;
+use std::sync::Arc;
 
+use super::outside::{Memory, Outside, Piece};
 use super::{DropReason, Gso, Offload};
 use crate::wire::ethernet::Mac;
 use crate::wire::{ethernet, ipv4, ipv6};
@@ -54,6 +56,9 @@ pub struct Frame {
     buffer: Box<[u8]>,
     start: u32,
     end: u32,
+    /// Bytes behind `end` that are outside.
+    outside_len: u32,
+    outside: Box<Outside>,
     /// What its bytes begin with: Ethernet, unless who filled the buffer says otherwise.
     pub layer: Layer,
     /// What the sender left undone.
@@ -69,6 +74,8 @@ impl Default for Frame {
             buffer: vec![0; BUFFER].into_boxed_slice(),
             start: HEADROOM as u32,
             end: HEADROOM as u32,
+            outside_len: 0,
+            outside: Box::default(),
             layer: Layer::Ethernet,
             offload: Offload::NONE,
             vlan_tag: false,
@@ -97,23 +104,23 @@ impl Frame {
         self.set(bytes.len(), offload);
     }
 
-    /// The frame's bytes.
+    /// The frame's bytes; of one that is partly outside, those that are not.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.buffer[self.start as usize..self.end as usize]
     }
 
-    /// The frame's bytes, to edit in place.
+    /// The same, to edit in place.
     #[inline]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start as usize..self.end as usize]
     }
 
-    /// The frame's length in bytes.
+    /// The frame's length in bytes, those outside included.
     #[inline]
     #[expect(clippy::len_without_is_empty, reason = "a frame is never asked that")]
     pub fn len(&self) -> usize {
-        (self.end - self.start) as usize
+        (self.end - self.start + self.outside_len) as usize
     }
 
     /// Where a port reads into: room for a prefix of `prefix` bytes (a virtio_net_hdr) and, right behind it, the frame.
@@ -135,6 +142,55 @@ impl Frame {
         }
         self.set(len, offload);
         Ok(())
+    }
+
+    /// Leaves the rest of the frame outside, behind what was [`received`](Frame::received): in pieces of `memory`. All that
+    /// headers and offload state speak of has to be in what was received.
+    ///
+    /// # Errors
+    /// [`DropReason::Oversized`] when the whole is longer than [`MAX_FRAME`].
+    #[inline]
+    pub fn leave_outside(
+        &mut self,
+        memory: &Arc<dyn Memory>,
+        pieces: impl Iterator<Item = Piece>,
+    ) -> Result<(), DropReason> {
+        let len = self.outside.set(memory, pieces);
+        if self.len() + len > MAX_FRAME {
+            self.outside.clear();
+            return Err(DropReason::Oversized);
+        }
+        self.outside_len = len as u32;
+        Ok(())
+    }
+
+    /// What of the frame is outside, if anything is.
+    #[inline]
+    pub fn outside(&self) -> Option<&Outside> {
+        (self.outside_len > 0).then_some(&*self.outside)
+    }
+
+    /// Takes in what is outside, so that all of the frame is in its buffer.
+    #[inline]
+    pub fn pull(&mut self) {
+        if self.outside_len > 0 {
+            self.pull_outside();
+        }
+    }
+
+    #[cold]
+    fn pull_outside(&mut self) {
+        let (end, len) = (self.end as usize, self.outside_len as usize);
+        self.outside.read(&mut self.buffer[end..end + len]);
+        self.end += self.outside_len;
+        self.let_go();
+    }
+
+    /// Lets go of what is outside: the frame has gone where it goes, and the memory may be unmapped or written to.
+    #[inline]
+    pub fn let_go(&mut self) {
+        self.outside_len = 0;
+        self.outside.clear();
     }
 
     /// Replaces the contents by a copy of `bytes`, which begin with what `like` begins with, VLAN tags included, and on
@@ -204,6 +260,7 @@ impl Frame {
         debug_assert!(len <= MAX_FRAME);
         self.start = HEADROOM as u32;
         self.end = self.start + len as u32;
+        self.outside_len = 0;
         self.layer = Layer::Ethernet;
         self.offload = offload;
         self.vlan_tag = false;
@@ -339,8 +396,9 @@ impl Frame {
         self.start += len as u32;
     }
 
-    /// Makes this frame a copy of `other`.
+    /// Makes this frame a copy of `other`, which is not outside.
     pub fn copy_from(&mut self, other: &Frame) {
+        debug_assert!(other.outside().is_none());
         self.reshape(other, other.len()).copy_from_slice(other.bytes());
         self.offload = other.offload;
     }
@@ -357,6 +415,7 @@ impl Frame {
         self.layer = like.layer;
         self.start = like.start;
         self.end = like.start + len as u32;
+        self.outside_len = 0;
         self.offload = Offload::NONE;
         self.vlan_tag = like.vlan_tag;
         self.bytes_mut()
@@ -369,7 +428,7 @@ impl std::fmt::Debug for Frame {
             f,
             "Frame({} bytes, {:02x?}, {:?})",
             self.len(),
-            &self.bytes()[..self.len().min(18)],
+            &self.bytes()[..self.bytes().len().min(18)],
             self.offload
         )
     }
@@ -446,6 +505,46 @@ mod tests {
     #[should_panic(expected = "17 bytes of header in a frame of 16")]
     fn so_is_one_longer_than_the_frame() {
         Frame::from_bytes(&PLAIN).pop_header(17);
+    }
+
+    /// Memory whose every byte is the low one of its address.
+    struct Ramp;
+
+    impl Memory for Ramp {
+        fn read(&self, at: u64, into: &mut [u8]) {
+            (at..).zip(into).for_each(|(at, byte)| *byte = at as u8);
+        }
+    }
+
+    #[test]
+    fn what_is_outside_counts_and_comes_in_when_it_is_pulled() {
+        let memory: Arc<dyn Memory> = Arc::new(Ramp);
+        let mut frame = Frame::from_bytes(&PLAIN);
+        let pieces = [Piece { at: 5, len: 2 }, Piece { at: 0x109, len: 3 }];
+        assert_eq!(frame.leave_outside(&memory, pieces.into_iter()), Ok(()));
+        assert_eq!((frame.len(), frame.bytes()), (21, &PLAIN[..]));
+        frame.retag(Some(7));
+        assert_eq!(frame.outside().map(Outside::pieces), Some(&pieces[..]));
+        frame.pull();
+        assert_eq!((frame.len(), &frame.bytes()[18..]), (25, &[8, 0, 0x45, 0, 5, 6, 9, 10, 11][2..]));
+        assert!(frame.outside().is_none());
+        assert_eq!(Arc::strong_count(&memory), 1, "it may be unmapped");
+    }
+
+    #[test]
+    fn what_was_outside_is_forgotten_with_the_frame() {
+        let memory: Arc<dyn Memory> = Arc::new(Ramp);
+        let piece = || std::iter::once(Piece { at: 0, len: 100 });
+        let mut frame = Frame::from_bytes(&PLAIN);
+        frame.leave_outside(&memory, piece()).unwrap();
+        frame.fill(&PLAIN, Offload::NONE);
+        assert_eq!(frame.len(), 16);
+        frame.leave_outside(&memory, piece()).unwrap();
+        frame.let_go();
+        assert_eq!((frame.len(), Arc::strong_count(&memory)), (16, 1));
+        let much = std::iter::once(Piece { at: 0, len: MAX_FRAME as u32 - 15 });
+        assert_eq!(frame.leave_outside(&memory, much), Err(DropReason::Oversized));
+        assert_eq!((frame.len(), Arc::strong_count(&memory)), (16, 1));
     }
 
     #[test]

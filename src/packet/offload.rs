@@ -166,13 +166,17 @@ pub struct Capabilities {
     pub tso6: bool,
     /// UDP superframes.
     pub uso: bool,
+    /// Frames that are partly outside, see [`Frame::outside`](super::Frame::outside).
+    pub outside: bool,
 }
 
 impl Capabilities {
-    /// Everything: a device with every offload, a patch or memory port.
-    pub const ALL: Capabilities = Capabilities { checksum: true, tso4: true, tso6: true, uso: true };
+    /// Every offload: a device that has them all, a patch or memory port.
+    pub const ALL: Capabilities =
+        Capabilities { checksum: true, tso4: true, tso6: true, uso: true, outside: false };
     /// Nothing: a plain device.
-    pub const NONE: Capabilities = Capabilities { checksum: false, tso4: false, tso6: false, uso: false };
+    pub const NONE: Capabilities =
+        Capabilities { checksum: false, tso4: false, tso6: false, uso: false, outside: false };
 
     /// Whether a frame with this offload state can go out as it is.
     #[inline]

@@ -14,6 +14,7 @@ pub mod stream;
 pub mod tap;
 pub mod underlay;
 pub mod vhost;
+pub mod watch;
 
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 pub use error::PortError;
 use guest::Guest;
 use link::Link;
+use netdev::Made;
 
 use crate::packet::{Batch, Capabilities, Counters, Datagram, Received};
 
@@ -55,8 +57,11 @@ pub trait Port: Send {
     fn fd(&self) -> Option<RawFd>;
 
     /// Told when the frames that [`Port::rx`] gave last have gone where they go, so that what they lie in may be used
-    /// again: the memory of a guest, see [`Frame::outside`](crate::packet::Frame::outside).
-    fn release(&mut self) {}
+    /// again: the memory of a guest, see [`Frame::outside`](crate::packet::Frame::outside). They are still live in `batch`,
+    /// and are to [let go](crate::packet::Frame::let_go) of it.
+    fn release(&mut self, batch: &mut Batch) {
+        let _ = batch;
+    }
 
     /// Whether it shares memory with who sends, so that while the worker is awake, what has come is seen by looking
     /// ([`Port::peek`]), and before it sleeps the other side has to be asked to wake it ([`Port::arm`]).
@@ -142,6 +147,8 @@ pub struct Opened {
     pub guest: Option<Arc<Guest>>,
     /// Asks what its device is now; `None` where nobody can tell. It may have been renamed, moved, given another MTU.
     pub look: Look,
+    /// What is to be undone when the port goes.
+    pub made: Option<Made>,
 }
 
 /// See [`Opened::look`].

@@ -14,6 +14,7 @@
 
 mod counting;
 mod echo;
+pub mod mode;
 mod outbox;
 mod overlay;
 pub mod router;
@@ -250,6 +251,7 @@ impl Switch {
     fn route(&mut self, topology: &Topology, batch: &mut Batch, now: Time) {
         let mut inbox = std::mem::take(&mut self.routing.inbox);
         for arrived in inbox.drain(..) {
+            batch.frames_mut()[arrived.frame as usize].pull();
             match topology.router(arrived.router) {
                 Some(router) => self.walk(topology, arrived.router, router, batch, now).take(arrived),
                 None if arrived.shared => {}
@@ -289,6 +291,7 @@ impl Switch {
     fn answer_oversize(&mut self, topology: &Topology, batch: &mut Batch, now: Time) {
         let mut oversize = std::mem::take(&mut self.outbox.oversize);
         for Oversize { departure, mtu, from } in oversize.drain(..) {
+            batch.frames_mut()[departure.frame as usize].pull();
             let may_tell = self.too_big[from.index()].take(now);
             let answer = may_tell.then(|| stage::tunnel::too_big(departure, mtu, batch)).flatten();
             let Some(answer) = answer else {
@@ -338,10 +341,11 @@ impl Switch {
                 stage::wire::to_router(port_id, port, frames, batch, counters, &mut self.routing.inbox);
             }
             None => stage::wire::pass(topology, port_id, port, frames, batch, counters, &mut self.outbox),
-            Some(bridge) => {
+            Some(id) => {
                 let (cache, arrivals) = (&self.cache, &mut self.arrivals);
                 let frames = frames.map(|(frame, peer)| (frame, Location { port: port_id, peer }));
-                stage::ingress::arrive(port, bridge, frames, batch, cache, counters, arrivals);
+                let whole = port.guard.is_some() || topology.bridge(id).is_some_and(Bridge::reads_packets);
+                stage::ingress::arrive(port, id, whole, frames, batch, cache, counters, arrivals);
             }
         }
         if origin == Origin::Ourselves {

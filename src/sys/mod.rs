@@ -7,6 +7,7 @@
 
 mod ancillary;
 pub mod datagrams;
+pub mod guest_memory;
 pub mod inet;
 pub mod mmsg;
 pub mod netns;
@@ -16,6 +17,12 @@ pub mod steering;
 pub mod tun;
 
 use std::io;
+
+/// The user that this process acts as.
+pub fn effective_user() -> u32 {
+    // SAFETY: the call cannot fail and touches no memory.
+    unsafe { libc::geteuid() }
+}
 
 /// Turns the return value of a libc call into a result.
 fn check(value: libc::c_int) -> io::Result<libc::c_int> {

@@ -1,4 +1,4 @@
-//! Who is at the other end of a unix socket (SO_PEERCRED).
+//! What a unix socket tells of its other end: who it is (SO_PEERCRED), and what it says next.
 
 use std::io;
 use std::mem::size_of;
@@ -37,9 +37,49 @@ pub fn peer(stream: &UnixStream) -> io::Result<Peer> {
     }
 }
 
+/// Looks at what the peer says next, without taking it, and waits until it fills `into`. Fewer bytes: the peer has gone, or
+/// says it in pieces.
+pub fn peek(stream: &UnixStream, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        // SAFETY: the kernel writes at most `into.len()` bytes to `into`, which outlives the call, and the descriptor is
+        // open as long as `stream` is borrowed.
+        let seen = unsafe {
+            libc::recv(
+                stream.as_raw_fd(),
+                into.as_mut_ptr().cast(),
+                into.len(),
+                libc::MSG_PEEK | libc::MSG_WAITALL,
+            )
+        };
+        match usize::try_from(seen) {
+            Ok(seen) => return Ok(seen),
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
     use super::*;
+
+    #[test]
+    fn what_was_looked_at_is_still_there() {
+        let (a, mut b) = UnixStream::pair().unwrap();
+        b.write_all(b"abcd").unwrap();
+        let mut bytes = [0; 3];
+        assert_eq!(peek(&a, &mut bytes).unwrap(), 3);
+        assert_eq!(&bytes, b"abc");
+        let mut bytes = [0; 4];
+        (&a).read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"abcd");
+        drop(b);
+        assert_eq!(peek(&a, &mut bytes).unwrap(), 0);
+    }
 
     #[test]
     fn the_peer_of_ones_own_socket_is_oneself() {

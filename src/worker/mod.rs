@@ -380,7 +380,7 @@ impl Worker {
                 }
                 self.transmit();
                 if let Some(Slot { queue: Queue::Port(port), .. }) = &mut self.slots[id.index()] {
-                    port.release();
+                    port.release(&mut self.batch);
                 }
             }
             if state != Rx::More {
@@ -477,6 +477,8 @@ impl Worker {
             thread::yield_now();
         }
         if self.arm_rings() {
+            // However often that happens, the other ports have their turn.
+            self.poll(Some(Duration::ZERO));
             return self.busy_poll.gap(self.now().since(since));
         }
         self.activity.sleeps += 1;

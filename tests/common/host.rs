@@ -31,7 +31,12 @@ impl Host {
 
     /// The same with IPv6 on, as a kernel has it by default.
     pub(crate) fn with_ipv6(label: &str) -> Host {
-        let host = Host(format!("ty{}-{}{label}", process::id(), unique()));
+        Host::named(&format!("ty{}-{}{label}", process::id(), unique()))
+    }
+
+    /// One of a name that [`Host::name`] gave, when that one is gone.
+    pub(crate) fn named(name: &str) -> Host {
+        let host = Host(name.to_owned());
         expect_success(bounded(10, "ip", &["netns", "add", &host.0]), "ip netns add");
         host.ip("link set dev lo up");
         host

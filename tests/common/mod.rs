@@ -11,6 +11,7 @@
 #![allow(dead_code, unused_imports, reason = "each suite uses its own part")]
 
 pub(crate) mod frames;
+mod guest;
 mod host;
 mod lan;
 mod openvswitch;
@@ -19,6 +20,7 @@ pub(crate) mod page;
 #[allow(unsafe_code, reason = "namespaces and packet sockets, as in the program's own `sys`")]
 mod raw;
 pub(crate) mod routed;
+pub(crate) mod socket;
 pub(crate) mod traffic;
 pub(crate) mod web;
 mod yard;
@@ -30,9 +32,10 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use guest::{Guest, attach};
 pub(crate) use host::Host;
 pub(crate) use lan::{Lan, Station};
-pub(crate) use raw::{PacketSocket, send_signal};
+pub(crate) use raw::{PacketSocket, become_user, send_signal};
 pub(crate) use yard::{Yard, number, tap};
 
 /// How long anything that must happen may take: far longer than it does, even on a machine that is busy.

@@ -14,6 +14,19 @@ pub(crate) fn enter_namespace(name: &str) -> io::Result<()> {
     check(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
 }
 
+/// Has the calling thread, and no other, act as another user without any privilege.
+pub(crate) fn become_user(user: u32, group: u32) {
+    // By themselves, the system calls are for one thread. SAFETY: they touch no memory but the list of no groups.
+    let results = unsafe {
+        [
+            libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()),
+            libc::syscall(libc::SYS_setresgid, group, group, group),
+            libc::syscall(libc::SYS_setresuid, user, user, user),
+        ]
+    };
+    assert_eq!(results, [0; 3], "{}", io::Error::last_os_error());
+}
+
 /// Sends `signal` to the process `pid`, which the caller started and has not waited for.
 pub(crate) fn send_signal(pid: u32, signal: i32) {
     // SAFETY: kill touches no memory of ours.

@@ -30,6 +30,9 @@ pub(in crate::switch) fn prepare<'a>(
         };
         let finished = match fits {
             Ok(port) if port.capabilities.take(&frame.offload) => {
+                if !port.capabilities.outside {
+                    frame.pull();
+                }
                 ready.push(index);
                 Ok(())
             }
@@ -58,6 +61,7 @@ pub(in crate::switch) fn cross(
     let mut index = departure.frame;
     if departure.shared {
         let copy = batch.add()?;
+        batch.frames_mut()[index as usize].pull();
         let (from, to) = batch.pair(index as usize, copy);
         to.copy_from(from);
         index = copy as u32;
@@ -133,6 +137,7 @@ fn finish(
     counters: &mut Counters,
 ) -> Result<(), DropReason> {
     let frame = &mut batch.frames_mut()[index as usize];
+    frame.pull();
     if frame.offload.gso == Gso::None {
         segment::finish_checksum(frame);
         ready.push(index);

@@ -21,10 +21,11 @@ pub(in crate::switch) struct Arrival {
 }
 
 /// Takes frames in that came by `port`, which is on a bridge, each with where it came from; those that do not pass are
-/// counted.
+/// counted. `whole`: more than their headers will be read.
 pub(in crate::switch) fn arrive(
     port: &Port,
     bridge: BridgeId,
+    whole: bool,
     frames: impl Iterator<Item = (u32, Location)>,
     batch: &mut Batch,
     cache: &FdbCache,
@@ -33,6 +34,9 @@ pub(in crate::switch) fn arrive(
 ) {
     for (index, at) in frames {
         let frame = &mut batch.frames_mut()[index as usize];
+        if whole {
+            frame.pull();
+        }
         counters.rx_frames += 1;
         counters.rx_bytes += frame.len() as u64;
         match look(port, frame) {

@@ -80,6 +80,7 @@ impl Wrapping {
         let (port, overlay) = tunnel(outlet.topology, departure.out).ok_or(DropReason::PortMissing)?;
         let tunnel = &*overlay.tunnel;
         let frame = &mut batch.frames_mut()[departure.frame as usize];
+        frame.pull();
         let (payload, header_len) = match tunnel.carries() {
             _ if departure.echo => (Payload::Echo, tunnel.echo_header_len()),
             layer if layer == frame.layer => (Payload::Frame(layer), tunnel.header_len()),

@@ -1,0 +1,142 @@
+//! From a batch into a guest's ring.
+
+use std::any::Any;
+
+use super::card::{Lent, Running, Trouble};
+use super::ring::Chain;
+use super::ring::pieces::{Place, copy, scatter};
+use crate::packet::{Batch, Counters, DropReason, Frame, Piece};
+use crate::sys::guest_memory::GuestMemory;
+use crate::wire::virtio_net;
+
+/// The most buffers that one frame is spread over. The longest takes 44 of those that hold an ordinary frame each.
+const MAX_SPREAD: usize = 256;
+
+/// Lists that are used over and over.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pieces: Vec<Piece>,
+    chains: Vec<Chain>,
+    plans: Vec<Plan>,
+}
+
+/// A frame that has got buffers: so many chains, of so many pieces in all, behind those of the frame before.
+struct Plan {
+    frame: u32,
+    chains: usize,
+    pieces: usize,
+}
+
+/// Puts frames into the ring, as far as the guest has given buffers, and shows them to it. On trouble none was sent; all
+/// are counted in any case.
+pub(super) fn send(
+    running: &mut Running,
+    batch: &mut Batch,
+    frames: &[u32],
+    counters: &mut Counters,
+    scratch: &mut Scratch,
+) -> Result<(), Trouble> {
+    let Scratch { pieces, chains, plans } = scratch;
+    pieces.clear();
+    chains.clear();
+    plans.clear();
+    let mut lost = 0;
+    let mut plan = || {
+        for &frame in frames {
+            let (first_chain, first_piece) = (chains.len(), pieces.len());
+            let mark = running.ring.mark();
+            match find_room(running, &batch.frames()[frame as usize], pieces, chains)? {
+                Ok(()) => plans.push(Plan {
+                    frame,
+                    chains: chains.len() - first_chain,
+                    pieces: pieces.len() - first_piece,
+                }),
+                Err(reason) => {
+                    running.ring.rewind(mark);
+                    chains.truncate(first_chain);
+                    pieces.truncate(first_piece);
+                    counters.drop(reason);
+                    lost += 1;
+                }
+            }
+        }
+        running.check_memory()
+    };
+    if let Err(trouble) = plan() {
+        (lost..frames.len()).for_each(|_| counters.drop(DropReason::BadRing));
+        return Err(trouble);
+    }
+    let (mut chains, mut pieces) = (&chains[..], &pieces[..]);
+    for plan in &*plans {
+        let (own_chains, own_pieces);
+        (own_chains, chains) = chains.split_at(plan.chains);
+        (own_pieces, pieces) = pieces.split_at(plan.pieces);
+        let frame = &mut batch.frames_mut()[plan.frame as usize];
+        let header = running.terms.header_len();
+        write(running.ring.memory(), own_pieces, frame, header, plan.chains as u16);
+        let mut left = header + frame.len();
+        for &chain in own_chains {
+            let written = left.min(chain.len as usize);
+            running.ring.complete(chain, written as u32);
+            left -= written;
+        }
+        counters.sent(frame.len());
+    }
+    running.publish();
+    Ok(())
+}
+
+/// Takes as many buffers as the frame needs. What was taken when there were too few is for the caller to give back.
+#[inline]
+fn find_room(
+    running: &mut Running,
+    frame: &Frame,
+    pieces: &mut Vec<Piece>,
+    chains: &mut Vec<Chain>,
+) -> Result<Result<(), DropReason>, Trouble> {
+    // What the guest takes comes to be known a little later than the guest.
+    if !running.terms.capabilities().take(&frame.offload) {
+        return Ok(Err(DropReason::Unsegmentable));
+    }
+    let needed = running.terms.header_len() + frame.len();
+    let most = if running.terms.mergeable() { MAX_SPREAD } else { 1 };
+    let mut room = 0;
+    for _ in 0..most {
+        let Some(chain) = running.ring.pop_writable(pieces)? else { return Ok(Err(DropReason::QueueFull)) };
+        room += chain.len as usize;
+        chains.push(chain);
+        if room >= needed {
+            return Ok(Ok(()));
+        }
+    }
+    Ok(Err(DropReason::ExceedsMtu))
+}
+
+/// Writes a frame, behind its header, into `pieces`, which have room for it.
+#[inline]
+fn write(memory: &GuestMemory, pieces: &[Piece], frame: &mut Frame, header_len: usize, buffers: u16) {
+    if lent(frame).is_none() {
+        frame.pull();
+    }
+    let mut header = frame.offload.to_header().emit();
+    header[virtio_net::LEN..].copy_from_slice(&buffers.to_le_bytes());
+    let here = frame.with_prefix(&header[..header_len]);
+    let skip = here.len();
+    // Nothing of this fails: each ring has checked its pieces against the same memory.
+    let _ = match pieces {
+        [piece] if piece.len as usize >= skip => memory.write(piece.at, here),
+        _ => scatter(memory, pieces, 0, here).map(drop),
+    };
+    if let Some((lender, left)) = lent(frame) {
+        let from = Place { memory: lender, pieces: left, skip: 0 };
+        let _ = copy(from, Place { memory, pieces, skip }, frame.len() - frame.bytes().len());
+    }
+}
+
+/// What of a frame is in a guest's memory still, and whose it is.
+#[inline]
+fn lent(frame: &Frame) -> Option<(&GuestMemory, &[Piece])> {
+    let outside = frame.outside()?;
+    let memory: &dyn Any = &**outside.memory()?;
+    Some((&memory.downcast_ref::<Lent>()?.0, outside.pieces()))
+}
