@@ -115,18 +115,13 @@ fn qemu_attaches_to_a_tap_by_the_line_in_a_substitution() {
     as_root(|| {
         let host = Host::new("yard");
         host.ip("tuntap add vm1 mode tap");
-        host.ip("tuntap add vm2 mode tap multi_queue");
-        host.ip("link set vm2 mtu 9000");
         host.ip("link set vm1 up");
-        host.ip("link set vm2 up");
         let yard = Yard::start_in(&host, "[bridge.lan]\n[port.vm1]\nbridge = \"lan\"\ntype = \"netdev\"\n");
-        let added = yard.ok("port add vm2 --type netdev --bridge lan");
-        for (name, options, device) in
-            [("vm1", "", ""), ("vm2", " --queues 2", ",mq=on,vectors=6,host_mtu=9000")]
-        {
+        let added = yard.ok("port add vm2 --type netdev --bridge lan create=true queues=2 mtu=9000");
+        for (name, device) in [("vm1", ""), ("vm2", ",mq=on,vectors=6,host_mtu=9000")] {
             yard.wait_for_state(name, "no-carrier");
             // A line for every kernel: this one may be without vhost-net, and QEMU without the right to use it.
-            let show = format!("port show {name} --qemu --no-vhost{options}");
+            let show = format!("port show {name} --qemu --no-vhost");
             let line = yard.ok(&show);
             assert!(line.ends_with(&format!("{device}\n")) && line.lines().count() == 1, "{line}");
             assert!(added.contains(&format!("mac={}", mac_in(&line))) == (name == "vm2"), "{added}");
@@ -188,6 +183,31 @@ fn qemu_takes_the_line_of_a_stream_on_either_side() {
         }
         assert!(qemu.monitor("info network").contains(mac_in(&info.qemu.join(" "))));
         qemu.quit();
+    });
+}
+
+#[test]
+fn qemu_attaches_to_a_stream_of_the_switch_by_the_printed_line() {
+    as_root(|| {
+        let (host, dir) = (Host::new("yard"), Directory::new());
+        let (ours, theirs) = (dir.path("ours.sock"), dir.path("theirs.sock"));
+        let yard = Yard::start_in(
+            &host,
+            &format!(
+                "[bridge.lan]\n[port.vm1]\nbridge = \"lan\"\ntype = \"stream\"\nlisten = \"{ours}\"\n\
+                 [port.vm2]\nbridge = \"lan\"\ntype = \"stream\"\nconnect = \"{theirs}\"\n"
+            ),
+        );
+        for name in ["vm1", "vm2"] {
+            yard.wait_for_state(name, "waiting");
+            let words: Vec<_> =
+                yard.ok(&format!("port show {name} --qemu")).split_whitespace().map(str::to_owned).collect();
+            let mut qemu = Qemu::with(&host, &words);
+            yard.wait_for_state(name, "up");
+            assert!(qemu.monitor("info network").contains(mac_in(&words.join(" "))));
+            qemu.quit();
+            yard.wait_for_state(name, "waiting");
+        }
     });
 }
 
@@ -298,6 +318,28 @@ fn libvirt_takes_the_xml() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}\n{domain}");
     }
+}
+
+#[test]
+fn the_ports_that_the_page_adds_print_their_lines() {
+    as_root(|| {
+        let (host, dir) = (Host::new("yard"), Directory::new());
+        let yard = Yard::start_in(&host, "[bridge.lan]\n");
+        let page = include_str!("../docs/guests.md");
+        let commands: Vec<&str> =
+            page.lines().filter_map(|line| line.strip_prefix("    tapyard port add ")).collect();
+        assert!(commands.len() >= 6, "{commands:?}");
+        for command in commands {
+            let here = dir.path("");
+            let command = command.replace("/run/tapyard/", &here).replace("/run/user/1000/", &here);
+            // Its groups and users are not on every machine.
+            let added = yard.ok(&format!("port add {}", command.replace("group=kvm", "group=0")));
+            let name = command.split(' ').next().expect("a name");
+            let line = yard.ok(&format!("port show {name} --qemu"));
+            assert!(line.starts_with('-') && added.ends_with(&line), "{command}: {added}{line}");
+            assert!(yard.ok(&format!("port show {name} --libvirt")).contains("mac"), "{command}");
+        }
+    });
 }
 
 /// A directory of a test's own, gone with this value.

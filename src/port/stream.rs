@@ -67,6 +67,7 @@ pub fn open(options: &GuestOptions, workers: usize, news: News) -> Result<Opened
         capabilities: Capabilities::NONE,
         link: None,
         guest: Some(Arc::clone(&line.guest)),
+        made: None,
         look: Box::new(|| None),
     })
 }

@@ -66,6 +66,7 @@ pub fn open(options: &GuestOptions, offload: bool, workers: usize, news: News) -
         capabilities: Capabilities::NONE,
         link: None,
         guest: Some(guest),
+        made: None,
         look: Box::new(|| None),
     })
 }
