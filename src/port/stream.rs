@@ -63,11 +63,11 @@ pub fn open(options: &GuestOptions, workers: usize, news: News) -> Result<Opened
         }))
     };
     Ok(Opened {
+        made: None,
         queues: (0..workers).map(queue).collect(),
         capabilities: Capabilities::NONE,
         link: None,
         guest: Some(Arc::clone(&line.guest)),
-        made: None,
         look: Box::new(|| None),
     })
 }

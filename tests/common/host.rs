@@ -104,9 +104,14 @@ impl Host {
     /// Asserts that the kernel leaves checksums and TCP segmentation to the device, as it does by default.
     pub(crate) fn assert_offloads_on(&self, device: &str) {
         let text = expect_success(self.run(10, "ethtool", &["-k", device]), "ethtool -k");
-        for feature in ["tx-checksumming", "tcp-segmentation-offload", "generic-segmentation-offload"] {
-            assert!(text.contains(&format!("\n{feature}: on")), "{feature} is off on {device}:\n{text}");
-        }
+        offloads_on(&text, device);
+    }
+}
+
+/// Asserts that, in what `ethtool -k` says, checksums and TCP segmentation are left to the device.
+pub(super) fn offloads_on(text: &str, device: &str) {
+    for feature in ["tx-checksumming", "tcp-segmentation-offload", "generic-segmentation-offload"] {
+        assert!(text.contains(&format!("\n{feature}: on")), "{feature} is off on {device}:\n{text}");
     }
 }
 

@@ -2,16 +2,17 @@
 //!
 //! A test makes [`Host`]s (namespaces), starts a [`Yard`] (the switch, in a namespace of its own) and sends through it:
 //! what a kernel's stack sends ([`traffic`]), or exact frames ([`Lan`], [`Station`]); or several hosts with tunnels between
-//! them, some of whose ends nobody here wrote ([`overlay`]); or networks around a router ([`routed`]). Whatever was made is removed when
-//! its value is dropped, also when the test fails; a failing test prints the switch's log and its tables.
+//! them, some of whose ends nobody here wrote ([`overlay`]); or networks around a router ([`routed`]); or virtual machines
+//! ([`guest`]). Whatever was made is removed when its value is dropped, also when the test fails; a failing test prints the switch's log and its tables.
 //!
 //! Nothing waits without a bound, and nothing is proved by waiting: a frame that must *not* arrive is looked for after
 //! the switch has said that it handled the frame.
 
 #![allow(dead_code, unused_imports, reason = "each suite uses its own part")]
 
+pub(crate) mod end;
 pub(crate) mod frames;
-mod guest;
+pub(crate) mod guest;
 mod host;
 mod lan;
 mod openvswitch;
@@ -32,7 +33,6 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(crate) use guest::{Guest, attach};
 pub(crate) use host::Host;
 pub(crate) use lan::{Lan, Station};
 pub(crate) use raw::{PacketSocket, become_user, send_signal};

@@ -5,6 +5,9 @@ use std::fs::File;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::panic::resume_unwind;
+use std::process::{Child, Command};
+use std::thread;
 use std::time::Duration;
 
 /// Moves the calling thread into the network namespace called `name`.
@@ -25,6 +28,18 @@ pub(crate) fn become_user(user: u32, group: u32) {
         ]
     };
     assert_eq!(results, [0; 3], "{}", io::Error::last_os_error());
+}
+
+/// Starts a program in the network namespace called `name`.
+pub(crate) fn spawn_in(name: &str, command: &mut Command) -> Child {
+    // A child is born into the namespace of the thread that makes it.
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            enter_namespace(name).unwrap_or_else(|error| panic!("entering {name}: {error}"));
+            command.spawn().unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()))
+        });
+        inside.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 /// Sends `signal` to the process `pid`, which the caller started and has not waited for.

@@ -94,16 +94,10 @@ impl Yard {
             Home::Given(name) => Some(name.clone()),
             Home::Plain => None,
         };
-        // A child is born into the namespace of the thread that makes it.
-        let child = thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                if let Some(netns) = netns {
-                    super::raw::enter_namespace(&netns).expect("its namespace is there");
-                }
-                command.spawn().expect("the program starts")
-            });
-            inside.join().expect("it was started")
-        });
+        let child = match netns {
+            Some(netns) => super::raw::spawn_in(&netns, &mut command),
+            None => command.spawn().expect("the program starts"),
+        };
         self.child = Some(child);
         wait_for("the switch to be ready", || {
             let ready = self.log().lines().any(|line| line.contains("ready"));

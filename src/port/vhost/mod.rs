@@ -62,11 +62,11 @@ pub fn open(options: &GuestOptions, offload: bool, workers: usize, news: News) -
         super::Queue::Port(Box::new(queue))
     };
     Ok(Opened {
+        made: None,
         queues: polls.into_iter().enumerate().map(queue).collect(),
         capabilities: Capabilities::NONE,
         link: None,
         guest: Some(guest),
-        made: None,
         look: Box::new(|| None),
     })
 }
