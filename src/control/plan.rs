@@ -11,8 +11,8 @@ mod routers;
 use std::fmt;
 
 use super::config::{
-    BridgeConfig, Config, DeviceConfig, Encapsulation, NetdevConfig, PortConfig, PortKind, RouterConfig, RuleConfig,
-    StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
+    BridgeConfig, Config, DeviceConfig, Encapsulation, NetdevConfig, PortConfig, PortKind, RouterConfig,
+    RuleConfig, StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
 };
 use crate::packet::Layer;
 

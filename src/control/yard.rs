@@ -65,7 +65,8 @@ impl Yard {
         let (happened, events) = crossbeam_channel::unbounded();
         let (wake, woken) = crossbeam_channel::bounded(1);
         let (changed, links) = crossbeam_channel::bounded(MAX_LINK_EVENTS);
-        let link_watch = LinkWatch::start(changed).map_err(|error| format!("cannot start a thread: {error}"))?;
+        let link_watch =
+            LinkWatch::start(changed).map_err(|error| format!("cannot start a thread: {error}"))?;
         let mut state = State::new(config.switch.clone(), path, &happened, wake, link_watch)?;
         drop(happened);
         state.apply(document, config)?;
@@ -552,12 +553,7 @@ fn json(value: impl serde::Serialize) -> Result<Value, String> {
 }
 
 /// Takes what the workers and the kernel tell, and looks now and then for what nobody tells. Ends with the workers.
-fn watch(
-    state: &Mutex<State>,
-    events: &Receiver<Event>,
-    woken: &Receiver<()>,
-    links: &Receiver<LinkEvent>,
-) {
+fn watch(state: &Mutex<State>, events: &Receiver<Event>, woken: &Receiver<()>, links: &Receiver<LinkEvent>) {
     let (mut chores, mut links) = (never(), links.clone());
     loop {
         select! {

@@ -55,12 +55,7 @@ impl LinkWatch {
         let (commands, inbox) = crossbeam_channel::unbounded();
         let listener = Listener { poll, inbox, events, sockets: HashMap::new(), next: 0 };
         let thread = thread::Builder::new().name("links".into()).spawn(move || listener.run())?;
-        Ok(LinkWatch {
-            namespaces: Mutex::default(),
-            commands: Some(commands),
-            waker,
-            thread: Some(thread),
-        })
+        Ok(LinkWatch { namespaces: Mutex::default(), commands: Some(commands), waker, thread: Some(thread) })
     }
 
     /// Listens in a namespace from now on, if not done so already. One that cannot be listened in is looked at now and then
@@ -80,7 +75,9 @@ impl LinkWatch {
                 namespaces.insert(netns.cloned(), identity);
                 self.command(Command::Listen(netns.cloned(), socket));
             }
-            Err(error) => tracing::info!("cannot hear of interfaces, which are looked for every second: {error}"),
+            Err(error) => {
+                tracing::info!("cannot hear of interfaces, which are looked for every second: {error}")
+            }
         }
     }
 

@@ -16,7 +16,8 @@ use super::tunnel;
 use super::value::{self, number};
 use super::vlan::VlanMode;
 use super::{
-    BridgeConfig, Config, DeviceConfig, GuardConfig, GuestTap, NetdevConfig, PortConfig, PortKind, StaticEntry, Storm, SwitchConfig,
+    BridgeConfig, Config, DeviceConfig, GuardConfig, GuestTap, NetdevConfig, PortConfig, PortKind,
+    StaticEntry, Storm, SwitchConfig,
 };
 use crate::packet::Layer;
 

@@ -112,13 +112,14 @@ impl GuestTap {
         }
         let asked = self.owner.is_some() || self.group.is_some();
         // What once had an owner or a group cannot be without one again.
-        let regranted = ours && match seize(device, is).map_err(|e| PortError::system(device, "open it", e))? {
-            None => false,
-            Some(queue) => {
-                self.grant(&queue).map_err(|e| PortError::system(device, "set owner or group", e))?;
-                (is.owner.is_none() || owner.is_some()) && (is.group.is_none() || group.is_some())
-            }
-        };
+        let regranted = ours
+            && match seize(device, is).map_err(|e| PortError::system(device, "open it", e))? {
+                None => false,
+                Some(queue) => {
+                    self.grant(&queue).map_err(|e| PortError::system(device, "set owner or group", e))?;
+                    (is.owner.is_none() || owner.is_some()) && (is.group.is_none() || group.is_some())
+                }
+            };
         if asked && !regranted {
             tracing::warn!(
                 "{device}: exists with another owner or group and stays as it is: stop the guest that holds it and \
