@@ -129,8 +129,8 @@ impl Queue {
             }
         }
         let mut kept = 0;
-        for at in 0..taken.frames {
-            let result = match (is_queued(at), lens[at]) {
+        for (at, len) in lens.iter().copied().enumerate().take(taken.frames) {
+            let result = match (is_queued(at), len) {
                 (false, _) => Ok(()),
                 (true, Some(len)) => accept(&mut batch.spare()[at], self.header, len, self.vlans[at]),
                 (true, None) => Err(DropReason::BadOffload),
@@ -140,7 +140,7 @@ impl Queue {
                     batch.swap_spare(kept, at);
                     kept += 1;
                 }
-                Err(reason) => counters.discard(reason, lens[at].unwrap_or(0)),
+                Err(reason) => counters.discard(reason, len.unwrap_or(0)),
             }
         }
         kept
