@@ -1,29 +1,19 @@
 //! Many datagrams in one system call: recvmmsg and sendmmsg over arrays that are made once.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use libc::{c_uint, tpacket_auxdata};
+use libc::c_uint;
 
 use super::check;
 
 /// Most datagrams in one call.
 pub const MAX_MESSAGES: usize = 32;
 
-/// The control message that PACKET_AUXDATA asks for, as the kernel lays it out.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Control {
-    header: libc::cmsghdr,
-    auxdata: tpacket_auxdata,
-}
-
 /// The arrays that the kernel reads and writes.
 pub struct Messages {
     headers: [libc::mmsghdr; MAX_MESSAGES],
-    controls: [Control; MAX_MESSAGES],
 }
 
 // SAFETY: the pointers in `headers` are set anew at the start of each call and never followed after it.
@@ -32,7 +22,7 @@ unsafe impl Send for Messages {}
 impl Messages {
     /// Arrays for [`MAX_MESSAGES`] datagrams.
     pub fn new() -> Box<Messages> {
-        // SAFETY: both are plain C structures of integers and pointers, for which all zero is valid.
+        // SAFETY: plain C structures of integers and pointers, for which all zero is valid.
         unsafe { Box::new(std::mem::zeroed()) }
     }
 
@@ -43,16 +33,15 @@ impl Messages {
     /// Of the first datagram only: one that a later datagram meets is told by the next call.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, areas: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let count = areas.len().min(MAX_MESSAGES);
-        for ((header, control), area) in self.headers.iter_mut().zip(&mut self.controls).zip(areas) {
-            control.header.cmsg_type = 0;
+        for (header, area) in self.headers.iter_mut().zip(areas) {
             header.msg_hdr.msg_iov = ptr::from_mut(area).cast();
             header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_control = ptr::from_mut(control).cast();
-            header.msg_hdr.msg_controllen = size_of::<Control>() as _;
+            header.msg_hdr.msg_control = ptr::null_mut();
+            header.msg_hdr.msg_controllen = 0;
         }
         let (headers, flags) = (self.headers.as_mut_ptr(), libc::MSG_DONTWAIT | libc::MSG_TRUNC);
         // SAFETY: `count` headers were set above. Each points to one IoSliceMut, which has the layout of an iovec and
-        // borrows its bytes exclusively, and to a control buffer of the length it says; all live across the call.
+        // borrows its bytes exclusively and lives across the call.
         let received = unsafe {
             libc::recvmmsg(socket.as_raw_fd(), headers, count as c_uint, flags as _, ptr::null_mut())
         };
@@ -62,21 +51,6 @@ impl Messages {
     /// The length of datagram `index` of the last [`Messages::receive`]; more than its area when it was cut.
     pub fn len_of(&self, index: usize) -> usize {
         self.headers[index].msg_len as usize
-    }
-
-    /// The VLAN tag (TPID, TCI) that the kernel took out of datagram `index` of the last [`Messages::receive`]; needs
-    /// PACKET_AUXDATA.
-    pub fn vlan_of(&self, index: usize) -> Option<(u16, u16)> {
-        const TPID_DEFAULT: u16 = libc::ETH_P_8021Q as u16;
-        let Control { header, auxdata } = &self.controls[index];
-        if header.cmsg_level != libc::SOL_PACKET
-            || header.cmsg_type != libc::PACKET_AUXDATA
-            || auxdata.tp_status & libc::TP_STATUS_VLAN_VALID == 0
-        {
-            return None;
-        }
-        let named = auxdata.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
-        Some((if named { auxdata.tp_vlan_tpid } else { TPID_DEFAULT }, auxdata.tp_vlan_tci))
     }
 
     /// Sends datagrams without waiting, and gives how many the kernel took: the first ones. Those past [`MAX_MESSAGES`]

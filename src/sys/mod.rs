@@ -12,6 +12,7 @@ pub mod inet;
 pub mod mmsg;
 pub mod netns;
 pub mod packet;
+pub mod packet_ring;
 pub mod peer;
 pub mod steering;
 pub mod tun;
