@@ -33,12 +33,13 @@ KEY is a key of the port's table in the configuration. VALUE is TOML, or plain t
 Examples:
   tapyard port add vm3 --type tap --bridge lan vlan=10
   tapyard port add up --type netdev --bridge lan device=eth1 trunk=10,20-29 native=1
+  tapyard port add vm4 --type stream --bridge lan listen=/run/tapyard/vm4.sock
   tapyard port add t0 --type tun address=10.9.0.1/24 netns=blue
   tapyard port add site-b --type vxlan --bridge lan vni=100 remotes=10.8.0.2,10.8.0.3")]
     Add {
         /// Its name
         name: String,
-        /// Its type: tap, tun, netdev, patch, vxlan, geneve or gre
+        /// Its type: tap, tun, netdev, stream, dgram, patch, vxlan, geneve or gre
         #[arg(long = "type", value_name = "TYPE")]
         kind: String,
         /// Its bridge

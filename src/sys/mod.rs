@@ -7,6 +7,7 @@
 
 mod ancillary;
 pub mod datagrams;
+pub mod hangup;
 pub mod inet;
 pub mod mmsg;
 pub mod netns;

@@ -46,19 +46,13 @@ impl Door {
 /// A socket that is listened at.
 pub struct Listener {
     socket: UnixListener,
-    path: PathBuf,
-    inode: (u64, u64),
+    _place: Place,
 }
 
 impl Listener {
     fn bind(options: &DoorOptions) -> Result<Listener, PortError> {
-        let path = &options.path;
-        let failed = |error: io::Error| PortError::Socket(path.display().to_string(), error);
-        claim(path)?;
-        let socket = UnixListener::bind(path).map_err(failed)?;
-        admit(options).map_err(failed)?;
-        let metadata = fs::metadata(path).map_err(failed)?;
-        Ok(Listener { socket, path: path.clone(), inode: (metadata.dev(), metadata.ino()) })
+        let (socket, place) = Place::take(options, UnixListener::bind)?;
+        Ok(Listener { socket, _place: place })
     }
 
     /// The next peer; waits for it. Fails when [`Listener::end`] was shut down.
@@ -72,28 +66,46 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+/// A path at which a socket of ours is. Dropping it removes the socket, unless another is there by now.
+pub(in crate::port) struct Place {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Place {
+    /// Makes a socket by `bind`, at a place that is free or where one was left behind, and lets in who may use it.
+    pub(in crate::port) fn take<'a, S>(
+        options: &'a DoorOptions,
+        bind: impl FnOnce(&'a Path) -> io::Result<S>,
+    ) -> Result<(S, Place), PortError> {
+        let path = &options.path;
+        let failed = |error: io::Error| PortError::Socket(path.display().to_string(), error);
+        claim(path)?;
+        let socket = bind(path).map_err(failed)?;
+        let metadata = fs::symlink_metadata(path).map_err(failed)?;
+        let place = Place { path: path.clone(), inode: (metadata.dev(), metadata.ino()) };
+        if options.owner.is_some() || options.group.is_some() {
+            chown(path, options.owner, options.group).map_err(failed)?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
+        Ok((socket, place))
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        let ours = fs::metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.inode);
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.inode);
         if ours {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Lets in who may use the socket.
-pub(in crate::port) fn admit(options: &DoorOptions) -> io::Result<()> {
-    if options.owner.is_some() || options.group.is_some() {
-        chown(&options.path, options.owner, options.group)?;
-    }
-    fs::set_permissions(&options.path, fs::Permissions::from_mode(0o660))
-}
-
 /// Makes the directory of `path` and removes a socket that nobody listens at any more.
 ///
 /// # Errors
 /// Something else is there, or somebody listens.
-pub(in crate::port) fn claim(path: &Path) -> Result<(), PortError> {
+fn claim(path: &Path) -> Result<(), PortError> {
     let failed = |error: io::Error| PortError::Socket(path.display().to_string(), error);
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         fs::create_dir_all(directory).map_err(failed)?;

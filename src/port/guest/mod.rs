@@ -10,6 +10,7 @@ mod door;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use attendant::Attendant;
+pub(in crate::port) use door::Place;
 pub use door::{Door, DoorOptions, Listener};
 
 use crate::packet::Capabilities;
