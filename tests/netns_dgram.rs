@@ -93,7 +93,10 @@ fn introduce(b: &Guest, a: &Guest) {
 #[test]
 fn frames_of_all_lengths_pass_in_order_without_any_privilege() {
     let pair = Pair::start("");
-    assert_eq!((&pair.yard.port("a")["state"], &pair.yard.port("b")["state"]), (&"waiting".into(), &"waiting".into()));
+    assert_eq!(
+        (&pair.yard.port("a")["state"], &pair.yard.port("b")["state"]),
+        (&"waiting".into(), &"waiting".into())
+    );
     assert_eq!(fs::metadata(pair.sockets.at("a")).unwrap().mode() & 0o777, 0o660);
     let (a, b) = pair.guests();
     let lengths = [18, 19, 60, 1499, 1513, 1514, 4096, 9000, 65_534, 65_535];

@@ -37,6 +37,8 @@ impl Pair {
     }
 
     fn guest(&self, port: &str) -> Guest {
+        // The last one's leave has been taken note of.
+        self.yard.wait_for_state(port, "waiting");
         let guest = Guest::connect(&self.sockets.at(port));
         self.yard.wait_for_state(port, "up");
         guest
@@ -83,7 +85,8 @@ fn a_burst_comes_out_whole_and_in_order_at_any_number_of_workers() {
         let (a, mut b) = pair.guests();
         for round in 0..20_u32 {
             // Fewer than any socket keeps.
-            let burst: Vec<u8> = (0..60).flat_map(|n| packed(&numbered(round * 60 + n, 64 + n as usize))).collect();
+            let burst: Vec<u8> =
+                (0..60).flat_map(|n| packed(&numbered(round * 60 + n, 64 + n as usize))).collect();
             a.send_bytes(&burst);
             for n in 0..60 {
                 assert_eq!(number_of(&b.receive()), round * 60 + n);

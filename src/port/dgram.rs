@@ -112,7 +112,8 @@ impl Line {
     /// Somebody has sent something from `address`.
     fn heard(&self, address: SockAddr) {
         // A path that does not begin at the root begins where the sender is, and we are elsewhere.
-        if address.as_abstract_namespace().is_none() && !address.as_pathname().is_some_and(Path::is_absolute) {
+        if address.as_abstract_namespace().is_none() && !address.as_pathname().is_some_and(Path::is_absolute)
+        {
             return;
         }
         let mut state = self.lock();

@@ -26,9 +26,7 @@ use self::writer::Writer;
 use super::guest::{Attached, Attendant, Door, Guest, GuestOptions, News};
 use super::{Opened, Port, PortError, Queue, Rx};
 use crate::packet::coalesce::{Coalescer, Piece};
-use crate::packet::{
-    Batch, Capabilities, Counters, DropReason, Layer, MAX_BATCH_BYTES, MAX_BATCH_FRAMES,
-};
+use crate::packet::{Batch, Capabilities, Counters, DropReason, Layer, MAX_BATCH_BYTES, MAX_BATCH_FRAMES};
 use crate::sys::hangup;
 
 /// Bytes that the kernel keeps for a guest until it reads them, if it may be so many.

@@ -70,7 +70,8 @@ impl Messages {
         areas: &mut [IoSliceMut<'_>],
         from: Option<&mut SockAddrStorage>,
     ) -> io::Result<usize> {
-        let (name, name_len) = from.map_or((ptr::null_mut(), 0), |from| (ptr::from_mut(from), from.size_of()));
+        let (name, name_len) =
+            from.map_or((ptr::null_mut(), 0), |from| (ptr::from_mut(from), from.size_of()));
         let count = areas.len().min(MAX_MESSAGES);
         for ((header, control), area) in self.headers.iter_mut().zip(&mut self.controls).zip(areas) {
             control.header.cmsg_type = 0;

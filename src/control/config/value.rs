@@ -208,7 +208,10 @@ pub(super) fn absolute_socket_path(item: &Item) -> Read<std::path::PathBuf> {
     let path = socket_path(item)?;
     match path.is_absolute() {
         true => Ok(path),
-        false => Err(no(item, "path of a socket", "one from the root on, such as \"/run/tapyard/vm1.sock\"").into()),
+        false => {
+            Err(no(item, "path of a socket", "one from the root on, such as \"/run/tapyard/vm1.sock\"")
+                .into())
+        }
     }
 }
 

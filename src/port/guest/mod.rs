@@ -10,8 +10,7 @@ mod door;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use attendant::Attendant;
-pub(in crate::port) use door::Place;
-pub use door::{Door, DoorOptions, Listener};
+pub use door::{Door, DoorOptions, Listener, Obstacle, Place, claim};
 
 use crate::packet::Capabilities;
 

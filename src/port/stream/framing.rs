@@ -111,7 +111,8 @@ mod tests {
 
     fn frame() -> impl Strategy<Value = Vec<u8>> {
         let len = prop_oneof![0..80_usize, 1490..1520_usize, 0..=MAX_FRAME, Just(MAX_FRAME)];
-        (len, any::<u8>()).prop_map(|(len, seed)| (0..len).map(|i| (i as u8).wrapping_mul(31) ^ seed).collect())
+        (len, any::<u8>())
+            .prop_map(|(len, seed)| (0..len).map(|i| (i as u8).wrapping_mul(31) ^ seed).collect())
     }
 
     proptest! {

@@ -108,9 +108,8 @@ impl Way {
     /// them the rest may wait.
     fn send(&mut self, batch: &Batch, frames: &[u32]) -> Result<usize, DropReason> {
         let all = batch.frames();
-        let pieces: [_; MAX_FRAMES] = array::from_fn(|i| {
-            frames.get(i).map_or(&[][..], |&frame| all[frame as usize].prefixed(PREFIX))
-        });
+        let pieces: [_; MAX_FRAMES] =
+            array::from_fn(|i| frames.get(i).map_or(&[][..], |&frame| all[frame as usize].prefixed(PREFIX)));
         let mut written = self.write(&pieces[..frames.len()])?;
         for (i, piece) in pieces[..frames.len()].iter().enumerate() {
             if written == 0 {
