@@ -8,6 +8,7 @@
 mod ancillary;
 pub mod datagrams;
 pub mod guest_memory;
+pub mod hangup;
 pub mod inet;
 pub mod mmsg;
 pub mod netns;
