@@ -150,6 +150,74 @@ fn what_the_switch_refuses_is_said_and_ends_with_1() {
 }
 
 #[test]
+fn what_attaches_a_guest_stands_alone_on_stdout() {
+    let answer = |path: &str| {
+        Ok(json!({"qemu": ["-netdev", format!("tap,id=vm1,ifname={path}")], "qemu_version": null,
+                  "qemu_remarks": ["in blue"], "libvirt": "<interface/>\n", "libvirt_remarks": ["in green"]}))
+    };
+    let all = "port show vm1 --qemu --memory 1G --queues 2 --no-vhost --qemu-version 9.2";
+    let (output, asked) = against(answer("vm1"), all);
+    assert_eq!(
+        asked,
+        [json!({"request": "port-attach", "name": "vm1", "memory": "1G", "queues": 2, "vhost": false,
+                "qemu_version": "9.2"})]
+    );
+    assert_eq!(
+        (stdout(&output).as_str(), stderr(&output).as_str()),
+        ("-netdev tap,id=vm1,ifname=vm1\n", "in blue\n")
+    );
+    let (output, asked) = against(answer("vm1"), "port show vm1 --libvirt");
+    assert_eq!(asked, [json!({"request": "port-attach", "name": "vm1"})]);
+    assert_eq!((stdout(&output).as_str(), stderr(&output).as_str()), ("<interface/>\n", "in green\n"));
+    let (output, _) = against(answer("a b"), "port show vm1 --libvirt -j");
+    assert_eq!(serde_json::from_str::<Value>(&stdout(&output)).unwrap(), answer("a b").unwrap());
+
+    // What a shell would take apart is not printed for one.
+    let (output, _) = against(answer("a b"), "port show vm1 --qemu");
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), ""));
+    assert!(
+        stderr(&output).contains("ifname=a b") && stderr(&output).lines().count() == 1,
+        "{}",
+        stderr(&output)
+    );
+
+    for wrong in [
+        "port show --qemu",
+        "port show vm1 --qemu --libvirt",
+        "port show vm1 --memory 1G",
+        "port show vm1 --qemu-version 9.2",
+        "port show vm1 --no-vhost",
+    ] {
+        assert_eq!(run(wrong).status.code(), Some(2), "{wrong}");
+    }
+    for shown in ["port show --help", "man port show", "completions bash"] {
+        let text = stdout(&run(shown)).replace('\\', "");
+        for option in ["--qemu", "--libvirt", "--memory", "--queues", "--no-vhost", "--qemu-version"] {
+            assert!(text.contains(option), "{shown} does not say {option}");
+        }
+    }
+}
+
+#[test]
+fn adding_a_port_says_how_a_guest_attaches() {
+    let added = |path: &str| {
+        let attach = json!({"qemu": ["-netdev", format!("tap,id=vm1,ifname={path}")], "qemu_version": null,
+                            "qemu_remarks": ["in blue"], "libvirt": "<interface/>\n", "libvirt_remarks": []});
+        Ok(json!({"epoch": 2, "changes": ["+ port vm1"], "attach": attach}))
+    };
+    let line = "port add vm1 --type netdev --bridge lan";
+    let (output, asked) = against(added("vm1"), line);
+    assert_eq!(asked.len(), 1);
+    assert_eq!(stdout(&output), "+ port vm1\n-netdev tap,id=vm1,ifname=vm1\n");
+    assert_eq!(stderr(&output), "in blue\n");
+    let (output, _) = against(added("a b"), line);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "+ port vm1\n"));
+    assert!(stderr(&output).contains("port vm1: a shell"), "{}", stderr(&output));
+    let (output, _) = against(added("vm1"), &format!("{line} -j"));
+    assert_eq!(serde_json::from_str::<Value>(&stdout(&output)).unwrap(), added("vm1").unwrap());
+}
+
+#[test]
 fn commands_ask_what_they_say() {
     let applied = || Ok(json!({"epoch": 2, "changes": ["+ port vm3"]}));
     let mac = "02:00:00:00:00:01";

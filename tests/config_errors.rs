@@ -80,10 +80,12 @@ fn keys_of_another_type() {
         &["t.toml:5: port.vm1.peer: `peer` is no key of type tap (expected on patch only)"],
     );
     expect(
+        &port("netdev", "bridge = \"lan\"\nmac = \"02:00:00:00:00:01\""),
+        &["t.toml:5: port.vm1.mac: `mac` is no key of type netdev (expected on tap only)"],
+    );
+    expect(
         &port("netdev", "bridge = \"lan\"\nmtu = 1500"),
-        &[
-            "t.toml:5: port.vm1.mtu: `mtu` is no key of type netdev (expected on tap, tun, vxlan, geneve or gre only)",
-        ],
+        &["t.toml:5: port.vm1.mtu: `mtu` is for a TAP that is made (expected create = true beside it)"],
     );
     expect(
         &port("tun", "vlan = 10\nbridge = \"lan\""),

@@ -5,6 +5,7 @@ use std::process::{self, Command};
 
 use tapyard::control::config::Document;
 use tapyard::packet::DropReason;
+use tapyard::switch::mode::Mode;
 
 /// The indented blocks of a Markdown text that are TOML: those that begin with a table.
 fn examples(markdown: &str) -> Vec<String> {
@@ -90,6 +91,21 @@ fn the_configurations_of_the_page_on_routing_are_configurations() {
         let config = Document::parse(&text, "routing.md").and_then(|document| document.to_config());
         let config = config.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
         assert!(!config.routers.is_empty() || config.ports.contains_key("guest"), "{text}");
+    }
+}
+
+#[test]
+fn the_configurations_of_the_page_on_containers_are_configurations() {
+    let page = include_str!("../docs/containers.md");
+    let files = page.split("<<'END'\n").skip(1).filter_map(|rest| Some(rest.split_once("    END\n")?.0));
+    let whole = files.map(|file| file.lines().map(|line| format!("{}\n", line.trim_start())).collect());
+    let texts: Vec<String> = whole.chain(examples(page)).collect();
+    assert_eq!(texts.len(), 2, "a walk-through and a wire: {texts:#?}");
+    for text in texts {
+        let document = Document::parse(&text, "containers.md").unwrap_or_else(|errors| panic!("{errors}"));
+        let config = document.to_config().unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert!(config.ports.values().any(|port| port.mode == Mode::Uplink), "{text}");
+        assert!(document.warnings(&config).is_empty(), "{text}");
     }
 }
 

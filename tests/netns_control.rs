@@ -256,7 +256,7 @@ fn a_command_that_makes_no_sense_changes_nothing() {
             ("port add x --type pigeon --bridge lan", "pigeon"),
             ("port add x --type tap --bridge lan colour=red", "colour"),
             ("port add x --type tap --bridge lan vlan=5000", "5000"),
-            ("port add x --type netdev --bridge lan device=no-such-dev", "no-such-dev"),
+            ("port add x --type netdev --bridge lan device=lo create=true", "lo"),
             ("port set a mtu=many", "many"),
             ("port set a colour=red", "colour"),
             ("port set nobody mtu=1400", "nobody"),

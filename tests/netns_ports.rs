@@ -345,7 +345,7 @@ fn errors_name_the_device_and_the_remedy() {
     fails(&prefix, "prefix: cannot give it the address 10.91.0.1/33: Invalid argument (os error 22)");
     a.until_no_link("prefix");
 
-    let missing = NetdevOptions { device: "missing".into(), netns: Some(a.netns()) };
+    let missing = NetdevOptions::new("missing", Some(a.netns()));
     told(netdev::open(&missing, 1), "missing: no such interface: create it first");
 }
 
@@ -392,7 +392,7 @@ fn print_errors() {
     for error in [
         tap::open(&TapOptions::new("typ-child"), 1).err(),
         tap::open(&TapOptions { offload: false, ..TapOptions::new("typ-child") }, 1).err(),
-        netdev::open(&NetdevOptions { device: "lo".into(), netns: None }, 1).err(),
+        netdev::open(&NetdevOptions::new("lo", None), 1).err(),
     ] {
         println!("{}", error.map_or_else(|| "opened".into(), |e| e.to_string()));
     }

@@ -76,13 +76,14 @@ fn a_port_that_cannot_be_reopened_as_it_was_is_looked_for() {
         let (a, far) = (Host::new("a"), Host::new("far"));
         a.veth("near", "", &far, "far");
         let config = "[bridge.lan]\n[port.v]\ntype = \"netdev\"\nbridge = \"lan\"\ndevice = \"near\"\n";
+        let refused = config.replace("netdev", "tap").replace("near", "lo");
         let yard = Yard::start_in(&a, config);
         // Under another name the open socket still has it, and nothing seems to have gone.
         a.ip("link set dev near down");
         a.ip("link set dev near name hidden");
-        yard.write_config(&config.replace("near", "nowhere"));
+        yard.write_config(&refused);
         let why = yard.refused("reload");
-        assert!(why.contains("nowhere"), "{why}");
+        assert!(why.contains("lo: exists and is not a TAP"), "{why}");
         yard.wait_for_state("v", "missing");
         a.ip("link set dev hidden name near");
         yard.wait_for_state("v", "up");

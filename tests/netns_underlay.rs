@@ -174,7 +174,7 @@ struct Tapped(Box<dyn Port>);
 
 impl Tapped {
     fn new(host: &Host) -> Tapped {
-        let options = NetdevOptions { device: "eth0".into(), netns: Some(Netns::new(host.name())) };
+        let options = NetdevOptions::new("eth0", Some(Netns::new(host.name())));
         let opened = netdev::open(&options, 1).unwrap_or_else(|error| panic!("{error}"));
         match opened.queues.into_iter().next() {
             Some(Queue::Port(port)) => Tapped(port),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use kit::frames::{broadcast, frame, mac, station, unicast};
 use kit::{AGEING, Yard, bucket, on, port};
 use tapyard::packet::{BridgeId, DropReason, Offload, PortId};
+use tapyard::switch::mode::Apart;
 use tapyard::switch::{Event, Port, Storm};
 use tapyard::wire::ethernet::Mac;
 
@@ -94,7 +95,7 @@ fn a_group_or_zero_source_is_dropped_and_not_learned() {
 
 #[test]
 fn isolated_ports_do_not_reach_each_other_by_any_frame() {
-    let isolated = || Port { isolated: true, ..port() };
+    let isolated = || Port { apart: Apart::ISOLATED, ..port() };
     let mut yard = Yard::new([isolated(), isolated(), port()]);
     assert_eq!(yard.goes(0, &broadcast(1)), [2]);
     assert_eq!(yard.goes(1, &broadcast(2)), [2]);

@@ -146,7 +146,7 @@ fn destinations(yard: &Yard, from: u16, bytes: &[u8]) -> BTreeSet<u16> {
         let reached = number != from
             && other.bridge == port.bridge
             && other.vlan.admits(vid)
-            && !(port.isolated && other.isolated)
+            && !(port.apart.is_isolated() && other.apart.is_isolated())
             && known.is_none_or(|entry| entry.port.0 == number);
         reached.then_some(number)
     };
@@ -193,7 +193,7 @@ proptest! {
                 else { panic!("left a port that is not there") };
                 prop_assert_eq!(inn.bridge, out.bridge);
                 let vid = vlan_of(inn, bytes).expect("it was taken");
-                prop_assert!(out.vlan.admits(vid) && !(inn.isolated && out.isolated));
+                prop_assert!(out.vlan.admits(vid) && !(inn.apart.is_isolated() && out.apart.is_isolated()));
                 fits(out, sent);
                 if !sent.offload.needs_csum {
                     verified(&sent.bytes);

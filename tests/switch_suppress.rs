@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use proptest::{collection, sample};
 use tapyard::packet::{DropReason, Offload, PortId};
 use tapyard::switch::Port;
+use tapyard::switch::mode::Apart;
 use tapyard::table::bindings::Bindings;
 use tapyard::table::fdb::{Allowance, Station};
 use tapyard::wire::ethernet::Mac;
@@ -176,7 +177,7 @@ fn a_host_that_moves_is_followed() {
 
 #[test]
 fn who_could_not_be_reached_does_not_answer() {
-    let isolated = || Port { isolated: true, ..port() };
+    let isolated = || Port { apart: Apart::ISOLATED, ..port() };
     let mut yard = suppressing([isolated(), isolated(), port()]);
     announce(&mut yard, 1);
     assert_eq!(yard.goes(0, &who_has(a(), B)), [2]);

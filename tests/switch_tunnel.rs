@@ -12,6 +12,7 @@ use kit::{Sent, Yard, access, plain, port, trunk};
 use tapyard::packet::{
     Batch, DropReason, Frame, Gso, Layer, Location, Offload, PeerId, PortId, Received, segment,
 };
+use tapyard::switch::mode::{Apart, Mode};
 use tapyard::switch::{Event, Port, Way};
 use tapyard::table::strangers::Strangers;
 use tapyard::tunnel::vxlan::Vxlan;
@@ -125,7 +126,10 @@ fn unknown_peers_are_met_where_they_may_be() {
 #[test]
 fn nothing_goes_from_one_peer_to_another_unless_it_is_wanted() {
     let tunnels = |split_horizon| {
-        let tunnel = |vni, hosts: &[u16]| Port { split_horizon, ..vxlan_port(vni, 3, hosts) };
+        let tunnel = |vni, hosts: &[u16]| Port {
+            apart: Apart::new(Mode::Bridge, false, split_horizon),
+            ..vxlan_port(vni, 3, hosts)
+        };
         Yard::new(over_vxlan(vec![port(), tunnel(VNI, &[1, 2]), tunnel(VNI + 1, &[4])]))
     };
     let mut mesh = tunnels(true);
@@ -237,7 +241,7 @@ fn a_superframe_that_comes_whole_is_cut_to_what_fits_where_it_goes() {
     let payload: Vec<u8> = left.iter().flat_map(|sent| kit::frames::verified(&sent.bytes)).collect();
     assert_eq!(payload, bytes[54..]);
 
-    let hub = |vni| Port { split_horizon: false, ..vxlan_port(vni, 2, &[1]) };
+    let hub = |vni| Port { apart: Apart::NOT, ..vxlan_port(vni, 2, &[1]) };
     let mut yard = Yard::new(over_vxlan(vec![hub(VNI), hub(VNI + 1)]));
     yard.hear(2, 1, in_vxlan(VNI, &bytes));
     let posted = yard.posted();
@@ -314,7 +318,7 @@ fn a_peer_with_less_room_than_others_is_told_of_alone() {
 #[test]
 fn a_sender_behind_a_peer_is_told_too_whichever_peer_that_is() {
     let Way::Tunnel(both) = vxlan_port(VNI, 2, &[1, 2]).way else { unreachable!("it is a tunnel") };
-    let hub = Port { split_horizon: false, ..tunnel_port((*both).clone()) };
+    let hub = Port { apart: Apart::NOT, ..tunnel_port((*both).clone()) };
     let mut yard = Yard::new(over_vxlan(vec![port(), hub]));
     yard.hear(2, 1, in_vxlan(VNI, &unicast(1, 7)));
     yard.hear(2, 2, in_vxlan(VNI, &unicast(1, 8)));

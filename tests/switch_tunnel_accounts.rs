@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use proptest::{collection, sample};
 use tapyard::packet::{DropReason, Offload, PortId, Received};
 use tapyard::switch::Port;
+use tapyard::switch::mode::Apart;
 use tapyard::table::strangers::Strangers;
 use tapyard::tunnel::vxlan::{self, Vxlan};
 
@@ -26,7 +27,7 @@ fn ports() -> Vec<Port> {
     let mut ports = vec![
         access(10),
         Port { mtu: 1400, ..plain() },
-        Port { split_horizon: false, ..vxlan_port(1, UNDERLAY, &[1, 2]) },
+        Port { apart: Apart::NOT, ..vxlan_port(1, UNDERLAY, &[1, 2]) },
         tunnel_port(open),
         Port { vlan: trunk(&[10, 20], None).vlan, mtu: 600, ..vxlan_port(3, UNDERLAY, &[2]) },
         patch(6, trunk(&[10, 20], Some(20))),

@@ -13,6 +13,7 @@ use kit::{Sent, Yard, on, patch, port};
 use proptest::prelude::*;
 use proptest::{collection, option, sample};
 use tapyard::packet::{Batch, Frame, Gso, Layer, Offload, Received, segment};
+use tapyard::switch::mode::{Apart, Mode};
 use tapyard::switch::{Outer, Overlay, Port, Way};
 use tapyard::table::strangers::Strangers;
 use tapyard::tunnel::geneve::{self, Geneve, Opt};
@@ -58,7 +59,7 @@ fn drawn(bridge: u16, aware: bool) -> BoxedStrategy<Drawn> {
             |(port, (protocol, number, hosts), (rich, strangers, mss_clamp, split_horizon), outer, mtu)| {
                 let (tos, ttl, dont_fragment) = outer;
                 let outer = Outer { tos, ttl, dont_fragment, checksum: rich };
-                let port = Port { split_horizon, mtu, ..port };
+                let port = Port { apart: Apart::new(Mode::Bridge, false, split_horizon), mtu, ..port };
                 Drawn { port, protocol, number, hosts, rich, strangers, mss_clamp, outer }
             },
         )
@@ -300,9 +301,9 @@ proptest! {
 
             // What answers somebody comes by the way his packet would have gone, which may well be a tunnel.
             let answered = replied(&yard) > before;
-            if !answered && sources.iter().all(|&slot| port_of(&yard, slot).split_horizon) {
+            if !answered && sources.iter().all(|&slot| port_of(&yard, slot).apart.has_split_horizon()) {
                 for posted in posted.iter().filter(|posted| !is_echo(&yard, posted)) {
-                    prop_assert!(!port_of(&yard, posted.tunnel).split_horizon, "{:?}", posted.tunnel);
+                    prop_assert!(!port_of(&yard, posted.tunnel).apart.has_split_horizon(), "{:?}", posted.tunnel);
                 }
             }
         }

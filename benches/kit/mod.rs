@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tapyard::packet::{BridgeId, Capabilities, Gso, Offload, PortId};
+use tapyard::switch::mode::Apart;
 use tapyard::switch::{Bridge, Port, Storm, VlanPolicy, Way};
 use tapyard::table::fdb::{Allowance, Fdb, Generations};
 use tapyard::wire::ethernet::Mac;
@@ -50,8 +51,8 @@ pub(crate) fn port(bridge: BridgeId, vlan: VlanPolicy, capabilities: Capabilitie
         name: String::new(),
         bridge: Some(bridge),
         vlan,
-        isolated: false,
-        split_horizon: false,
+        apart: Apart::NOT,
+        hairpin: false,
         learning: true,
         guard: None,
         allowance: Allowance::default(),
@@ -73,6 +74,7 @@ pub(crate) fn bridge(id: BridgeId, members: Vec<PortId>, generations: &Arc<Gener
         fdb: Arc::new(Fdb::new(id, 4_000_000, ageing, Arc::clone(generations))),
         refresh: Fdb::refresh_period(ageing),
         members,
+        passthrough: false,
         routers: Vec::new(),
         rules: None,
         bindings: None,

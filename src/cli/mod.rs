@@ -4,6 +4,7 @@
 //! came in. It ends with 0 when that was done, 1 when it was refused or failed (why, on stderr), 2 on wrong usage; the demo,
 //! when a signal ended it, with 128 and the signal's number. That nobody reads the output to its end is no failure.
 
+mod attach;
 mod bridge;
 mod check;
 mod completions;
@@ -202,11 +203,17 @@ impl Switch {
 
     /// Asks for a change, and prints what has changed.
     fn change(&self, request: &Request, format: Format) -> Outcome {
-        let mut client = self.connect()?;
+        let answer = self.connect()?.call_raw(request)?;
+        self.changed(answer, format)
+    }
+
+    /// Prints what has changed, by what the switch has answered.
+    fn changed(&self, answer: serde_json::Value, format: Format) -> Outcome {
         if format.json {
-            return print_json(&client.call_raw(request)?);
+            return print_json(&answer);
         }
-        let applied: Applied = client.call(request)?;
+        let applied: Applied = serde_json::from_value(answer)
+            .map_err(|error| format!("an answer of another version: {error}"))?;
         warn(&applied.warnings);
         let mut lines: String = applied.changes.iter().map(|change| format!("{change}\n")).collect();
         if lines.is_empty() {

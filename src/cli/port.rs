@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::table::{Table, or_dash, si};
-use super::{Format, Outcome, Switch};
+use super::{Format, Outcome, Switch, attach};
 use crate::control::api::{PortInfo, Request};
 use crate::control::config::{Edits, parse_value};
 
@@ -19,10 +19,22 @@ pub(super) struct Port {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Show the ports, or all there is to know of one (the default)
+    /// Show the ports, or all there is to know of one (the default), or what attaches a guest to it
+    #[command(after_help = "\
+What attaches a guest stands alone on stdout, ready to paste; what is to be known beside it is said on stderr.
+
+Examples:
+  tapyard port show vm1
+  qemu-system-x86_64 -m 1G disk.img $(tapyard port show vm1 --qemu)
+  qemu-system-x86_64 disk.img $(tapyard port show vm2 --qemu --memory 1G)    vm2 is a vhost-user port
+  virsh attach-device guest <(tapyard port show vm1 --libvirt) --config")]
     Show {
         /// The port
         name: Option<String>,
+        #[command(flatten)]
+        how: attach::How,
+        #[command(flatten)]
+        guest: attach::Guest,
         #[command(flatten)]
         format: Format,
     },
@@ -33,12 +45,13 @@ KEY is a key of the port's table in the configuration. VALUE is TOML, or plain t
 Examples:
   tapyard port add vm3 --type tap --bridge lan vlan=10
   tapyard port add up --type netdev --bridge lan device=eth1 trunk=10,20-29 native=1
+  tapyard port add vm4 --type vhost-user --bridge lan listen=/run/tapyard/vm4.sock
   tapyard port add t0 --type tun address=10.9.0.1/24 netns=blue
   tapyard port add site-b --type vxlan --bridge lan vni=100 remotes=10.8.0.2,10.8.0.3")]
     Add {
         /// Its name
         name: String,
-        /// Its type: tap, tun, netdev, patch, vxlan, geneve or gre
+        /// Its type: tap, tun, netdev, stream, dgram, vhost-user, patch, vxlan, geneve or gre
         #[arg(long = "type", value_name = "TYPE")]
         kind: String,
         /// Its bridge
@@ -57,7 +70,8 @@ KEY is a key of the port's table in the configuration. VALUE is TOML, or plain t
 Examples:
   tapyard port set vm1 vlan=20                          no frame is lost
   tapyard port set vm1 vlan= trunk=10,20 native=10
-  tapyard port set vm1 storm.broadcast=1000")]
+  tapyard port set vm1 storm.broadcast=1000
+  tapyard port set c1 mode=private                      it reaches uplinks only")]
     Set {
         /// The port
         name: String,
@@ -80,17 +94,22 @@ impl Port {
     pub(super) fn execute(self, switch: &Switch) -> Outcome {
         match self.verb {
             None => switch.show(&Request::PortShow { name: None }, self.format, table),
-            Some(Verb::Show { name: None, format }) => {
+            Some(Verb::Show { name: Some(name), how, guest, format }) if how.is_asked() => {
+                how.show(name, guest, format.json, switch)
+            }
+            Some(Verb::Show { name: None, format, .. }) => {
                 switch.show(&Request::PortShow { name: None }, format, table)
             }
-            Some(Verb::Show { name, format }) => switch.show(&Request::PortShow { name }, format, details),
+            Some(Verb::Show { name, format, .. }) => {
+                switch.show(&Request::PortShow { name }, format, details)
+            }
             Some(Verb::Add { name, kind, bridge, keys, format }) => {
                 let mut all: Edits = keys.into_iter().collect();
                 all.insert("type".into(), Some(kind.into()));
                 if let Some(bridge) = bridge {
                     all.insert("bridge".into(), Some(bridge.into()));
                 }
-                switch.change(&Request::PortAdd { name, keys: all }, format)
+                attach::add(switch, &Request::PortAdd { name: name.clone(), keys: all }, name, format)
             }
             Some(Verb::Set { name, keys, format }) => {
                 switch.change(&Request::PortSet { name, keys: keys.into_iter().collect() }, format)
@@ -145,7 +164,7 @@ fn details(ports: Vec<PortInfo>) -> String {
     let text = ports.iter().map(|port| {
         let count = |frames: u64, bytes: u64| format!("{frames} frames, {}B", si(bytes));
         let offloads = if port.offloads.is_empty() { "-".into() } else { port.offloads.join(" ") };
-        let isolated = if port.isolated { "yes" } else { "no" };
+        let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
         let facts = [
             ("port", port.name.clone()),
             ("type", port.kind.clone()),
@@ -155,7 +174,9 @@ fn details(ports: Vec<PortInfo>) -> String {
             ("mtu", port.mtu.to_string()),
             ("mac", or_dash(port.mac)),
             ("vlan", port.vlan.clone()),
-            ("isolated", isolated.into()),
+            ("mode", port.mode.clone()),
+            ("hairpin", yes(port.hairpin)),
+            ("isolated", yes(port.isolated)),
             ("queues", port.queues.to_string()),
             ("offloads", offloads),
             ("in", count(port.rx_frames, port.rx_bytes)),
@@ -183,6 +204,8 @@ mod tests {
             mtu: 1500,
             mac: None,
             vlan: "trunk 10,20 native 1".into(),
+            mode: "vepa".into(),
+            hairpin: false,
             isolated: false,
             queues: 2,
             offloads: vec!["checksum".into(), "tso4".into()],
@@ -212,6 +235,8 @@ mod tests {
             "mac       -\n",
             "in        12345 frames, 1.23MB\n",
             "offloads  checksum tso4\n",
+            "mode      vepa\n",
+            "hairpin   no\n",
             "isolated  no\n",
         ] {
             assert!(text.contains(line), "{line}{text}");

@@ -55,6 +55,8 @@ pub enum Request {
         /// The port.
         name: String,
     },
+    /// How a guest attaches to a port: [`AttachInfo`].
+    PortAttach(AttachQuery),
     /// The FDB entries that fit all that is given: a list of [`FdbInfo`].
     FdbShow(FdbFilter),
     /// Adds a static entry: [`Applied`].
@@ -303,6 +305,7 @@ impl Request {
             RuleAdd { .. } | RuleDel { .. } | RuleMove { .. } => true,
             Version {}
             | PortShow { .. }
+            | PortAttach(_)
             | FdbShow(_)
             | BridgeShow {}
             | TunnelShow { .. }
@@ -319,6 +322,27 @@ impl Request {
             | ConfigShow {} => false,
         }
     }
+}
+
+/// To which port a guest shall attach, and what guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttachQuery {
+    /// The port.
+    pub name: String,
+    /// The guest's memory in QEMU's words (`512M`), which a `vhost-user` port shares; `none` where another argument of the
+    /// guest says it; 512M when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    /// Queues of the guest's device; the port's when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u32>,
+    /// Whether the kernel shall carry frames between the guest and its TAP (`vhost=on`); when left out, where it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vhost: Option<bool>,
+    /// The QEMU that runs the guest (`9.2`); a new one when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qemu_version: Option<String>,
 }
 
 /// Which FDB entries; what is left out does not matter.
@@ -368,6 +392,24 @@ pub struct Applied {
     /// What of the configuration is legal and yet hardly meant, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// How a guest attaches to the port that was added, if one can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attach: Option<AttachInfo>,
+}
+
+/// How a guest attaches to a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachInfo {
+    /// The arguments of QEMU, a word each.
+    pub qemu: Vec<String>,
+    /// The version of QEMU that they are for; `null` when every one takes them.
+    pub qemu_version: Option<String>,
+    /// What is to be known beside them, a line each.
+    pub qemu_remarks: Vec<String>,
+    /// The XML of libvirt.
+    pub libvirt: String,
+    /// What is to be known beside it, a line each.
+    pub libvirt_remarks: Vec<String>,
 }
 
 /// Learned entries that were forgotten.
@@ -407,6 +449,10 @@ pub struct PortInfo {
     pub mac: Option<Mac>,
     /// `10`, `trunk 10,20 native 1`, or `-`.
     pub vlan: String,
+    /// What it is to the other ports of its bridge: `bridge`, `private`, `vepa`, `passthrough` or `uplink`.
+    pub mode: String,
+    /// Whether frames may leave by it that came in by it.
+    pub hairpin: bool,
     /// Whether it is kept apart from other isolated ports.
     pub isolated: bool,
     /// Queues of its device.

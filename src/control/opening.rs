@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::config::{Config, DeviceConfig, PortKind, SocketConfig, UnderlayConfig};
+use super::config::{Config, DeviceConfig, NetdevConfig, PortKind, SocketConfig, UnderlayConfig};
 use crate::packet::Capabilities;
 use crate::port::guest::{DoorOptions, GuestOptions, News};
 use crate::port::link::Links;
@@ -18,10 +18,7 @@ pub(super) fn open(name: &str, kind: &PortKind, workers: usize, news: News) -> R
     match kind {
         PortKind::Tap(device) => tap::open(&tap_options(device, Mode::Tap), workers),
         PortKind::Tun(device) => tap::open(&tap_options(device, Mode::Tun), workers),
-        PortKind::Netdev { device, netns } => {
-            let netns = netns.clone().map(Netns::new);
-            netdev::open(&NetdevOptions { device: device.clone(), netns }, workers)
-        }
+        PortKind::Netdev(config) => netdev::open(&netdev_options(config), workers),
         PortKind::Stream(socket) => stream::open(&guest_options(name, socket), workers, news),
         PortKind::Dgram { socket, peer } => {
             dgram::open(&guest_options(name, socket), peer.as_deref(), workers, news)
@@ -39,7 +36,55 @@ pub(super) fn open(name: &str, kind: &PortKind, workers: usize, news: News) -> R
 
 /// A port that nothing has to be opened for.
 fn nothing(capabilities: Capabilities) -> Opened {
-    Opened { queues: Vec::new(), capabilities, link: None, guest: None, look: Box::new(|| None) }
+    Opened { queues: Vec::new(), capabilities, link: None, guest: None, look: Box::new(|| None), made: None }
+}
+
+/// What opening a port gives that may wait for its device.
+pub(super) struct Found {
+    pub(super) opened: Opened,
+    /// Why nothing is open yet.
+    pub(super) waits: Option<PortError>,
+}
+
+/// Opens as [`open`] does; an interface that somebody else makes may be there later.
+pub(super) fn open_or_wait(
+    name: &str,
+    kind: &PortKind,
+    workers: usize,
+    news: News,
+) -> Result<Found, PortError> {
+    match (open(name, kind, workers, news), kind) {
+        (Err(error), PortKind::Netdev(netdev)) if netdev.create.is_none() && error.is_absence() => {
+            Ok(Found { opened: nothing(Capabilities::NONE), waits: Some(error) })
+        }
+        (opened, _) => Ok(Found { opened: opened?, waits: None }),
+    }
+}
+
+/// Whether the switch makes the device of a port, so that it can be made again.
+pub(super) fn makes(kind: &PortKind) -> bool {
+    match kind {
+        PortKind::Tap(_) | PortKind::Tun(_) => true,
+        PortKind::Netdev(netdev) => netdev.create.is_some(),
+        _ => false,
+    }
+}
+
+/// The namespace in which a port takes an interface, if it does.
+pub(super) fn taken_in(kind: &PortKind) -> Option<Option<Netns>> {
+    match kind {
+        PortKind::Netdev(netdev) => Some(netdev.netns.clone().map(Netns::new)),
+        _ => None,
+    }
+}
+
+fn netdev_options(config: &NetdevConfig) -> NetdevOptions {
+    NetdevOptions {
+        device: config.device.clone(),
+        netns: config.netns.clone().map(Netns::new),
+        quiet: config.quiet,
+        create: config.create.clone(),
+    }
 }
 
 /// The protocol number of GRE (IANA).

@@ -11,10 +11,11 @@ mod routers;
 use std::fmt;
 
 use super::config::{
-    BridgeConfig, Config, DeviceConfig, Encapsulation, PortConfig, PortKind, RouterConfig, RuleConfig,
-    SocketConfig, StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
+    BridgeConfig, Config, DeviceConfig, Encapsulation, NetdevConfig, PortConfig, PortKind, RouterConfig,
+    RuleConfig, SocketConfig, StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
 };
 use crate::packet::Layer;
+use crate::switch::mode::Mode;
 
 /// The changes that lead from one configuration to another, in order. Displayed a line each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -267,6 +268,10 @@ fn port_keys(port: &PortConfig) -> KeyTexts {
     keys.extend([
         ("bridge", text(port.bridge.as_ref())),
         ("vlan", port.vlan.to_string()),
+        ("uplink", (port.mode == Mode::Uplink).to_string()),
+        // An uplink has none, which reads the same as that nothing is said of it.
+        ("mode", if port.mode == Mode::Uplink { Mode::default() } else { port.mode }.name().to_owned()),
+        ("hairpin", port.hairpin.to_string()),
         ("isolated", port.isolated.to_string()),
         ("learning", port.learning.to_string()),
         ("learn-limit", text(port.learn_limit)),
@@ -286,9 +291,7 @@ fn kind_keys(kind: &PortKind) -> KeyTexts {
     let mut keys = vec![("type", kind.name().to_owned())];
     match kind {
         PortKind::Tap(device) | PortKind::Tun(device) => keys.extend(device_keys(device)),
-        PortKind::Netdev { device, netns } => {
-            keys.extend([("device", device.clone()), ("netns", text(netns.as_ref()))]);
-        }
+        PortKind::Netdev(netdev) => keys.extend(netdev_keys(netdev)),
         PortKind::Stream(socket) => keys.extend(socket_keys(socket)),
         PortKind::Dgram { socket, peer } => {
             keys.extend(socket_keys(socket));
@@ -331,6 +334,25 @@ fn socket_keys(socket: &SocketConfig) -> [(&'static str, String); 5] {
         ("group", text(socket.group)),
         ("mtu", text(socket.mtu)),
     ]
+}
+
+fn netdev_keys(netdev: &NetdevConfig) -> KeyTexts {
+    let mut keys = vec![
+        ("device", netdev.device.clone()),
+        ("netns", text(netdev.netns.as_ref())),
+        ("quiet", netdev.quiet.to_string()),
+        ("create", netdev.create.is_some().to_string()),
+    ];
+    if let Some(tap) = &netdev.create {
+        keys.extend([
+            ("mtu", text(tap.mtu)),
+            ("owner", text(tap.owner)),
+            ("group", text(tap.group)),
+            ("persist", tap.persist.to_string()),
+            ("queues", text(tap.queues)),
+        ]);
+    }
+    keys
 }
 
 fn tunnel_keys(tunnel: &TunnelConfig) -> KeyTexts {

@@ -107,6 +107,7 @@ mod tests {
         let mut live = Live::default();
         for name in config.ports.keys() {
             let opened = Opened {
+                made: None,
                 queues: Vec::new(),
                 capabilities: Capabilities::NONE,
                 link: None,

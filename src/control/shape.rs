@@ -1,17 +1,19 @@
 //! From the configuration and what is open to the [`Topology`] that the workers take.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::attach::own_mac;
 use super::config::{self, BridgeConfig, Config, On, PortConfig, PortKind, VlanMode};
 use super::overlay::{self, LiveTunnel};
 use super::routing::{self, LiveRouter, NumberedRules};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
 use crate::port::guest::{Attached, Guest};
 use crate::port::link::Link;
+use crate::port::netdev::Made;
 use crate::port::{Look, Opened, Queue};
+use crate::switch::mode::{self, Apart, Mode};
 use crate::switch::{self, Guard, Topology, VlanPolicy, VlanSessions, Way};
 use crate::table::bindings::Bindings;
 use crate::table::fdb::{Allowance, Fdb, Generations};
@@ -87,9 +89,11 @@ pub(super) struct LivePort {
     look: Look,
     /// Queues that frames are read from.
     pub(super) queues: usize,
-    /// Its device is gone.
+    /// What has to be undone when it goes.
+    pub(super) made: Option<Made>,
+    /// Its device is gone, or is not there yet.
     pub(super) missing: bool,
-    /// Why its device, which is there again, could not be taken the last time: said once.
+    /// Why its device could not be taken the last time: said once.
     pub(super) complaint: String,
     /// The limits that `storm` was made for.
     pub(super) limits: config::Storm,
@@ -110,6 +114,7 @@ impl LivePort {
             link: opened.link,
             look: opened.look,
             queues: opened.queues.iter().filter(|queue| queue.fd().is_some()).count(),
+            made: opened.made,
             missing: false,
             complaint: String::new(),
             limits,
@@ -289,12 +294,14 @@ impl Live {
         live: &LiveBridge,
         rules: &NumberedRules<'_>,
     ) -> switch::Bridge {
+        let modes = || members(config, name).map(|(_, port)| port.mode);
         let members = members(config, name).filter_map(|(port, _)| self.ports.get(port));
         switch::Bridge {
             name: name.to_owned(),
             mac: live.mac,
             fdb: Arc::clone(&live.fdb),
-            refresh: Fdb::refresh_period(bridge.ageing),
+            refresh: mode::refresh_period(bridge.ageing, modes()),
+            passthrough: modes().any(|mode| mode == Mode::Passthrough),
             members: members
                 .filter(|port| !port.missing && !port.waits_for_guest())
                 .map(|port| port.id)
@@ -356,7 +363,7 @@ impl Live {
         let way = match &port.kind {
             PortKind::Tap(_)
             | PortKind::Tun(_)
-            | PortKind::Netdev { .. }
+            | PortKind::Netdev(_)
             | PortKind::Stream(_)
             | PortKind::Dgram { .. }
             | PortKind::VhostUser { .. } => None,
@@ -374,8 +381,8 @@ impl Live {
             name: name.to_owned(),
             bridge: bridge.and_then(|b| self.bridges.get(b)).map(|b| b.id),
             vlan: policy(&port.vlan, bridge.is_some_and(|b| is_vlan_aware(config, b))),
-            isolated: port.isolated,
-            split_horizon,
+            apart: Apart::new(port.mode, port.isolated, split_horizon),
+            hairpin: port.hairpin,
             learning: port.learning,
             guard: guard(&port.guard),
             allowance: Allowance { limit: port.learn_limit, quota },
@@ -439,17 +446,6 @@ fn storm(limits: &config::Storm) -> switch::Storm {
         multicast: bucket(limits.multicast),
         unknown: bucket(limits.unknown),
     }
-}
-
-/// A bridge's own address where none is configured: the same after every start, another on every machine.
-fn own_mac(bridge: &str) -> Mac {
-    let mut hasher = DefaultHasher::new();
-    let machine = std::fs::read("/etc/machine-id").ok().filter(|id| !id.is_empty());
-    // Without one, at least the same until the machine starts again.
-    machine.or_else(|| std::fs::read("/proc/sys/kernel/random/boot_id").ok()).hash(&mut hasher);
-    bridge.hash(&mut hasher);
-    // The two low bits of the first byte: locally administered, no group.
-    Mac::from_bits(hasher.finish() & 0xfcff_ffff_ffff | 0x0200_0000_0000)
 }
 
 /// The lowest number that is not taken.

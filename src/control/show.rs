@@ -6,8 +6,13 @@ mod tunnels;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::Path;
 
-use super::api::{BridgeInfo, DropInfo, FdbFilter, FdbInfo, PortInfo, PortStats, StatsInfo, WorkerInfo};
+use super::api::{
+    AttachInfo, AttachQuery, BridgeInfo, DropInfo, FdbFilter, FdbInfo, PortInfo, PortStats, StatsInfo,
+    WorkerInfo,
+};
+use super::attach::{self, Around};
 use super::config::{PortConfig, PortKind};
 use super::overlay::LiveTunnel;
 use super::shape::{self, LiveBridge, LivePort};
@@ -52,6 +57,8 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
             mtu: live.mtu(),
             mac: live.link.as_ref().and_then(|link| link.mac),
             vlan: config.vlan.to_string(),
+            mode: config.mode.name().to_owned(),
+            hairpin: config.hairpin,
             isolated: config.isolated,
             queues: live.queues,
             offloads: offloads(live.capabilities()),
@@ -69,6 +76,19 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
         None => !matches!(config.kind, PortKind::Underlay(_)),
     };
     Ok(running(state).filter(shown).map(info).collect())
+}
+
+/// How a guest attaches to a port.
+pub(super) fn attach(state: &State, query: &AttachQuery) -> Result<AttachInfo, String> {
+    known(Some(&query.name), state.live.ports.contains_key(&query.name), "port")?;
+    let found = running(state).find(|(name, ..)| **name == query.name);
+    let (name, config, live) = found.ok_or_else(|| format!("there is no port {}", query.name))?;
+    let around = Around {
+        link: live.link.as_ref().filter(|_| !live.missing),
+        vhost: Path::new("/dev/vhost-net").exists(),
+        directory: std::env::current_dir().unwrap_or_default(),
+    };
+    attach::attach(name, config, query, &around)
 }
 
 fn state_of(port: &LivePort) -> &'static str {

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, after, never, select};
 use serde_json::Value;
 
-use super::api::{Applied, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
-use super::config::{Config, Document, PortConfig, PortKind, SwitchConfig, protocol_text};
+use super::api::{Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
+use super::config::{Config, Document, SwitchConfig, protocol_text};
 use super::probe::{self, Target};
 use super::server::{Handler, Peer};
 use super::shape::{Live, LiveBridge, LivePort, WORKER_PATIENCE};
@@ -26,7 +26,10 @@ use super::show::routers;
 use super::{opening, show};
 use crate::packet::{BridgeId, Location, PortId, Tuple};
 use crate::port::guest::News;
+use crate::port::netdev;
+use crate::port::watch::{LinkEvent, LinkWatch};
 use crate::switch;
+use crate::sys::netns::Netns;
 use crate::table::fdb::Generations;
 use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
@@ -43,7 +46,9 @@ const DEFAULT_BUSY_POLL: Duration = Duration::from_micros(50);
 const MAX_LOGGED: u32 = 10;
 /// Echoes whose answers are waited for, at most.
 const MAX_ECHOES: usize = 1024;
-/// How often the device of a port that is missing is looked for.
+/// What has happened to interfaces and was not looked at yet; more of that is left to the kernel.
+const MAX_LINK_EVENTS: usize = 64;
+/// How often the device of a port that is missing is looked for, besides when the kernel tells that it came.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often the ways to peers are looked at. That one has become narrower is told; that it is wide again is not.
 const LOOK: Duration = Duration::from_secs(60);
@@ -60,14 +65,17 @@ impl Yard {
         let config = document.to_config().map_err(|errors| errors.to_string())?;
         let (happened, events) = crossbeam_channel::unbounded();
         let (wake, woken) = crossbeam_channel::bounded(1);
-        let mut state = State::new(config.switch.clone(), path, &happened, wake)?;
+        let (changed, links) = crossbeam_channel::bounded(MAX_LINK_EVENTS);
+        let link_watch =
+            LinkWatch::start(changed).map_err(|error| format!("cannot start a thread: {error}"))?;
+        let mut state = State::new(config.switch.clone(), path, &happened, wake, link_watch)?;
         drop(happened);
         state.apply(document, config)?;
         let state = Arc::new(Mutex::new(state));
         let watched = Arc::clone(&state);
         let watcher = thread::Builder::new()
             .name("watcher".into())
-            .spawn(move || watch(&watched, &events, &woken))
+            .spawn(move || watch(&watched, &events, &woken, &links))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(Yard { state, watcher: Some(watcher) })
     }
@@ -147,6 +155,8 @@ pub(super) struct State {
     echoes: VecDeque<(u64, Sender<Echo>)>,
     /// Wakes the watcher.
     wake: Sender<()>,
+    /// Has the watcher hear of interfaces.
+    links: LinkWatch,
 }
 
 impl State {
@@ -155,6 +165,7 @@ impl State {
         path: Option<PathBuf>,
         happened: &Sender<Event>,
         wake: Sender<()>,
+        links: LinkWatch,
     ) -> Result<State, String> {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let count = switch.workers.unwrap_or(cores.min(DEFAULT_MAX_WORKERS));
@@ -178,12 +189,15 @@ impl State {
             log_rate: TokenBucket::new(MAX_LOGGED),
             echoes: VecDeque::new(),
             wake,
+            links,
         })
     }
 
     fn stop(&mut self) {
         // So that nobody is told that the devices are gone.
-        self.live = Live::default();
+        let live = std::mem::take(&mut self.live);
+        let made = live.ports.into_values().filter_map(|port| port.made).collect();
+        netdev::undo(made).iter().for_each(|note| tracing::warn!("{note}"));
         opening::remove_all(&self.config);
         self.workers.clear();
     }
@@ -216,8 +230,8 @@ impl State {
     /// interface that was not made for its port can only be waited for.
     fn remake_missing(&mut self) -> Vec<String> {
         let is_missing = |name: &String| self.live.ports.get(name).is_some_and(|port| port.missing);
-        let made = |port: &PortConfig| matches!(port.kind, PortKind::Tap(_) | PortKind::Tun(_));
-        let ports = self.config.ports.iter().filter(|(name, port)| is_missing(name) && made(port));
+        let ports =
+            self.config.ports.iter().filter(|(name, port)| is_missing(name) && opening::makes(&port.kind));
         let ports: Vec<_> = ports.map(|(name, port)| (name.clone(), self.open(name, port))).collect();
         let mut changes = Vec::new();
         for (name, opened) in ports {
@@ -254,7 +268,15 @@ impl State {
                 self.look_at_links(|_| true);
                 json(show::ports(self, name.as_deref())?)
             }
-            Request::PortAdd { name, keys } => json(self.edit(|document| document.port_add(&name, &keys))?),
+            Request::PortAttach(query) => {
+                self.look_at_links(|_| true);
+                json(show::attach(self, &query)?)
+            }
+            Request::PortAdd { name, keys } => {
+                let mut applied = self.edit(|document| document.port_add(&name, &keys))?;
+                applied.attach = show::attach(self, &AttachQuery { name, ..AttachQuery::default() }).ok();
+                json(applied)
+            }
             Request::PortSet { name, keys } => json(self.edit(|document| document.port_set(&name, &keys))?),
             Request::PortDel { name } => json(self.edit(|document| document.port_del(&name))?),
             Request::FdbShow(filter) => json(show::fdb(self, &filter)?),
@@ -532,6 +554,20 @@ impl State {
         }
     }
 
+    /// Looks at the ports whose interface something has happened to; false when there are none.
+    fn note_link(&mut self, event: &LinkEvent) -> bool {
+        let concerns = |(name, port): &(&String, &LivePort)| {
+            let Some(config) = self.config.ports.get(*name) else { return false };
+            let Some((device, netns)) = config.kind.device() else { return false };
+            let Some((index, name)) = &event.link else { return true };
+            netns == event.netns.as_ref().map(Netns::as_str)
+                && (name == device || port.link.as_ref().is_some_and(|link| link.index == *index))
+        };
+        let ports: Vec<_> = self.live.ports.iter().filter(concerns).map(|(_, port)| port.id).collect();
+        self.look_at_links(|port| ports.contains(&port));
+        !ports.is_empty()
+    }
+
     fn note(&mut self, event: Event) {
         match event {
             Event::Switch(switch::Event::TooLong(id)) => self.look_at_links(|port| port == id),
@@ -559,14 +595,19 @@ fn json(value: impl serde::Serialize) -> Result<Value, String> {
     serde_json::to_value(value).map_err(|error| error.to_string())
 }
 
-/// Takes what the workers tell, and looks now and then for what nobody tells. Ends with the workers.
-fn watch(state: &Mutex<State>, events: &Receiver<Event>, woken: &Receiver<()>) {
-    let mut chores = never();
+/// Takes what the workers and the kernel tell, and looks now and then for what nobody tells. Ends with the workers.
+fn watch(state: &Mutex<State>, events: &Receiver<Event>, woken: &Receiver<()>, links: &Receiver<LinkEvent>) {
+    let (mut chores, mut links) = (never(), links.clone());
     loop {
         select! {
             recv(events) -> event => match event {
                 Ok(event) => lock(state).note(event),
                 Err(_) => return,
+            },
+            recv(links) -> event => match event {
+                Ok(event) if lock(state).note_link(&event) => {}
+                Ok(_) => continue, // of an interface that no port has
+                Err(_) => links = never(), // the thread that listened has ended, and said so
             },
             recv(woken) -> _ => {}
             recv(chores) -> _ => {}
@@ -605,7 +646,7 @@ mod tests {
         let overlay_of = |state: &mut State| {
             let topology = state.next_topology();
             let port = topology.port(state.live.ports["site"].id).cloned().expect("it runs");
-            assert!(port.split_horizon);
+            assert!(port.apart.has_split_horizon());
             let switch::Way::Tunnel(overlay) = port.way else { panic!("{port:?}") };
             let underlay = topology.port(overlay.underlay).cloned().expect("it runs");
             assert_eq!(underlay.name, "udp:127.9.1.1:4789");

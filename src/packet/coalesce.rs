@@ -109,6 +109,34 @@ impl Coalescer {
         lost
     }
 
+    /// Makes a frame of `bytes`, which lie elsewhere, or continues the most recent one with them; `piece` says what they
+    /// are. False when they were lost because the batch had no buffer left.
+    ///
+    /// Nobody may look at the frames before [`Coalescer::finish`].
+    ///
+    /// # Panics
+    /// When `bytes` are more than [`MAX_FRAME`](super::MAX_FRAME), or the batch is another one than at the last
+    /// [`Coalescer::begin`].
+    pub fn push(&mut self, batch: &mut Batch, piece: &Piece, bytes: &[u8]) -> bool {
+        if let Some(run) = self.run.as_mut().filter(|run| run.owner == piece.owner)
+            && let Some(header_len) = run.follow(&batch.frames()[run.frame], piece.layer, bytes)
+        {
+            batch.frames_mut()[run.frame].extend(&bytes[header_len..]);
+            return true;
+        }
+        self.seal(batch);
+        self.run = None;
+        let Some(frame) = batch.add() else { return false };
+        batch.frames_mut()[frame].fill(bytes, Offload::NONE);
+        self.run = look(&mut batch.frames_mut()[frame], frame, piece);
+        true
+    }
+
+    /// Makes the last of what was [pushed](Coalescer::push) whole.
+    pub fn finish(&mut self, batch: &mut Batch) {
+        self.seal(batch);
+    }
+
     /// Merges the piece in `span` of the buffer into the most recent frame, if it continues that.
     #[inline]
     fn merge(&mut self, batch: &mut Batch, buffer: usize, span: Range<usize>, piece: &Piece) -> bool {

@@ -42,6 +42,8 @@ drop_reasons! {
     NoBridge "no-bridge" "its port belongs to no bridge, and no router is there to take it";
     SamePort "same-port" "its destination is behind the port it came from";
     Isolated "isolated" "it and its destination are behind isolated ports";
+    Private "private" "it and its destination are behind ports of one bridge of which one is private";
+    Reflected "reflected" "came back by an uplink, and whom it is for has it already or is to have none of it";
     VlanEgress "vlan-egress" "its destination's port is not a member of its VLAN";
     NoMember "no-member" "to be flooded, and no other port may have it";
     StormBroadcast "storm-broadcast" "over its port's broadcast rate";
@@ -90,6 +92,7 @@ drop_reasons! {
     NoBuffer "no-buffer" "no buffer was left for a copy or a segment";
     QueueFull "queue-full" "the port it should leave by does not take frames as fast as they come";
     PortDown "port-down" "the device of the port it should leave by is down";
+    NoCarrier "no-carrier" "nobody is at the other end of the port it should leave by: no guest has opened the TAP, or the cable is out";
     Unreachable "unreachable" "no way leads to the peer, or nobody listens there";
     NotAttached "not-attached" "nobody is attached to the socket of the port it should leave by";
     QueueOff "queue-off" "came by a queue of its guest's network card that is switched off";

@@ -41,8 +41,12 @@ port_errors! {
     PlainQueues(String, usize),
     "{0}: exists and is not a {1} but a {2}: give the port another device, or take this one by type = \"netdev\""
     OtherKind(String, &'static str, String),
-    "{0}: no such interface: create it first, or name another by device = \"...\""
+    "{0}: no such interface: create it first, name another by device = \"...\", or have a TAP made \
+     (create = true)"
     NoInterface(String),
+    "{0}: exists as a {1} TAP, and queues asks for a {2} one: stop the guest that holds it and delete it \
+     (ip link del {0}) to have it made anew, or change queues"
+    OtherShape(String, &'static str, &'static str),
     "{0}: {1}: correct that setting of the port"
     Setting(String, LinkError),
     "{0}: another program, or the kernel's own tunnel, has this port: stop that, or give the tunnel another port or address"
@@ -64,6 +68,11 @@ port_errors! {
 }
 
 impl PortError {
+    /// Whether all that is wrong is that the device, or the namespace it is in, is not there.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, PortError::NoInterface(_) | PortError::UnknownNetns(..))
+    }
+
     /// What a refused system call means, where nothing more is known about it.
     pub(super) fn system(device: &str, attempt: &'static str, error: io::Error) -> PortError {
         match error.raw_os_error() {

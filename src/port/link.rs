@@ -7,9 +7,12 @@ use std::io;
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST};
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload, Nla};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoTun, LinkAttribute, LinkFlags, LinkInfo,
+    LinkMessage,
+};
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
@@ -48,6 +51,25 @@ pub struct Link {
     pub mac: Option<Mac>,
     /// The kind of virtual device, in the words of `ip link` (`tun`, `veth`); `None` for hardware.
     pub kind: Option<String>,
+    /// What somebody has written on it (`ip link set alias`).
+    pub alias: Option<String>,
+    /// What it is besides, if it is a TAP or TUN.
+    pub tun: Option<TunLink>,
+}
+
+/// What is known of a TAP or TUN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TunLink {
+    /// Whether it carries Ethernet frames.
+    pub is_tap: bool,
+    /// Whether it may be opened several times.
+    pub multi_queue: bool,
+    /// How often a multi-queue device is open; 0 for another.
+    pub queues: u32,
+    /// The only user who may open it without privilege.
+    pub owner: Option<u32>,
+    /// The only group that may.
+    pub group: Option<u32>,
 }
 
 /// The interfaces of one network namespace.
@@ -129,6 +151,24 @@ impl Links {
         let request = RouteNetlinkMessage::NewQueueDiscipline(message);
         let result = self.request(request, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, drop);
         explain(result, || "take its transmit queues away".into())
+    }
+
+    /// Writes on an interface what it is for; `ip link` shows it.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn set_alias(&mut self, index: u32, alias: &str) -> Result<(), LinkError> {
+        self.set(index, LinkAttribute::IfAlias(alias.into()), || format!("write \"{alias}\" on it"))
+    }
+
+    /// Has an interface make itself no IPv6 address of its own.
+    ///
+    /// # Errors
+    /// EAFNOSUPPORT where there is no IPv6, EINVAL on a device that can have none.
+    pub fn set_no_own_ipv6(&mut self, index: u32) -> Result<(), LinkError> {
+        let mode = vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)];
+        let family = LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(mode)]);
+        self.set(index, family, || "keep it from making itself an IPv6 address".into())
     }
 
     /// Sets the MTU, in bytes without the Ethernet header.
@@ -213,6 +253,14 @@ impl Links {
             }
         };
         explain(self.request(query, NLM_F_DUMP, only_addresses), || "list addresses".into())
+    }
+
+    /// Deletes an interface.
+    ///
+    /// # Errors
+    /// ENODEV when there is none, EOPNOTSUPP where it is hardware.
+    pub fn delete(&mut self, index: u32) -> Result<(), LinkError> {
+        self.change(RouteNetlinkMessage::DelLink(on(index)), || "delete it".into())
     }
 
     /// Deletes all interfaces of a group at once, which takes as long as deleting one.
@@ -307,22 +355,58 @@ impl From<LinkMessage> for Link {
             mtu: 0,
             mac: None,
             kind: None,
+            alias: None,
+            tun: None,
         };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Address(address) => link.mac = address.try_into().ok().map(Mac::new),
+                LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
                 LinkAttribute::LinkInfo(infos) => {
-                    link.kind = infos.iter().find_map(|info| match info {
-                        LinkInfo::Kind(kind) => Some(kind.to_string()),
-                        _ => None,
-                    });
+                    for info in &infos {
+                        match info {
+                            LinkInfo::Kind(kind) => link.kind = Some(kind.to_string()),
+                            LinkInfo::Data(InfoData::Tun(values)) => link.tun = Some(TunLink::from(values)),
+                            _ => {}
+                        }
+                    }
                 }
                 _ => {}
             }
         }
         link
+    }
+}
+
+impl From<&Vec<InfoTun>> for TunLink {
+    /// linux/if_link.h: IFLA_TUN_*, which the netlink crate leaves as they are.
+    fn from(values: &Vec<InfoTun>) -> TunLink {
+        const OWNER: u16 = 1;
+        const GROUP: u16 = 2;
+        const TYPE: u16 = 3;
+        const MULTI_QUEUE: u16 = 7;
+        const NUM_QUEUES: u16 = 8;
+        const IFF_TAP: u32 = 2;
+        let mut tun = TunLink::default();
+        for value in values {
+            let mut bytes = [0; 4];
+            if value.value_len() > bytes.len() {
+                continue;
+            }
+            value.emit_value(&mut bytes[..value.value_len()]);
+            let number = if value.value_len() == 1 { bytes[0].into() } else { u32::from_ne_bytes(bytes) };
+            match value.kind() {
+                OWNER => tun.owner = Some(number),
+                GROUP => tun.group = Some(number),
+                TYPE => tun.is_tap = number == IFF_TAP,
+                MULTI_QUEUE => tun.multi_queue = number != 0,
+                NUM_QUEUES => tun.queues = number,
+                _ => {}
+            }
+        }
+        tun
     }
 }
 

@@ -14,6 +14,7 @@ pub mod stream;
 pub mod tap;
 pub mod underlay;
 pub mod vhost;
+pub mod watch;
 
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 pub use error::PortError;
 use guest::Guest;
 use link::Link;
+use netdev::Made;
 
 use crate::packet::{Batch, Capabilities, Counters, Datagram, Received};
 
@@ -145,6 +147,8 @@ pub struct Opened {
     pub guest: Option<Arc<Guest>>,
     /// Asks what its device is now; `None` where nobody can tell. It may have been renamed, moved, given another MTU.
     pub look: Look,
+    /// What is to be undone when the port goes.
+    pub made: Option<Made>,
 }
 
 /// See [`Opened::look`].

@@ -147,6 +147,7 @@ fn open_here(options: &TapOptions, workers: usize) -> Result<Opened, PortError> 
         guest: None,
         link: Some(link),
         look: look(&files[0]),
+        made: None,
     })
 }
 
@@ -260,7 +261,7 @@ fn attach_plain(options: &TapOptions, exists: bool) -> Result<File, PortError> {
         .map_err(|e| PortError::system(device, "set it up as a plain device", e))
 }
 
-fn open_node(device: &str) -> Result<File, PortError> {
+pub(super) fn open_node(device: &str) -> Result<File, PortError> {
     tun::open().map_err(|e| match e.raw_os_error() {
         Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => PortError::NoTunDriver(device.into()),
         _ => PortError::system(device, "open /dev/net/tun", e),

@@ -14,6 +14,7 @@
 
 mod counting;
 mod echo;
+pub mod mode;
 mod outbox;
 mod overlay;
 pub mod router;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mode::Apart;
 use super::overlay::{Overlay, Underlay};
 use super::router::Router;
 use super::{BridgeRules, Guard};
@@ -38,10 +39,12 @@ pub struct Bridge {
     pub mac: Mac,
     /// Its forwarding database, which outlives this snapshot.
     pub fdb: Arc<Fdb>,
-    /// How stale an entry's age may get, see [`Fdb::refresh_period`].
+    /// How stale an entry's age may get, see [`refresh_period`](super::mode::refresh_period).
     pub refresh: Duration,
     /// Its ports, in the order in which they are flooded to.
     pub members: Vec<PortId>,
+    /// It is a wire: a passthrough port and its uplink.
+    pub passthrough: bool,
     /// The interfaces that routers have on it, by VLAN; 0 where it knows none.
     pub routers: Vec<(Vid, RouterId, InterfaceId)>,
     /// Which IP packets pass between its ports; all, when `None`.
@@ -67,11 +70,10 @@ pub struct Port {
     pub bridge: Option<BridgeId>,
     /// Which VLANs it lets pass, and how.
     pub vlan: VlanPolicy,
-    /// It talks to no other isolated port.
-    pub isolated: bool,
-    /// It passes nothing on to other ports of the same mind, and nothing from one of its peers to another: on for
-    /// tunnels, since a full mesh of them is a loop (RFC 4762 section 4.4).
-    pub split_horizon: bool,
+    /// Its mode, and which other ports it passes nothing to.
+    pub apart: Apart,
+    /// Frames may leave by it that came in by it; no tunnel does that.
+    pub hairpin: bool,
     /// Sources of its frames are learned.
     pub learning: bool,
     /// What it may say to be.

@@ -18,6 +18,12 @@ pub mod tun;
 
 use std::io;
 
+/// The user that this process acts as.
+pub fn effective_user() -> u32 {
+    // SAFETY: the call cannot fail and touches no memory.
+    unsafe { libc::geteuid() }
+}
+
 /// Turns the return value of a libc call into a result.
 fn check(value: libc::c_int) -> io::Result<libc::c_int> {
     if value < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }

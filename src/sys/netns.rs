@@ -26,6 +26,11 @@ impl Netns {
         Netns(name.into())
     }
 
+    /// The name or path that it was given by.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// The file that stands for it.
     pub fn path(&self) -> PathBuf {
         if self.0.contains('/') { PathBuf::from(&self.0) } else { PathBuf::from(NAMED).join(&self.0) }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use super::*;
 use crate::packet::PeerId;
 use crate::port::underlay::memory::Memory;
+use crate::switch::mode::Apart;
 use crate::switch::{Outer, Overlay, Peer, Port, Storm, Underlay, VlanPolicy, Way};
 use crate::table::fdb::Allowance;
 use crate::tunnel::gre::{self, Gre};
@@ -15,8 +16,8 @@ fn port(way: Way) -> Option<Port> {
         name: String::new(),
         bridge: None,
         vlan: VlanPolicy::Unaware,
-        isolated: false,
-        split_horizon: true,
+        apart: Apart::SPLIT_HORIZON,
+        hairpin: false,
         learning: false,
         guard: None,
         allowance: Allowance::default(),

@@ -31,7 +31,12 @@ impl Host {
 
     /// The same with IPv6 on, as a kernel has it by default.
     pub(crate) fn with_ipv6(label: &str) -> Host {
-        let host = Host(format!("ty{}-{}{label}", process::id(), unique()));
+        Host::named(&format!("ty{}-{}{label}", process::id(), unique()))
+    }
+
+    /// One of a name that [`Host::name`] gave, when that one is gone.
+    pub(crate) fn named(name: &str) -> Host {
+        let host = Host(name.to_owned());
         expect_success(bounded(10, "ip", &["netns", "add", &host.0]), "ip netns add");
         host.ip("link set dev lo up");
         host
@@ -99,9 +104,14 @@ impl Host {
     /// Asserts that the kernel leaves checksums and TCP segmentation to the device, as it does by default.
     pub(crate) fn assert_offloads_on(&self, device: &str) {
         let text = expect_success(self.run(10, "ethtool", &["-k", device]), "ethtool -k");
-        for feature in ["tx-checksumming", "tcp-segmentation-offload", "generic-segmentation-offload"] {
-            assert!(text.contains(&format!("\n{feature}: on")), "{feature} is off on {device}:\n{text}");
-        }
+        offloads_on(&text, device);
+    }
+}
+
+/// Asserts that, in what `ethtool -k` says, checksums and TCP segmentation are left to the device.
+pub(super) fn offloads_on(text: &str, device: &str) {
+    for feature in ["tx-checksumming", "tcp-segmentation-offload", "generic-segmentation-offload"] {
+        assert!(text.contains(&format!("\n{feature}: on")), "{feature} is off on {device}:\n{text}");
     }
 }
 

@@ -2,15 +2,17 @@
 //!
 //! A test makes [`Host`]s (namespaces), starts a [`Yard`] (the switch, in a namespace of its own) and sends through it:
 //! what a kernel's stack sends ([`traffic`]), or exact frames ([`Lan`], [`Station`]); or several hosts with tunnels between
-//! them, some of whose ends nobody here wrote ([`overlay`]); or networks around a router ([`routed`]). Whatever was made is removed when
-//! its value is dropped, also when the test fails; a failing test prints the switch's log and its tables.
+//! them, some of whose ends nobody here wrote ([`overlay`]); or networks around a router ([`routed`]); or virtual machines
+//! ([`guest`]). Whatever was made is removed when its value is dropped, also when the test fails; a failing test prints the switch's log and its tables.
 //!
 //! Nothing waits without a bound, and nothing is proved by waiting: a frame that must *not* arrive is looked for after
 //! the switch has said that it handled the frame.
 
 #![allow(dead_code, unused_imports, reason = "each suite uses its own part")]
 
+pub(crate) mod end;
 pub(crate) mod frames;
+pub(crate) mod guest;
 mod host;
 mod lan;
 mod openvswitch;
@@ -19,6 +21,7 @@ pub(crate) mod page;
 #[allow(unsafe_code, reason = "namespaces and packet sockets, as in the program's own `sys`")]
 mod raw;
 pub(crate) mod routed;
+pub(crate) mod socket;
 pub(crate) mod traffic;
 pub(crate) mod web;
 mod yard;
@@ -32,7 +35,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use host::Host;
 pub(crate) use lan::{Lan, Station};
-pub(crate) use raw::{PacketSocket, send_signal};
+pub(crate) use raw::{PacketSocket, become_user, send_signal};
 pub(crate) use yard::{Yard, number, tap};
 
 /// How long anything that must happen may take: far longer than it does, even on a machine that is busy.

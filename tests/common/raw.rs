@@ -5,6 +5,9 @@ use std::fs::File;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::panic::resume_unwind;
+use std::process::{Child, Command};
+use std::thread;
 use std::time::Duration;
 
 /// Moves the calling thread into the network namespace called `name`.
@@ -12,6 +15,31 @@ pub(crate) fn enter_namespace(name: &str) -> io::Result<()> {
     let file = File::open(format!("/run/netns/{name}"))?;
     // SAFETY: setns takes an open descriptor, which `file` is, and touches no memory of ours.
     check(unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) }).map(drop)
+}
+
+/// Has the calling thread, and no other, act as another user without any privilege.
+pub(crate) fn become_user(user: u32, group: u32) {
+    // By themselves, the system calls are for one thread. SAFETY: they touch no memory but the list of no groups.
+    let results = unsafe {
+        [
+            libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()),
+            libc::syscall(libc::SYS_setresgid, group, group, group),
+            libc::syscall(libc::SYS_setresuid, user, user, user),
+        ]
+    };
+    assert_eq!(results, [0; 3], "{}", io::Error::last_os_error());
+}
+
+/// Starts a program in the network namespace called `name`.
+pub(crate) fn spawn_in(name: &str, command: &mut Command) -> Child {
+    // A child is born into the namespace of the thread that makes it.
+    thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            enter_namespace(name).unwrap_or_else(|error| panic!("entering {name}: {error}"));
+            command.spawn().unwrap_or_else(|error| panic!("{}: {error}", command.get_program().display()))
+        });
+        inside.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 /// Sends `signal` to the process `pid`, which the caller started and has not waited for.

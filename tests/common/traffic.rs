@@ -1,16 +1,17 @@
 //! What kernels' stacks send: pings, TCP with known content, a paced stream that notices any loss.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::end::End;
 use super::{Host, PATIENCE, wait_for};
 
 /// Pings `address` from `host`, `count` times with `size` bytes of payload; every one must be answered.
-pub(crate) fn ping(host: &Host, address: &str, size: usize, count: u32) {
+pub(crate) fn ping(host: &impl End, address: &str, size: usize, count: u32) {
     let (sent, got) = pings(host, address, size, count, 5);
     assert_eq!(
         (sent, got),
@@ -20,13 +21,13 @@ pub(crate) fn ping(host: &Host, address: &str, size: usize, count: u32) {
 }
 
 /// Pings, and asserts that none is answered.
-pub(crate) fn ping_in_vain(host: &Host, address: &str, count: u32) {
+pub(crate) fn ping_in_vain(host: &impl End, address: &str, count: u32) {
     let (sent, got) = pings(host, address, 56, count, 1);
     assert_eq!((sent, got), (count, 0), "pings from {host} to {address}: sent, answered");
 }
 
 /// Sends pings and waits `patience` seconds for the answers; gives how many were sent and answered.
-fn pings(host: &Host, address: &str, size: usize, count: u32, patience: u32) -> (u32, u32) {
+fn pings(host: &impl End, address: &str, size: usize, count: u32, patience: u32) -> (u32, u32) {
     let (size, count, patience) = (size.to_string(), count.to_string(), patience.to_string());
     let args = ["-n", "-q", "-i", "0.05", "-W", &patience, "-c", &count, "-s", &size, address];
     let output = host.run(30, "ping", &args);
@@ -40,7 +41,7 @@ fn pings(host: &Host, address: &str, size: usize, count: u32, patience: u32) -> 
 }
 
 /// Waits until `address` answers a ping from `host`.
-pub(crate) fn wait_for_ping(host: &Host, address: &str) {
+pub(crate) fn wait_for_ping(host: &impl End, address: &str) {
     wait_for(&format!("{address} to answer {host}"), || {
         let output = host.run(5, "ping", &["-n", "-q", "-c", "1", "-W", "1", address]);
         output.status.success().then_some(())
@@ -49,75 +50,12 @@ pub(crate) fn wait_for_ping(host: &Host, address: &str) {
 
 /// Sends `bytes` bytes of known content over one TCP connection from `from` to `to`, which has `address`, and asserts
 /// that they arrived, all and unchanged.
-pub(crate) fn tcp(from: &Host, to: &Host, address: &str, bytes: usize) {
-    let listener = to
-        .enter(|| TcpListener::bind((address, 0)))
-        .unwrap_or_else(|e| panic!("listening at {address}: {e}"));
-    let server = listener.local_addr().expect("it is bound");
-    listener.set_nonblocking(true).expect("a socket can be");
-    let receiver = thread::spawn(move || {
-        let (mut stream, _) = wait_for("a TCP connection", || match listener.accept() {
-            Ok(connection) => Some(connection),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-            Err(error) => panic!("accept: {error}"),
-        });
-        stream.set_nonblocking(false).and(stream.set_read_timeout(Some(PATIENCE))).expect("a socket can be");
-        let (mut content, mut got, mut buffer) = (Content::new(), 0, vec![0; 1 << 16]);
-        loop {
-            match stream
-                .read(&mut buffer)
-                .unwrap_or_else(|e| panic!("TCP stalled after {got} of {bytes} bytes: {e}"))
-            {
-                0 => break,
-                n => assert!(
-                    *content.next(n) == buffer[..n],
-                    "TCP content changed within bytes {got}..{}",
-                    got + n
-                ),
-            }
-            got = content.position;
-        }
-        stream.write_all(&(got as u64).to_be_bytes()).expect("the client waits for it");
-    });
-    let client = || {
-        let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
-        stream.set_write_timeout(Some(PATIENCE)).and(stream.set_read_timeout(Some(PATIENCE)))?;
-        let mut content = Content::new();
-        while content.position < bytes {
-            let n = (bytes - content.position).min(1 << 16);
-            stream.write_all(content.next(n))?;
-        }
-        stream.shutdown(Shutdown::Write)?;
-        let mut count = [0; 8];
-        stream.read_exact(&mut count)?;
-        std::io::Result::Ok(u64::from_be_bytes(count))
-    };
-    let counted = from.enter(client);
-    receiver.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    assert_eq!(counted.unwrap_or_else(|error| panic!("TCP from {from} to {server}: {error}")), bytes as u64);
-}
-
-/// A byte stream that both ends can make: no two stretches of it are alike.
-struct Content {
-    position: usize,
-    buffer: Vec<u8>,
-}
-
-impl Content {
-    fn new() -> Content {
-        Content { position: 0, buffer: Vec::new() }
-    }
-
-    /// The next `n` bytes.
-    fn next(&mut self, n: usize) -> &[u8] {
-        let words = self.position / 8..(self.position + n).div_ceil(8);
-        let skip = self.position % 8;
-        self.buffer.clear();
-        // A multiplication by an odd constant is a permutation: every eight bytes differ from all others.
-        self.buffer.extend(words.flat_map(|i| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()));
-        self.position += n;
-        &self.buffer[skip..skip + n]
-    }
+pub(crate) fn tcp(from: &impl End, to: &impl End, address: &str, bytes: usize) {
+    let listening = to.listen(address.parse().unwrap_or_else(|error| panic!("{address}: {error}")));
+    let at = listening.at;
+    let sent = from.send(at, bytes);
+    let received = (listening.receiver)();
+    assert_eq!((sent, received), (Ok(()), Ok(())), "TCP from {from} to {at} in {to}: sent, received");
 }
 
 /// A TCP connection that stays open, and is used now and then.

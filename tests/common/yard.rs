@@ -1,6 +1,7 @@
 //! The switch under test: one `tapyard run`, its log, its command line.
 
 use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Output, Stdio};
@@ -51,6 +52,8 @@ impl Drop for Scratch {
 enum Home {
     Own(Host),
     Given(String),
+    /// Right here, without any privilege.
+    Plain,
 }
 
 impl Yard {
@@ -64,6 +67,11 @@ impl Yard {
         Yard::launch(config, Home::Given(host.name().to_owned()))
     }
 
+    /// Starts it where the test runs, as a user who may do nothing.
+    pub(crate) fn start_unprivileged(config: &str) -> Yard {
+        Yard::launch(config, Home::Plain)
+    }
+
     fn launch(config: &str, home: Home) -> Yard {
         let mut yard = Yard { child: None, home, dir: Scratch::new() };
         yard.write_config(config);
@@ -75,21 +83,21 @@ impl Yard {
     pub(crate) fn run(&mut self) {
         assert!(self.child.is_none(), "it runs");
         let log = File::create(self.dir.0.join("log")).expect("the directory is ours");
-        let mut command = Command::new(TAPYARD);
+        let mut command = match &self.home {
+            Home::Plain => self.unprivileged(),
+            Home::Own(_) | Home::Given(_) => Command::new(TAPYARD),
+        };
         command.args(["run", "--config"]).arg(self.config_path()).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
         let netns = match &self.home {
-            Home::Own(host) => host.name().to_owned(),
-            Home::Given(name) => name.clone(),
+            Home::Own(host) => Some(host.name().to_owned()),
+            Home::Given(name) => Some(name.clone()),
+            Home::Plain => None,
         };
-        // A child is born into the namespace of the thread that makes it.
-        let child = thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                super::raw::enter_namespace(&netns).expect("its namespace is there");
-                command.spawn().expect("the program starts")
-            });
-            inside.join().expect("it was started")
-        });
+        let child = match netns {
+            Some(netns) => super::raw::spawn_in(&netns, &mut command),
+            None => command.spawn().expect("the program starts"),
+        };
         self.child = Some(child);
         wait_for("the switch to be ready", || {
             let ready = self.log().lines().any(|line| line.contains("ready"));
@@ -97,6 +105,22 @@ impl Yard {
             assert!(ended.is_none(), "tapyard ended at its start ({}):\n{}", ended.unwrap(), self.log());
             ready.then_some(())
         });
+    }
+
+    /// The program as a user who may do nothing runs it: as nobody where the test is root, else as who runs the test.
+    fn unprivileged(&self) -> Command {
+        const NOBODY: u32 = 65534;
+        if fs::metadata("/proc/self").expect("/proc is there").uid() != 0 {
+            return Command::new(TAPYARD);
+        }
+        // Where it was built, nobody may not be let in.
+        let program = self.dir.0.join("tapyard");
+        fs::copy(TAPYARD, &program).expect("the directory is ours");
+        chown(&self.dir.0, Some(NOBODY), Some(NOBODY)).expect("root may");
+        let mut command = Command::new("setpriv");
+        command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups"]);
+        command.args(["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs"]).arg(program);
+        command
     }
 
     /// Writes the configuration file; where `config` has no `[switch]` table, that follows at the end, so that the lines

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 use proptest::{collection, option, sample};
 use tapyard::packet::{Capabilities, Gso, Offload, Vid};
+use tapyard::switch::mode::{Apart, Mode};
 use tapyard::switch::{Port, Storm};
 use tapyard::table::fdb::Allowance;
 use tapyard::wire::ethernet::Mac;
@@ -34,28 +35,30 @@ pub(crate) fn any_port(bridge: u16, aware: bool) -> BoxedStrategy<Port> {
     let vlan = if aware { vlan.boxed() } else { Just(port()).boxed() };
     let limit = option::weighted(0.3, 0..4u32);
     let storm = option::weighted(0.1, 0..100u32);
-    let offloads = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let offloads = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
     let mtu = sample::select(vec![20, 576, 1500, 9000]);
     let bools = (proptest::bool::weighted(0.3), proptest::bool::weighted(0.8));
     (vlan, limit, storm, offloads, mtu, bools)
-        .prop_map(move |(vlan, limit, storm, (checksum, tso4, tso6, uso), mtu, (isolated, learning))| {
-            let storm = storm.and_then(bucket);
-            Port {
-                isolated,
-                learning,
-                mtu,
-                allowance: Allowance { limit, quota: limit.unwrap_or(0) },
-                storm: Storm { broadcast: storm.clone(), multicast: None, unknown: storm },
-                capabilities: Capabilities {
-                    checksum,
-                    tso4: checksum && tso4,
-                    tso6: checksum && tso6,
-                    uso: checksum && uso,
-                    outside: false,
-                },
-                ..on(bridge, vlan)
-            }
-        })
+        .prop_map(
+            move |(vlan, limit, storm, (checksum, tso4, tso6, uso, outside), mtu, (isolated, learning))| {
+                let storm = storm.and_then(bucket);
+                Port {
+                    apart: Apart::new(Mode::Bridge, isolated, false),
+                    learning,
+                    mtu,
+                    allowance: Allowance { limit, quota: limit.unwrap_or(0) },
+                    storm: Storm { broadcast: storm.clone(), multicast: None, unknown: storm },
+                    capabilities: Capabilities {
+                        checksum,
+                        tso4: checksum && tso4,
+                        tso6: checksum && tso6,
+                        uso: checksum && uso,
+                        outside,
+                    },
+                    ..on(bridge, vlan)
+                }
+            },
+        )
         .boxed()
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod any;
 pub(crate) mod frames;
 pub(crate) mod gateways;
 pub(crate) mod messages;
+pub(crate) mod outside;
 pub(crate) mod routers;
 pub(crate) mod tunnels;
 
@@ -18,6 +19,7 @@ use tapyard::packet::{
     Batch, BridgeId, Capabilities, Counters, DropReason, Gso, InterfaceId, Layer, Location, Offload, PeerId,
     PortId, Received, RouterId, Vid,
 };
+use tapyard::switch::mode::{self, Apart, Mode};
 use tapyard::switch::router::{Attachment, Chain, Router};
 use tapyard::switch::{
     Bridge, BridgeRules, Event, Outgoing, PeerCounters, Port, RuleCounters, Storm, Switch, Topology,
@@ -66,8 +68,8 @@ pub(crate) fn port() -> Port {
         name: String::new(),
         bridge: Some(BridgeId(0)),
         vlan: VlanPolicy::Unaware,
-        isolated: false,
-        split_horizon: false,
+        apart: Apart::NOT,
+        hairpin: false,
         learning: true,
         guard: None,
         allowance: Allowance::default(),
@@ -123,6 +125,8 @@ pub(crate) struct Yard {
     /// Rules of bridges.
     bridge_rules: Vec<(u16, Arc<BridgeRules>)>,
     posted: Vec<Posted>,
+    /// Frames that came in. The payload of every other one, if it is long, is in its sender's memory.
+    laid: usize,
     /// What underlays say of what they are to send.
     pub(crate) underlay_says: Result<(), DropReason>,
     log: String,
@@ -163,6 +167,7 @@ impl Yard {
             generations,
             batch: Batch::default(),
             posted: Vec::new(),
+            laid: 0,
             underlay_says: Ok(()),
             log: String::new(),
             routers: Box::new(Vec::new),
@@ -191,11 +196,16 @@ impl Yard {
             let id = BridgeId(slot as u16);
             let member =
                 |&slot: &u16| self.ports[usize::from(slot)].as_ref().is_some_and(|p| p.bridge == Some(id));
+            let modes = || {
+                let members = self.ports.iter().flatten().filter(move |port| port.bridge == Some(id));
+                members.map(|port| port.apart.mode())
+            };
             Some(Bridge {
                 name: format!("bridge{slot}"),
                 mac: frames::mac(BRIDGE),
                 fdb: Arc::clone(fdb),
-                refresh: Fdb::refresh_period(*ageing),
+                refresh: mode::refresh_period(*ageing, modes()),
+                passthrough: modes().any(|mode| mode == Mode::Passthrough),
                 members: (0..self.ports.len() as u16).filter(member).map(PortId).collect(),
                 routers: interfaces_on(&routers, id),
                 rules: self.bridge_rules.iter().find(|(b, _)| *b == id.0).map(|(_, rules)| Arc::clone(rules)),
@@ -281,7 +291,11 @@ impl Yard {
         let switch = &mut self.workers[worker];
         self.batch.clear();
         for ((bytes, offload), frame) in frames.iter().zip(self.batch.spare()) {
-            frame.fill(bytes, *offload);
+            self.laid += 1;
+            match self.laid % 2 {
+                0 => frame.fill(bytes, *offload),
+                _ => outside::lay(frame, bytes, *offload),
+            }
         }
         self.batch.commit(frames.len());
         switch.process(PortId(port), &mut self.batch, self.now);
@@ -292,7 +306,8 @@ impl Yard {
         let answered = self.counters(port).replied > replied;
         // A router may send it on to where it came from.
         let routed = self.workers[worker].topology().routers.iter().any(Option::is_some);
-        for sent in left.iter().filter(|_| !patched && !answered && !routed) {
+        let turned = self.ports[usize::from(port)].as_ref().is_some_and(|port| port.hairpin);
+        for sent in left.iter().filter(|_| !patched && !answered && !routed && !turned) {
             assert_ne!(sent.port, port, "nothing leaves where it came in");
         }
         self.check();
@@ -355,7 +370,7 @@ impl Yard {
                 for &index in frames {
                     let frame = &batch.frames()[index as usize];
                     counters.sent(frame.len());
-                    left.push(Sent { port, bytes: frame.bytes().to_vec(), offload: frame.offload });
+                    left.push(Sent { port, bytes: outside::all_of(frame), offload: frame.offload });
                 }
             }
             Outgoing::Datagrams(datagrams) => {

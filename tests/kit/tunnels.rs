@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use tapyard::packet::{PeerId, PortId, Received};
+use tapyard::switch::mode::Apart;
 use tapyard::switch::{Outer, Overlay, Peer, Port, Underlay, Way};
 use tapyard::tunnel::vxlan::{self, Vxlan};
 use tapyard::tunnel::{Protocol, Tunnel};
@@ -50,7 +51,7 @@ pub(crate) fn overlay(tunnel: impl Tunnel + 'static, underlay: u16, hosts: &[u16
 
 /// A port of bridge 0 into a tunnel.
 pub(crate) fn tunnel_port(overlay: Overlay) -> Port {
-    Port { split_horizon: true, mtu: 1450, way: Way::Tunnel(Arc::new(overlay)), ..port() }
+    Port { apart: Apart::SPLIT_HORIZON, mtu: 1450, way: Way::Tunnel(Arc::new(overlay)), ..port() }
 }
 
 /// A VXLAN port of bridge 0.

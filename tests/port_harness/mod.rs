@@ -152,11 +152,11 @@ impl Space {
         self.ip(&format!("link add {device} type veth peer name p-{device} netns {}", peer.0));
         peer.ip(&format!("address add {address}/24 dev p-{device}"));
         peer.ip(&format!("link set p-{device} up"));
-        netdev::open(&NetdevOptions { device: device.into(), netns: Some(self.netns()) }, workers).unwrap()
+        netdev::open(&NetdevOptions::new(device, Some(self.netns())), workers).unwrap()
     }
 
     pub(crate) fn open_netdev(&self, device: &str) -> Opened {
-        netdev::open(&NetdevOptions { device: device.into(), netns: Some(self.netns()) }, 1).unwrap()
+        netdev::open(&NetdevOptions::new(device, Some(self.netns())), 1).unwrap()
     }
 
     pub(crate) fn ping(&self, to: Ipv4Addr, size: usize) -> Output {

@@ -1,6 +1,6 @@
 //! A guest for tests and benches of rings: memory in a file, and the driver's side of both forms of virtqueue, written
 //! from the specification (VIRTIO 1.2, 2.7 and 2.8) and not from the device's side.
-#![allow(dead_code, unreachable_pub)] // each test uses a part of it
+#![allow(dead_code, reason = "each suite uses its part of the kit")]
 
 use std::fs::{self, File};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tapyard::port::vhost::ring::{Base, Layout};
 use tapyard::sys::guest_memory::{Area, GuestMemory, Region};
 
 /// A file of memory without a name.
-pub fn memory_file(len: u64) -> File {
+pub(crate) fn memory_file(len: u64) -> File {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let path = format!("/dev/shm/tapyard-test-vring-{}-{number}", std::process::id());
@@ -21,7 +21,7 @@ pub fn memory_file(len: u64) -> File {
 }
 
 /// A guest's memory, of one region for each pair of guest address and length.
-pub fn memory(regions: &[(u64, u64)]) -> Arc<GuestMemory> {
+pub(crate) fn memory(regions: &[(u64, u64)]) -> Arc<GuestMemory> {
     let file = memory_file(regions.iter().map(|(_, len)| len).sum());
     let mut offset = 0;
     let regions = regions.iter().map(|&(guest, len)| {
@@ -34,7 +34,7 @@ pub fn memory(regions: &[(u64, u64)]) -> Arc<GuestMemory> {
 }
 
 /// A ring's parts one behind the other from `at` on, which has to be a multiple of 16.
-pub fn layout(at: u64, size: u16, packed: bool, event_idx: bool) -> Layout {
+pub(crate) fn layout(at: u64, size: u16, packed: bool, event_idx: bool) -> Layout {
     let driver = at + 16 * u64::from(size);
     let device = if packed { driver + 4 } else { (driver + 6 + 2 * u64::from(size)).next_multiple_of(4) };
     Layout { size, descriptors: at, driver, device, packed, event_idx, indirect: true }
@@ -42,35 +42,35 @@ pub fn layout(at: u64, size: u16, packed: bool, event_idx: bool) -> Layout {
 
 /// A buffer that a driver offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Buffer {
-    pub at: u64,
-    pub len: u32,
-    pub write: bool,
+pub(crate) struct Buffer {
+    pub(crate) at: u64,
+    pub(crate) len: u32,
+    pub(crate) write: bool,
 }
 
 /// One to be read by the device.
-pub fn filled(at: u64, len: u32) -> Buffer {
+pub(crate) fn filled(at: u64, len: u32) -> Buffer {
     Buffer { at, len, write: false }
 }
 
 /// One to be written by the device.
-pub fn empty(at: u64, len: u32) -> Buffer {
+pub(crate) fn empty(at: u64, len: u32) -> Buffer {
     Buffer { at, len, write: true }
 }
 
-pub const NEXT: u16 = 1;
-pub const WRITE: u16 = 2;
-pub const INDIRECT: u16 = 4;
+pub(crate) const NEXT: u16 = 1;
+pub(crate) const WRITE: u16 = 2;
+pub(crate) const INDIRECT: u16 = 4;
 const AVAIL: u16 = 1 << 7;
 const USED: u16 = 1 << 15;
 
 /// A well-behaved driver of one ring.
-pub struct Driver {
-    pub memory: Arc<GuestMemory>,
-    pub layout: Layout,
-    pub descriptors: Area,
-    pub driver: Area,
-    pub device: Area,
+pub(crate) struct Driver {
+    pub(crate) memory: Arc<GuestMemory>,
+    pub(crate) layout: Layout,
+    pub(crate) descriptors: Area,
+    pub(crate) driver: Area,
+    pub(crate) device: Area,
     /// Descriptors made available, and seen used; from these follow positions and wrap counters of a packed ring.
     offered: u64,
     collected: u64,
@@ -88,7 +88,7 @@ pub struct Driver {
 
 impl Driver {
     /// A driver that goes on at `base`; both sides agree on how far they are.
-    pub fn new(memory: &Arc<GuestMemory>, layout: &Layout, base: Base) -> Driver {
+    pub(crate) fn new(memory: &Arc<GuestMemory>, layout: &Layout, base: Base) -> Driver {
         let size = usize::from(layout.size);
         let extra = if layout.event_idx { 2 } else { 0 };
         let (driver, device) =
@@ -139,34 +139,34 @@ impl Driver {
     }
 
     /// How many descriptors are free.
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.free.len()
     }
 
     /// How many chains (of a packed ring: descriptors) were seen used.
-    pub fn seen(&self) -> u64 {
+    pub(crate) fn seen(&self) -> u64 {
         if self.layout.packed { self.collected } else { self.chains_collected }
     }
 
     /// How far the device has come, in the same measure: what a device that behaves has shown.
-    pub fn offered(&self) -> u64 {
+    pub(crate) fn offered(&self) -> u64 {
         if self.layout.packed { self.offered } else { self.chains_offered }
     }
 
     /// Offers a chain of `buffers`, which the device does not see before [`Driver::show`]; gives its id.
-    pub fn offer(&mut self, buffers: &[Buffer]) -> u16 {
+    pub(crate) fn offer(&mut self, buffers: &[Buffer]) -> u16 {
         let parts: Vec<_> = buffers.iter().map(|b| (b.at, b.len, if b.write { WRITE } else { 0 })).collect();
         self.offer_raw(&parts)
     }
 
     /// The same by way of an indirect table at `table`.
-    pub fn offer_indirect(&mut self, table: u64, buffers: &[Buffer]) -> u16 {
+    pub(crate) fn offer_indirect(&mut self, table: u64, buffers: &[Buffer]) -> u16 {
         self.write_table(table, buffers);
         self.offer_raw(&[(table, 16 * buffers.len() as u32, INDIRECT)])
     }
 
     /// Writes an indirect table.
-    pub fn write_table(&self, table: u64, buffers: &[Buffer]) {
+    pub(crate) fn write_table(&self, table: u64, buffers: &[Buffer]) {
         for (index, buffer) in (0..).zip(buffers) {
             let mut flags = if buffer.write { WRITE } else { 0 };
             let mut tail = 0;
@@ -185,7 +185,7 @@ impl Driver {
     }
 
     /// Offers descriptors just so, linked by NEXT where another follows.
-    pub fn offer_raw(&mut self, parts: &[(u64, u32, u16)]) -> u16 {
+    pub(crate) fn offer_raw(&mut self, parts: &[(u64, u32, u16)]) -> u16 {
         if self.layout.packed { self.offer_packed(parts) } else { self.offer_split(parts) }
     }
 
@@ -224,14 +224,14 @@ impl Driver {
     }
 
     /// Writes a descriptor of a split ring.
-    pub fn descriptor(&self, index: u16, at: u64, len: u32, flags: u16, next: u16) {
+    pub(crate) fn descriptor(&self, index: u16, at: u64, len: u32, flags: u16, next: u16) {
         let rest = u64::from(next) << 48 | u64::from(flags) << 32 | u64::from(len);
         self.descriptors.store_u64(16 * usize::from(index), at, Ordering::Relaxed);
         self.descriptors.store_u64(16 * usize::from(index) + 8, rest, Ordering::Relaxed);
     }
 
     /// Shows the device what was offered. True if it wants to be kicked.
-    pub fn show(&mut self) -> bool {
+    pub(crate) fn show(&mut self) -> bool {
         let old = self.told;
         self.told = self.offered();
         if let Some((place, rest)) = self.hidden.take() {
@@ -264,7 +264,7 @@ impl Driver {
     }
 
     /// Takes back a chain that was used: its id, and how many bytes were written.
-    pub fn collect(&mut self) -> Option<(u16, u32)> {
+    pub(crate) fn collect(&mut self) -> Option<(u16, u32)> {
         let (id, len) = if self.layout.packed {
             let (place, wrap) = self.place(self.collected);
             let rest = self.descriptors.load_u64(16 * usize::from(place) + 8, Ordering::Acquire);
@@ -297,7 +297,7 @@ impl Driver {
     }
 
     /// Asks to be called for everything, or for nothing.
-    pub fn want_calls(&self, all: bool) {
+    pub(crate) fn want_calls(&self, all: bool) {
         if self.layout.packed {
             self.driver.store_u32(0, if all { 0 } else { 1 << 16 }, Ordering::Relaxed);
         } else {
@@ -307,7 +307,7 @@ impl Driver {
     }
 
     /// Asks to be called when number `n` is used (in the measure of [`Driver::seen`]). Needs the event index.
-    pub fn want_call_at(&self, n: u64) {
+    pub(crate) fn want_call_at(&self, n: u64) {
         if self.layout.packed {
             let (at, wrap) = self.place(n);
             let bits = u32::from(at) | if wrap { 0x8000 } else { 0 };

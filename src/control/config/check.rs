@@ -2,6 +2,7 @@
 //!
 //! A table that could not be read is not compared with others, so that one mistake is told once.
 
+mod mode;
 mod router;
 mod rule;
 
@@ -19,6 +20,7 @@ use crate::sys::netns::Netns;
 pub(super) fn check(config: &Config, root: &Table, read: &Findings) -> Findings {
     let mut check = Check { config, root, read, found: Findings::default() };
     check.ports();
+    check.modes();
     check.devices();
     check.statics();
     check.wires();

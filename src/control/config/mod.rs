@@ -11,6 +11,7 @@ mod check;
 mod document;
 mod errors;
 mod keys;
+mod mode;
 mod nat;
 mod net;
 mod prefix;
@@ -42,6 +43,8 @@ pub use value::duration_text;
 pub use vlan::VlanMode;
 
 use crate::packet::Layer;
+pub use crate::port::netdev::GuestTap;
+use crate::switch::mode::Mode;
 use crate::wire::ethernet::Mac;
 
 /// Where the control socket is unless somebody says otherwise.
@@ -149,6 +152,10 @@ pub struct PortConfig {
     pub bridge: Option<String>,
     /// Its VLANs.
     pub vlan: VlanMode,
+    /// What it is to the other ports of its bridge.
+    pub mode: Mode,
+    /// Whether frames may leave by it that came in by it.
+    pub hairpin: bool,
     /// Whether frames between it and other isolated ports are dropped.
     pub isolated: bool,
     /// Whether the sources of its frames are learned.
@@ -196,13 +203,8 @@ pub enum PortKind {
     Tap(DeviceConfig),
     /// `tun`: a device of IP packets, created or attached to.
     Tun(DeviceConfig),
-    /// `netdev`: an interface that exists.
-    Netdev {
-        /// Its name, at most 15 bytes.
-        device: String,
-        /// The named network namespace it is in; `None`: that of the process.
-        netns: Option<String>,
-    },
+    /// `netdev`: an interface that exists, or the one of a TAP for a guest.
+    Netdev(NetdevConfig),
     /// `stream`: a socket of a byte stream, over which each frame has its length before it.
     Stream(SocketConfig),
     /// `dgram`: a socket of datagrams, each of which is a frame.
@@ -236,7 +238,7 @@ impl PortKind {
         match self {
             PortKind::Tap(_) => "tap",
             PortKind::Tun(_) => "tun",
-            PortKind::Netdev { .. } => "netdev",
+            PortKind::Netdev(_) => "netdev",
             PortKind::Stream(_) => "stream",
             PortKind::Dgram { .. } => "dgram",
             PortKind::VhostUser { .. } => "vhost-user",
@@ -252,7 +254,7 @@ impl PortKind {
             PortKind::Tun(_) => Layer::Ip,
             PortKind::Tunnel(tunnel) => tunnel.payload,
             PortKind::Tap(_)
-            | PortKind::Netdev { .. }
+            | PortKind::Netdev(_)
             | PortKind::Stream(_)
             | PortKind::Dgram { .. }
             | PortKind::VhostUser { .. }
@@ -289,7 +291,7 @@ impl PortKind {
     pub fn device(&self) -> Option<(&str, Option<&str>)> {
         match self {
             PortKind::Tap(d) | PortKind::Tun(d) => Some((&d.device, d.netns.as_deref())),
-            PortKind::Netdev { device, netns } => Some((device, netns.as_deref())),
+            PortKind::Netdev(n) => Some((&n.device, n.netns.as_deref())),
             PortKind::Stream(_)
             | PortKind::Dgram { .. }
             | PortKind::VhostUser { .. }
@@ -323,6 +325,19 @@ pub struct SocketConfig {
     pub group: Option<u32>,
     /// Bytes that a frame to the guest may have behind its Ethernet header, 68 to 65,521; `None`: 1500.
     pub mtu: Option<u32>,
+}
+
+/// An interface that a `netdev` port takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetdevConfig {
+    /// Its name, at most 15 bytes.
+    pub device: String,
+    /// The named network namespace it is in; `None`: that of the process.
+    pub netns: Option<String>,
+    /// Whether the host's own stack is silent on it.
+    pub quiet: bool,
+    /// `create = true`: the TAP that is made for a guest.
+    pub create: Option<GuestTap>,
 }
 
 /// A TAP or TUN device.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::document::{Item, Node, Table};
 use super::errors::{Findings, Path};
 use super::keys::{Keys, similar};
+use super::mode;
 use super::router::read::router;
 use super::rule::read::{policy, rule};
 use super::socket;
@@ -17,9 +18,11 @@ use super::tunnel;
 use super::value::{self, number};
 use super::vlan::VlanMode;
 use super::{
-    BridgeConfig, Config, DeviceConfig, GuardConfig, PortConfig, PortKind, StaticEntry, Storm, SwitchConfig,
+    BridgeConfig, Config, DeviceConfig, GuardConfig, GuestTap, NetdevConfig, PortConfig, PortKind,
+    StaticEntry, Storm, SwitchConfig,
 };
 use crate::packet::Layer;
+use crate::switch::mode::Mode;
 
 /// Most entries of an FDB, and most addresses learned by a port.
 const MAX_ENTRIES: u32 = 4_000_000;
@@ -106,6 +109,8 @@ fn port_of(kind: PortKind) -> PortConfig {
     PortConfig {
         bridge: None,
         vlan: VlanMode::None,
+        mode: Mode::default(),
+        hairpin: false,
         isolated: false,
         learning: true,
         learn_limit: None,
@@ -139,6 +144,7 @@ fn bridge_port(keys: &mut Keys<'_>, port: &mut PortConfig) {
     });
     port.storm = storm.unwrap_or_default();
     port.guard = guard(keys);
+    mode::read(keys, port);
 }
 
 fn guard(keys: &mut Keys<'_>) -> GuardConfig {
@@ -210,7 +216,26 @@ fn tap_or_tun(keys: &mut Keys<'_>, name: &str) -> DeviceConfig {
 }
 
 fn netdev(keys: &mut Keys<'_>, name: &str) -> PortKind {
-    PortKind::Netdev { device: device(keys, name), netns: keys.get("netns", value::netns) }
+    let (device, netns) = (device(keys, name), keys.get("netns", value::netns));
+    let create = keys.get("create", value::boolean).unwrap_or(false);
+    let quiet = keys.get("quiet", value::boolean).unwrap_or(create);
+    let tap = GuestTap {
+        owner: keys.get("owner", value::user),
+        group: keys.get("group", value::group),
+        queues: keys.get("queues", number("number of queues", 1..=256)),
+        persist: keys.get("persist", value::boolean).unwrap_or(false),
+        mtu: keys.get("mtu", number("MTU", 68..=65521)),
+    };
+    if !create && !keys.failed("create") {
+        for key in ["owner", "group", "queues", "persist", "mtu"] {
+            if !keys.has(key) {
+                continue;
+            }
+            let message = format!("`{key}` is for a TAP that is made (expected create = true beside it)");
+            keys.complain(key, message);
+        }
+    }
+    PortKind::Netdev(NetdevConfig { device, netns, quiet, create: create.then_some(tap) })
 }
 
 fn patch(keys: &mut Keys<'_>, _: &str) -> PortKind {

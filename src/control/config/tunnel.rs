@@ -14,6 +14,7 @@ use super::vlan::VlanMode;
 use super::{Config, GuardConfig, PortConfig, PortKind, StaticEntry, Storm};
 use crate::packet::Layer;
 use crate::switch::Outer;
+use crate::switch::mode::Mode;
 use crate::tunnel::{Protocol, TunnelId, geneve, gre, vxlan};
 
 /// Most peers of a tunnel: each has a slot in every topology and every worker.
@@ -240,6 +241,8 @@ pub(super) fn add_underlays(config: &mut Config) {
         let port = PortConfig {
             bridge: None,
             vlan: VlanMode::None,
+            mode: Mode::default(),
+            hairpin: false,
             isolated: false,
             learning: false,
             learn_limit: None,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::errors::{Findings, Path};
+use super::mode;
 use super::router::{On, RouterConfig};
 use super::rule::{Action, FlowState, Hook, Match, Policy, RuleConfig, Scope};
 use super::{Config, PortConfig};
@@ -20,6 +21,7 @@ pub(super) fn warnings(config: &Config) -> Findings {
         hidden_routes(router, &path.to("route"), &mut found);
         long_prefixes(router, &path.to("interface"), &mut found);
     }
+    mode::doubts(config, &mut found);
     hidden_rules(&config.rules, &mut found);
     one_way_policies(config, &mut found);
     found

@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
+use proptest::sample;
 
 use super::*;
 use crate::control::config::{
@@ -91,10 +92,12 @@ fn a_change_of_type_names_what_either_has() {
 
 #[test]
 fn every_key_is_named_and_only_those_of_the_device_reopen_it() {
-    let switch_side = ["bridge", "vlan", "isolated", "learning", "learn-limit"];
+    let switch_side = ["bridge", "vlan", "uplink", "hairpin", "isolated", "learning", "learn-limit"];
     for (key, value) in [
         ("bridge", "lan"),
         ("vlan", "11"),
+        ("uplink", "true"),
+        ("hairpin", "true"),
         ("isolated", "true"),
         ("learning", "false"),
         ("learn-limit", "5"),
@@ -355,7 +358,9 @@ fn kind() -> impl Strategy<Value = PortKind> {
     prop_oneof![
         device().prop_map(PortKind::Tap),
         device().prop_map(PortKind::Tun),
-        ("[xy]", option::of("[no]")).prop_map(|(device, netns)| PortKind::Netdev { device, netns }),
+        ("[xy]", option::of("[no]")).prop_map(|(device, netns)| {
+            PortKind::Netdev(NetdevConfig { device, netns, quiet: false, create: None })
+        }),
         "[ab]".prop_map(|peer| PortKind::Patch { peer }),
         tunnel().prop_map(PortKind::Tunnel),
         underlay().prop_map(PortKind::Underlay),
@@ -428,14 +433,17 @@ fn port() -> impl Strategy<Value = PortConfig> {
     let storm = (rate(), rate(), rate());
     let ip = (1..3u8).prop_map(|n| (IpAddr::from([10, 9, 0, n]), 32));
     let guard = (vec(mac(), 0..2), vec(ip, 0..2), any::<[bool; 2]>());
-    let own = (kind(), option::of("[pq]"), guard);
+    let mode = sample::select(&[Mode::Bridge, Mode::Uplink, Mode::Private, Mode::Vepa, Mode::Passthrough]);
+    let own = (kind(), option::of("[pq]"), guard, (mode, any::<bool>()));
     (any::<prop::sample::Index>(), vlan(), any::<[bool; 2]>(), rate(), storm, own).prop_map(
         |(bridge, vlan, [isolated, learning], learn_limit, (broadcast, multicast, unknown), own)| {
-            let (kind, wire, (mac, ip, [dhcp, router])) = own;
+            let (kind, wire, (mac, ip, [dhcp, router]), (mode, hairpin)) = own;
             PortConfig {
                 // Which of the bridges is decided when they are known.
                 bridge: Some(bridge.index(usize::MAX).to_string()),
                 vlan,
+                mode,
+                hairpin,
                 isolated,
                 learning,
                 learn_limit,

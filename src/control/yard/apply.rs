@@ -9,17 +9,17 @@ use std::sync::Arc;
 use super::State;
 use crate::control::api::Applied;
 use crate::control::config::{Config, Document, PortConfig, PortKind, StaticEntry};
-use crate::control::opening;
+use crate::control::opening::{self, Found};
 use crate::control::plan::{self, Change as Step, Plan};
 use crate::control::shape::{self, LiveBridge, LivePort, WORKER_PATIENCE};
 use crate::packet::{Location, PeerId, PortId};
-use crate::port::{Opened, Queue};
+use crate::port::{Opened, PortError, Queue, netdev};
 use crate::switch;
 use crate::table::fdb::Station;
 use crate::worker::{Change, Command};
 
 /// A port that was opened and is not installed yet.
-type Fresh = (String, Opened);
+type Fresh = (String, Found);
 
 impl State {
     /// Makes `wanted` what runs, or says in one line why not and changes nothing.
@@ -27,11 +27,12 @@ impl State {
         let plan = plan::diff(&self.config, &wanted).map_err(|refusal| refusal.to_string())?;
         if plan.is_empty() {
             self.document = document;
-            return Ok(Applied { epoch: self.epoch, changes: Vec::new(), warnings: self.warnings() });
+            let (changes, warnings) = (Vec::new(), self.warnings());
+            return Ok(Applied { epoch: self.epoch, changes, warnings, attach: None });
         }
         let fresh = self.open_all(&plan)?;
         let before = self.warnings();
-        self.enact(&plan, wanted, fresh);
+        let notes = self.enact(&plan, wanted, fresh);
         self.document = document;
         // There may be something new to look at now and then.
         let _ = self.wake.try_send(());
@@ -39,13 +40,15 @@ impl State {
         changes.iter().for_each(|change| tracing::info!("{change}"));
         let warnings = self.warnings();
         let new = warnings.iter().filter(|warning| !before.contains(warning));
-        new.for_each(|warning| tracing::warn!("{warning}"));
-        Ok(Applied { epoch: self.epoch, changes, warnings })
+        new.chain(&notes).for_each(|warning| tracing::warn!("{warning}"));
+        Ok(Applied { epoch: self.epoch, changes, warnings: [warnings, notes].concat(), attach: None })
     }
 
-    /// What of the configuration that runs is hardly meant.
+    /// What of the configuration that runs is hardly meant, and what it waits for.
     pub(super) fn warnings(&self) -> Vec<String> {
-        self.document.warnings(&self.config).iter().map(ToString::to_string).collect()
+        let doubts = self.document.warnings(&self.config).into_iter().map(|warning| warning.to_string());
+        let waits = self.live.ports.values().filter(|port| port.missing && !port.complaint.is_empty());
+        doubts.chain(waits.map(|port| port.complaint.clone())).collect()
     }
 
     /// Opens the ports that are new and those whose device must be another; if one fails, all are as before.
@@ -69,18 +72,26 @@ impl State {
         let (waiting, free): (Vec<_>, Vec<_>) = opening.into_iter().partition(waits);
         let mut fresh = Vec::new();
         for (name, to) in free {
-            fresh.push((name.clone(), self.open(name, to)?));
+            match self.open_or_wait(name, to) {
+                Ok(found) => fresh.push((name.clone(), found)),
+                Err(why) => {
+                    undo(fresh);
+                    return Err(why);
+                }
+            }
         }
         if !closing.is_empty() {
             let ids = closing.iter().filter_map(|name| Some(self.live.ports.get(name)?.id)).collect();
             let topology = self.next_topology();
             drop(self.exchange(topology, ids, Vec::new()));
+            let made = closing.iter().filter_map(|name| self.live.ports.get_mut(name)?.made.take());
+            netdev::undo(made.collect());
         }
         for (name, to) in waiting {
-            match self.open(name, to) {
-                Ok(opened) => fresh.push((name.clone(), opened)),
+            match self.open_or_wait(name, to) {
+                Ok(found) => fresh.push((name.clone(), found)),
                 Err(why) => {
-                    drop(fresh);
+                    undo(fresh);
                     closing.iter().for_each(|name| self.restore(name));
                     return Err(why);
                 }
@@ -141,17 +152,26 @@ impl State {
     }
 
     pub(super) fn open(&self, name: &str, config: &PortConfig) -> Result<Opened, String> {
-        opening::open(name, &config.kind, self.workers.len(), self.news()).map_err(|error| {
-            match config.kind {
-                // It says which it is, and nobody has called it a port.
-                PortKind::Underlay(_) => error.to_string(),
-                _ => format!("port {name}: {error}"),
-            }
-        })
+        self.listen(config);
+        opening::open(name, &config.kind, self.workers.len(), self.news())
+            .map_err(|error| explain(name, config, &error))
     }
 
-    /// Makes the plan real: nothing can fail any more.
-    fn enact(&mut self, plan: &Plan, wanted: Config, fresh: Vec<Fresh>) {
+    fn open_or_wait(&self, name: &str, config: &PortConfig) -> Result<Found, String> {
+        self.listen(config);
+        opening::open_or_wait(name, &config.kind, self.workers.len(), self.news())
+            .map_err(|error| explain(name, config, &error))
+    }
+
+    /// Hears of the port's interface from before it is looked at, so that nothing happens in between.
+    fn listen(&self, config: &PortConfig) {
+        if let Some(netns) = opening::taken_in(&config.kind) {
+            self.links.listen(netns.as_ref());
+        }
+    }
+
+    /// Makes the plan real: nothing can fail any more. Gives what a person should know.
+    fn enact(&mut self, plan: &Plan, wanted: Config, fresh: Vec<Fresh>) -> Vec<String> {
         let mut gone = Vec::new();
         // Ports behind which other stations may be from now on.
         let mut estranged = self.ports_of_turned_bridges(&wanted);
@@ -190,14 +210,20 @@ impl State {
             }
         }
         let mut install = Vec::new();
-        for (name, opened) in fresh {
+        for (name, Found { opened, waits }) in fresh {
             let id = self.live.ports.get(&name).map_or_else(|| self.live.free_port(), |port| port.id);
-            let (port, queues) =
+            let (mut port, queues) =
                 LivePort::new(id, opened, wanted.ports.get(&name).map(|p| p.storm).unwrap_or_default());
+            if let Some(error) = waits {
+                port.missing = true;
+                port.complaint = format!("port {name}: {error}");
+            }
             self.live.ports.insert(name, port);
             install.push((id, queues));
         }
-        self.live.ports.retain(|name, _| wanted.ports.contains_key(name));
+        let leaving: Vec<_> =
+            self.live.ports.keys().filter(|name| !wanted.ports.contains_key(*name)).cloned().collect();
+        let left_ports: Vec<_> = leaving.iter().filter_map(|name| self.live.ports.remove(name)).collect();
         self.live.configure_routers(&self.config, &wanted);
         let before = std::mem::replace(&mut self.config, wanted);
         let left = self.live.configure_tunnels(&self.config);
@@ -213,6 +239,11 @@ impl State {
         self.live.bridges.retain(|name, _| self.config.bridges.contains_key(name));
         self.pin_statics(plan);
         drop(closed);
+        self.links.retain(|netns| {
+            let taken = self.config.ports.values().filter_map(|port| opening::taken_in(&port.kind));
+            taken.into_iter().any(|taken| taken.as_ref() == netns)
+        });
+        netdev::undo(left_ports.into_iter().filter_map(|port| port.made).collect())
     }
 
     /// Forgets what is behind a peer that the workers have forgotten.
@@ -266,6 +297,8 @@ impl State {
             return;
         }
         let id = port.id;
+        // What was made is gone, too.
+        port.made = None;
         tracing::warn!("port {name}: its device is gone; it is taken again when it comes back");
         let topology = self.next_topology();
         drop(self.exchange(topology, vec![id], Vec::new()));
@@ -323,5 +356,19 @@ impl State {
             );
         }
         closed.into_iter().flatten().collect()
+    }
+}
+
+/// Closes what was opened and is not to be after all.
+fn undo(fresh: Vec<Fresh>) {
+    let made = fresh.into_iter().filter_map(|(_, found)| found.opened.made);
+    netdev::undo(made.collect());
+}
+
+fn explain(name: &str, config: &PortConfig, error: &PortError) -> String {
+    match config.kind {
+        // It says which it is, and nobody has called it a port.
+        PortKind::Underlay(_) => error.to_string(),
+        _ => format!("port {name}: {error}"),
     }
 }

@@ -102,7 +102,14 @@ fn open_here(options: &UnderlayOptions, workers: usize) -> io::Result<Opened> {
         Ok(super::Queue::Underlay(Box::new(Queue { receiver, senders, troubles: Troubles::default() })))
     };
     let queues = (0..workers).map(queue).collect::<io::Result<_>>()?;
-    Ok(Opened { queues, capabilities: Capabilities::NONE, link: None, guest: None, look: Box::new(|| None) })
+    Ok(Opened {
+        queues,
+        capabilities: Capabilities::NONE,
+        link: None,
+        guest: None,
+        look: Box::new(|| None),
+        made: None,
+    })
 }
 
 /// The path MTUs from `local` (which may be unspecified) to each of `to`, as the kernel knows them by now, IP header

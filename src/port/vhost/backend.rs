@@ -166,9 +166,12 @@ impl Backend {
             (false, false) => Mode::Waiting,
             (false, true) => Mode::Off,
         };
-        let place = ring.place.ok_or_else(|| refused("a ring to start, of which nobody has said where it is"))?;
+        let place =
+            ring.place.ok_or_else(|| refused("a ring to start, of which nobody has said where it is"))?;
         // How long its parts are, the ring checks.
-        let at = |user| memory.guest_of_user(user, 1).ok_or_else(|| refused("a ring outside of the guest's memory"));
+        let at = |user| {
+            memory.guest_of_user(user, 1).ok_or_else(|| refused("a ring outside of the guest's memory"))
+        };
         let layout = Layout {
             size: ring.size,
             descriptors: at(place.descriptors)?,

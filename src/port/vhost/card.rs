@@ -173,7 +173,8 @@ impl Card {
     pub(super) fn change<T>(&self, index: usize, change: impl FnOnce(&mut Option<Running>) -> T) -> T {
         let since = Instant::now();
         let mut slot = self.ring(index);
-        while slot.as_ref().is_some_and(|running| running.ring.in_flight() > 0) && since.elapsed() < PATIENCE {
+        while slot.as_ref().is_some_and(|running| running.ring.in_flight() > 0) && since.elapsed() < PATIENCE
+        {
             drop(slot);
             thread::sleep(Duration::from_micros(50));
             slot = self.ring(index);

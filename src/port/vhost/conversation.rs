@@ -46,10 +46,8 @@ fn reason(error: Error) -> Option<String> {
 
 fn talk(peer: &UnixStream, card: &Card, backend: &Arc<Mutex<Backend>>) -> Result<(), Error> {
     card.begin(peer.try_clone().map_err(Error::SocketError)?);
-    let mut handler = BackendReqHandler::from_stream(
-        peer.try_clone().map_err(Error::SocketError)?,
-        Arc::clone(backend),
-    );
+    let mut handler =
+        BackendReqHandler::from_stream(peer.try_clone().map_err(Error::SocketError)?, Arc::clone(backend));
     loop {
         let header = Header::peek(peer)?;
         match header.as_ref().and_then(|header| own_answer(header, backend).map(|own| (header, own))) {

@@ -46,12 +46,7 @@ use queue::Queue;
 ///
 /// # Errors
 /// See [`PortError`].
-pub fn open(
-    options: &GuestOptions,
-    offload: bool,
-    workers: usize,
-    news: News,
-) -> Result<Opened, PortError> {
+pub fn open(options: &GuestOptions, offload: bool, workers: usize, news: News) -> Result<Opened, PortError> {
     let failed = |error| PortError::System(options.name.clone(), "wait for a guest", error);
     let door = Door::open(&options.door)?;
     let (card, polls) = Card::new(workers).map_err(failed)?;
@@ -67,6 +62,7 @@ pub fn open(
         super::Queue::Port(Box::new(queue))
     };
     Ok(Opened {
+        made: None,
         queues: polls.into_iter().enumerate().map(queue).collect(),
         capabilities: Capabilities::NONE,
         link: None,

@@ -33,7 +33,12 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(card: Arc<Card>, share: (usize, usize), poll: Poll, attendant: Arc<Attendant>) -> Queue {
+    pub(super) fn new(
+        card: Arc<Card>,
+        share: (usize, usize),
+        poll: Poll,
+        attendant: Arc<Attendant>,
+    ) -> Queue {
         Queue {
             card,
             share,

@@ -1,8 +1,8 @@
 //! From a guest's ring into a batch.
 
 use super::card::{Mode, Running, Trouble};
-use super::ring::pieces::gather;
 use super::ring::Chain;
+use super::ring::pieces::gather;
 use crate::packet::{Batch, Counters, DropReason, Frame, MAX_BATCH_BYTES, MAX_FRAME, Offload, Piece};
 use crate::port::Rx;
 use crate::sys::guest_memory::GuestMemory;

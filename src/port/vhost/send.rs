@@ -3,8 +3,8 @@
 use std::any::Any;
 
 use super::card::{Lent, Running, Trouble};
-use super::ring::pieces::{Place, copy, scatter};
 use super::ring::Chain;
+use super::ring::pieces::{Place, copy, scatter};
 use crate::packet::{Batch, Counters, DropReason, Frame, Piece};
 use crate::sys::guest_memory::GuestMemory;
 use crate::wire::virtio_net;

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::packet::{BridgeId, Capabilities, Counters, DropReason, Frame, Location, Packet, PortId};
+use crate::switch::mode::{Apart, Mode, Parting};
 use crate::switch::outbox::{Crossing, Departure, Outbox, Oversize, Recipients, Refused};
 use crate::switch::stage::filter::{BridgeRules, Passing};
 use crate::switch::stage::ingress::Arrival;
@@ -25,14 +26,14 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// The port that frames of a router come from, which is none of the topology's: nothing is kept from any other port.
 pub(in crate::switch) const ROUTER: PortId = PortId(u16::MAX);
 
-/// What [`ROUTER`] is to a bridge.
+/// What [`ROUTER`] is to a bridge: it talks to all.
 pub(in crate::switch) fn router_port() -> &'static Port {
     static PORT: LazyLock<Port> = LazyLock::new(|| Port {
         name: String::new(),
         bridge: None,
         vlan: VlanPolicy::Unaware,
-        isolated: false,
-        split_horizon: false,
+        apart: Apart::new(Mode::Uplink, false, false),
+        hairpin: false,
         learning: false,
         allowance: Allowance::default(),
         storm: Storm::default(),
@@ -69,9 +70,15 @@ pub(in crate::switch) struct Forwarding<'a> {
     pub(in crate::switch) routing: &'a mut Routing,
 }
 
-impl Forwarding<'_> {
+impl<'a> Forwarding<'a> {
     pub(in crate::switch) fn forward(&mut self, arrivals: &[Arrival]) {
         let period = self.period();
+        if self.bridge.passthrough {
+            return self.pass_through(arrivals);
+        }
+        if self.port.apart.mode() == Mode::Uplink {
+            return self.forward_from_uplink(arrivals, period);
+        }
         for arrival in arrivals {
             if let Err(reason) = self.decide(arrival, period) {
                 self.counters.drop(reason);
@@ -85,7 +92,7 @@ impl Forwarding<'_> {
     }
 
     #[inline(always)]
-    fn decide(&mut self, arrival: &Arrival, period: u32) -> Result<(), DropReason> {
+    pub(super) fn decide(&mut self, arrival: &Arrival, period: u32) -> Result<(), DropReason> {
         if arrival.source == self.bridge.mac {
             return Err(DropReason::OwnSource);
         }
@@ -142,7 +149,10 @@ impl Forwarding<'_> {
         }
         match self.lookup(arrival, period) {
             Some(at) => self.unicast(arrival, at),
-            None => self.flood(arrival, self.port.storm.unknown.as_deref(), DropReason::StormUnknown),
+            None => {
+                self.unknown_storm()?;
+                self.spread_to_all(arrival)
+            }
         }
     }
 
@@ -176,7 +186,7 @@ impl Forwarding<'_> {
     }
 
     #[inline(always)]
-    fn lookup(&mut self, arrival: &Arrival, period: u32) -> Option<Location> {
+    pub(super) fn lookup(&mut self, arrival: &Arrival, period: u32) -> Option<Location> {
         if let Some(hit) = self.cache.get(&arrival.to) {
             return Some(hit.at);
         }
@@ -196,29 +206,66 @@ impl Forwarding<'_> {
 
     #[inline(always)]
     fn unicast(&mut self, arrival: &Arrival, at: Location) -> Result<(), DropReason> {
-        let Location { port: to, peer } = at;
         // Another peer of the same tunnel is another place.
         if at == arrival.at {
-            return Err(DropReason::SamePort);
+            return self.turn_round(arrival);
         }
-        // The table may know a port longer than this bridge has it: what is meant for one bridge never leaves by another.
-        let member = self.topology.port(to).filter(|port| port.bridge == Some(self.bridge_id));
-        let Some(port) = member else { return Err(DropReason::PortMissing) };
-        if let Some(reason) = self.kept_apart(port) {
-            return Err(reason);
+        let Some(port) = self.member(at.port) else { return Err(DropReason::PortMissing) };
+        if self.port.apart.keeps_from(port.apart) {
+            return self.part(arrival, port);
         }
+        self.deliver(arrival, at, port, arrival.at, self.port)
+    }
+
+    /// The port of this bridge in a slot. The table may know a port longer than its bridge has it: what is meant for one
+    /// bridge never leaves by another.
+    #[inline(always)]
+    pub(super) fn member(&self, id: PortId) -> Option<&'a Port> {
+        self.topology.port(id).filter(|port| port.bridge == Some(self.bridge_id))
+    }
+
+    /// Queues the frame for one port, `port`. Its sender is at `home`, which belongs to the port `sender`.
+    #[inline(always)]
+    pub(super) fn deliver(
+        &mut self,
+        arrival: &Arrival,
+        at: Location,
+        port: &Port,
+        home: Location,
+        sender: &Port,
+    ) -> Result<(), DropReason> {
         if !port.vlan.admits(arrival.vid) {
             return Err(DropReason::VlanEgress);
         }
-        if let Err(reason) = self.judge(arrival, to) {
+        if let Err(reason) = self.judge(arrival, at.port) {
             if reason == DropReason::Rejected {
-                let form = self.port.vlan.form(arrival.vid, arrival.priority);
-                self.outbox.refused.push(Refused { frame: arrival.frame, to: arrival.at, form });
+                let form = sender.vlan.form(arrival.vid, arrival.priority);
+                self.outbox.refused.push(Refused { frame: arrival.frame, to: home, form });
             }
             return Err(reason);
         }
-        self.depart(arrival, to, port, Recipients::Peer(peer), false);
+        self.depart(arrival, at.port, port, Recipients::Peer(at.peer), false);
         Ok(())
+    }
+
+    /// A frame whose destination is where it came from: only a port with `hairpin` takes it back.
+    #[cold]
+    fn turn_round(&mut self, arrival: &Arrival) -> Result<(), DropReason> {
+        if !self.port.hairpin {
+            return Err(DropReason::SamePort);
+        }
+        self.deliver(arrival, arrival.at, self.port, arrival.at, self.port)
+    }
+
+    /// A frame whose destination is behind `port`, to which nothing passes directly.
+    #[cold]
+    fn part(&mut self, arrival: &Arrival, port: &Port) -> Result<(), DropReason> {
+        match self.port.apart.parting(port.apart) {
+            Parting::Dropped(reason) => Err(reason),
+            Parting::ByUplinks => {
+                self.spread(arrival, DropReason::NoMember, |_, port| port.apart.mode() == Mode::Uplink)
+            }
+        }
     }
 
     /// What the bridge's rules say of a frame that would leave by `to`. They are about what passes between its ports, and
@@ -255,11 +302,9 @@ impl Forwarding<'_> {
         if arrival.destination.is_link_local() {
             return Err(DropReason::ReservedGroup);
         }
-        let storm = &self.port.storm;
-        let flooded = if arrival.destination == Mac::BROADCAST {
-            self.flood(arrival, storm.broadcast.as_deref(), DropReason::StormBroadcast)
-        } else {
-            self.flood(arrival, storm.multicast.as_deref(), DropReason::StormMulticast)
+        let flooded = match self.group_storm(arrival) {
+            Ok(()) => self.spread_to_all(arrival),
+            Err(reason) => Err(reason),
         };
         if self.bridge.routers.is_empty() || self.port_id == ROUTER {
             return flooded;
@@ -285,21 +330,48 @@ impl Forwarding<'_> {
         }
     }
 
-    /// Queues the frame for every port that may have it; the payload is shared by all.
-    fn flood(
+    /// Whether storm control lets a frame to a group pass.
+    #[inline]
+    pub(super) fn group_storm(&self, arrival: &Arrival) -> Result<(), DropReason> {
+        let Storm { broadcast, multicast, .. } = &self.port.storm;
+        match arrival.destination == Mac::BROADCAST {
+            true => self.take(broadcast.as_deref(), DropReason::StormBroadcast),
+            false => self.take(multicast.as_deref(), DropReason::StormMulticast),
+        }
+    }
+
+    /// Whether storm control lets a frame pass whose destination is not known.
+    #[inline]
+    pub(super) fn unknown_storm(&self) -> Result<(), DropReason> {
+        self.take(self.port.storm.unknown.as_deref(), DropReason::StormUnknown)
+    }
+
+    #[inline]
+    fn take(&self, storm: Option<&TokenBucket>, too_many: DropReason) -> Result<(), DropReason> {
+        if storm.is_some_and(|bucket| !bucket.take(self.now)) { Err(too_many) } else { Ok(()) }
+    }
+
+    /// Floods the frame: queues it for every port that is not kept apart from its own.
+    pub(super) fn spread_to_all(&mut self, arrival: &Arrival) -> Result<(), DropReason> {
+        let (own_id, own) = (self.port_id, self.port);
+        self.spread(arrival, DropReason::NoMember, |to, port| {
+            !own.apart.keeps_from(port.apart) || to == own_id && port.hairpin
+        })
+    }
+
+    /// Queues the frame for every port that may have it, by `may` too; the payload is shared by all. `none` is said when
+    /// there is no such port.
+    pub(super) fn spread(
         &mut self,
         arrival: &Arrival,
-        storm: Option<&TokenBucket>,
-        too_many: DropReason,
+        none: DropReason,
+        may: impl Fn(PortId, &Port) -> bool,
     ) -> Result<(), DropReason> {
-        if storm.is_some_and(|bucket| !bucket.take(self.now)) {
-            return Err(too_many);
-        }
-        let (mut copies, mut why_none) = (0, DropReason::NoMember);
+        let (mut copies, mut why_none) = (0, none);
         let bridge = self.bridge;
         for &to in &bridge.members {
             let Some(port) = self.topology.port(to) else { continue };
-            if self.kept_apart(port).is_none()
+            if may(to, port)
                 && port.vlan.admits(arrival.vid)
                 && let Some(recipients) = self.recipients(arrival, to, port)
             {
@@ -319,15 +391,6 @@ impl Forwarding<'_> {
         Ok(())
     }
 
-    /// Why nothing may pass from this port to `to`, if so.
-    #[inline(always)]
-    pub(super) fn kept_apart(&self, to: &Port) -> Option<DropReason> {
-        if self.port.isolated && to.isolated {
-            return Some(DropReason::Isolated);
-        }
-        (self.port.split_horizon && to.split_horizon).then_some(DropReason::SplitHorizon)
-    }
-
     /// Who behind a port gets what is flooded; `None`: nobody. Where it came from it does not go, which is the port or,
     /// behind a tunnel, the peer.
     #[inline]
@@ -338,7 +401,7 @@ impl Forwarding<'_> {
                 others.then_some(Recipients::AllBut(arrival.at.peer))
             }
             Way::Tunnel(overlay) => (!overlay.flood.is_empty()).then_some(Recipients::All),
-            _ => (to != self.port_id).then_some(Recipients::All),
+            _ => (to != self.port_id || port.hairpin).then_some(Recipients::All),
         }
     }
 

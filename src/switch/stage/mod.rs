@@ -6,6 +6,8 @@ pub(super) mod guard;
 
 pub(super) mod bridge;
 
+pub(super) mod reflect;
+
 pub(super) mod suppress;
 
 pub(super) mod wire;

@@ -115,7 +115,8 @@ impl Forwarding<'_> {
         let Some(at) = self.place(binding.mac, arrival) else { return false };
         let port = self.topology.port(at.port).filter(|port| port.bridge == Some(self.bridge_id));
         at != arrival.at
-            && port.is_some_and(|port| self.kept_apart(port).is_none() && port.vlan.admits(arrival.vid))
+            && port
+                .is_some_and(|port| !self.port.apart.keeps_from(port.apart) && port.vlan.admits(arrival.vid))
     }
 
     /// Where the FDB knows a station, in the VLAN of `arrival`.

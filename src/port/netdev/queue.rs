@@ -1,150 +1,23 @@
-//! Ports on interfaces that exist: a veth, a NIC, or the kernel end of a TAP that QEMU opened.
-//!
-//! An AF_PACKET socket sees all that comes in by the interface and sends out by it. With PACKET_VNET_HDR superframes and
-//! unfinished checksums pass both ways. Frames go in batches, one system call each. Several workers have a socket each,
-//! in a fanout group that keeps a flow on one of them.
-//!
-//! The kernel takes the outer VLAN tag out of a frame and tells it beside; it is put back here.
-//!
-//! The host's own stack still sees what comes in. An interface given to the switch should have no IP address.
+//! One worker's socket on an interface: frames in and out, a batch in one system call.
 
 use std::array;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::device::{check_name, inside};
-use super::link::{Link, LinkError, Links};
-use super::{Look, Opened, Port, PortError, Rx};
-use crate::packet::{Batch, Capabilities, Counters, DropReason, Frame, MAX_BATCH_BYTES, Offload};
+use super::super::link::Links;
+use super::super::{Port, Rx};
+use crate::packet::{Batch, Counters, DropReason, Frame, MAX_BATCH_BYTES, Offload};
 use crate::sys::mmsg::{MAX_MESSAGES, Messages};
-use crate::sys::netns::Netns;
 use crate::sys::packet::PacketSocket;
 use crate::wire::{ethernet, virtio_net};
-
-/// Bytes of frames that the kernel keeps for a socket, each way.
-const SOCKET_BUFFER: i32 = 8 << 20;
 
 /// Fewest frames to ask for at once, however long they are.
 const MIN_MESSAGES: usize = 4;
 
-/// Which interface a `netdev` port takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NetdevOptions {
-    /// Its name.
-    pub device: String,
-    /// The namespace that it is in; otherwise that of the switch.
-    pub netns: Option<Netns>,
-}
-
-/// Opens a socket for each of `workers`, and takes the interface up.
-///
-/// # Errors
-/// See [`PortError`].
-pub fn open(options: &NetdevOptions, workers: usize) -> Result<Opened, PortError> {
-    check_name(&options.device)?;
-    inside(&options.device, options.netns.as_ref(), || open_here(&options.device, workers))
-}
-
-fn open_here(device: &str, workers: usize) -> Result<Opened, PortError> {
-    let link = take_up(device).map_err(|e| PortError::setting(device, e))?;
-    let link = link.ok_or_else(|| PortError::NoInterface(device.into()))?;
-    let sockets = open_sockets(link.index, workers.max(1));
-    let (sockets, header) =
-        sockets.map_err(|e| PortError::system(device, "open a packet socket on it", e))?;
-    let queue = |socket| -> Result<super::Queue, LinkError> {
-        let (index, links) = (link.index, Links::open()?);
-        Ok(super::Queue::Port(Box::new(Queue {
-            socket,
-            header,
-            index,
-            links,
-            messages: Messages::new(),
-            gone: false,
-            ask: MAX_MESSAGES,
-        })))
-    };
-    let queues: Result<_, _> = sockets.into_iter().map(queue).collect();
-    Ok(Opened {
-        queues: queues.map_err(|e| PortError::setting(device, e))?,
-        capabilities: capabilities(header),
-        look: look(link.index).map_err(|e| PortError::setting(device, e))?,
-        guest: None,
-        link: Some(link),
-    })
-}
-
-/// Asks for the interface in the namespace that it was found in.
-fn look(index: u32) -> Result<Look, LinkError> {
-    let links = Mutex::new(Links::open()?);
-    Ok(Box::new(move || links.lock().unwrap_or_else(PoisonError::into_inner).at(index).ok()?))
-}
-
-/// Takes the interface up, if there is one; a socket on one that is down cannot join a group.
-fn take_up(device: &str) -> Result<Option<Link>, LinkError> {
-    let mut links = Links::open()?;
-    let Some(link) = links.find(device)? else { return Ok(None) };
-    if !link.up {
-        links.set_up(link.index)?;
-    }
-    let addresses = links.addresses(link.index)?;
-    if let Some(first) = addresses.first() {
-        tracing::warn!(
-            "{device}: has the address {first}, so the host answers there beside the switch: remove it \
-             (ip addr flush dev {device}; sysctl net.ipv6.conf.{device}.disable_ipv6=1)"
-        );
-    }
-    Ok(Some(link))
-}
-
-/// Opens the sockets and says how many bytes of virtio_net_hdr stand before each frame.
-fn open_sockets(index: u32, count: usize) -> io::Result<(Vec<PacketSocket>, usize)> {
-    let mut header = virtio_net::LEN;
-    let mut sockets = Vec::with_capacity(count);
-    for _ in 0..count {
-        let socket = PacketSocket::open()?;
-        if socket.set_vnet_header().is_err() {
-            header = 0;
-        }
-        socket.set_ignore_outgoing()?;
-        socket.set_auxdata()?;
-        if socket.set_buffers(SOCKET_BUFFER).is_err() {
-            tracing::info!("no privilege to enlarge socket buffers: bursts may be dropped");
-        }
-        // Until it is in the group, each socket would get every frame.
-        if count > 1 {
-            socket.keep_out()?;
-        }
-        socket.bind(index)?;
-        sockets.push(socket);
-    }
-    if let [first, others @ ..] = &sockets[..]
-        && count > 1
-    {
-        let group = first.found_group()?;
-        others.iter().try_for_each(|socket| socket.join_group(group))?;
-        sockets.iter().try_for_each(PacketSocket::let_in)?;
-    }
-    Ok((sockets, header))
-}
-
-/// What the kernel finishes of what we send. USO needs to be known to it, which is from Linux 6.2 on.
-fn capabilities(header: usize) -> Capabilities {
-    if header == 0 {
-        return Capabilities::NONE;
-    }
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    Capabilities { uso: knows_uso(&release), ..Capabilities::ALL }
-}
-
-fn knows_uso(release: &str) -> bool {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse::<u32>().unwrap_or(0));
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    version >= (6, 2)
-}
-
 /// One socket on an interface.
-struct Queue {
+pub(super) struct Queue {
     socket: PacketSocket,
     /// Bytes of virtio_net_hdr before each frame; 0 where the kernel has none.
     header: usize,
@@ -152,6 +25,8 @@ struct Queue {
     index: u32,
     links: Links,
     messages: Box<Messages>,
+    /// The interface is up and nobody is at its other end: the kernel would throw away what is sent, and not say so.
+    cut_off: Arc<AtomicBool>,
     /// A send found the interface gone.
     gone: bool,
     /// Frames to ask for next, so that a batch of those that came last would fit the cache.
@@ -159,6 +34,18 @@ struct Queue {
 }
 
 impl Queue {
+    /// A queue on the interface `index` that `links` knows. Each frame has `header` bytes of virtio_net_hdr before it.
+    pub(super) fn new(
+        socket: PacketSocket,
+        header: usize,
+        index: u32,
+        links: Links,
+        cut_off: Arc<AtomicBool>,
+    ) -> Queue {
+        let (messages, ask) = (Messages::new(), MAX_MESSAGES);
+        Queue { socket, header, index, links, messages, cut_off, gone: false, ask }
+    }
+
     /// Takes in datagram `index` of those received, which is in the receive area of `frame`.
     #[inline]
     fn accept(&self, index: usize, len: usize, frame: &mut Frame) -> Result<(), DropReason> {
@@ -229,6 +116,9 @@ impl Port for Queue {
     }
 
     fn tx(&mut self, batch: &mut Batch, frames: &[u32], counters: &mut Counters) {
+        if self.cut_off.load(Ordering::Relaxed) {
+            return frames.iter().for_each(|_| counters.drop(DropReason::NoCarrier));
+        }
         let header = self.header;
         for &frame in frames {
             let frame = &mut batch.frames_mut()[frame as usize];
@@ -291,20 +181,5 @@ impl Queue {
             return Err(all_the_rest);
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn uso_is_known_from_linux_6_2_on() {
-        for (release, knows) in
-            [("5.15.0-91-generic", false), ("6.1.0", false), ("6.2.0-rc1", true), ("6.18.44-v6", true)]
-        {
-            assert_eq!(knows_uso(release), knows, "{release}");
-        }
-        assert!(!knows_uso(""));
     }
 }
