@@ -9,8 +9,8 @@
 //! | [`tunnel`] | encapsulation for remote peers: VXLAN, GENEVE, GRE |
 //! | [`table`] | bounded tables: the FDB and the workers' caches of it, neighbours, connections, routes, compiled rules, token buckets |
 //! | [`switch`] | the core: (port, frames, now) in, (port, frames) and drops out; no I/O, no clock |
-//! | [`port`] | where frames come from and go to: TAP, TUN, AF_PACKET, memory |
-//! | [`sys`] | the only `unsafe` code: ioctls, sockets, namespaces |
+//! | [`port`] | where frames come from and go to: TAP, TUN, AF_PACKET, guests' rings, memory |
+//! | [`sys`] | the only `unsafe` code: ioctls, sockets, namespaces, guests' memory |
 //! | [`worker`] | the poll loop |
 //! | [`control`] | configuration, plan, API, control socket |
 //! | [`cli`] | the `tapyard` command, and its demo |

@@ -309,7 +309,7 @@ fn the_device_is_kicked_when_it_is_armed_and_not_while_it_polls() {
             let memory = guest();
             let mut driver = Driver::new(&memory, &layout, base);
             let mut ring = Ring::new(memory, &layout, base).unwrap();
-            let mut cycle = |ring: &mut Ring, driver: &mut Driver| {
+            let cycle = |ring: &mut Ring, driver: &mut Driver| {
                 driver.offer(&[filled(BUFFERS, 1), filled(BUFFERS, 1)][..1 + (driver.seen() % 2) as usize]);
                 let kick = driver.show();
                 let chain = ring.pop_readable(&mut Vec::new()).unwrap().unwrap();
@@ -485,7 +485,7 @@ fn rings_that_cannot_be_are_refused() {
         for bad in [
             Layout { descriptors: RING + 8, ..layout.clone() },
             Layout { descriptors: 0, ..layout.clone() },
-            Layout { descriptors: u64::MAX & !15, ..layout.clone() },
+            Layout { descriptors: !15, ..layout.clone() },
             Layout { descriptors: START + 2 * LEN - 112, ..layout.clone() },
             Layout { driver: RING + 1, ..layout.clone() },
             Layout { driver: START + 2 * LEN - 2, ..layout.clone() },
@@ -499,8 +499,15 @@ fn rings_that_cannot_be_are_refused() {
     assert_eq!(Ring::new(memory.clone(), &packed, base).map(|_| ()), Err(Fault::Base));
 }
 
+/// Descriptors as they are: address, length and flags.
+type Parts = Vec<(u64, u32, u16)>;
+
 /// What taking one chain says, of either kind, after `lie` has made it available.
-fn verdict(layout: &Layout, writable: bool, lie: impl Fn(&mut Driver)) -> Result<Option<Chain>, Fault> {
+fn verdict<T>(
+    layout: &Layout,
+    writable: bool,
+    lie: impl Fn(&mut Driver) -> T,
+) -> Result<Option<Chain>, Fault> {
     let (mut driver, mut ring) = pair(layout);
     lie(&mut driver);
     driver.show();
@@ -520,7 +527,7 @@ fn every_lie_of_a_descriptor_is_a_fault() {
     let table = START + 0x3_0000;
     let whole = 2 * LEN as u32;
     for layout in forms(8) {
-        let lies: &[(Fault, bool, Vec<(u64, u32, u16)>)] = &[
+        let lies: &[(Fault, bool, Parts)] = &[
             (Fault::Address, false, vec![(0, 1, 0)]),
             (Fault::Address, false, vec![(START - 1, 2, 0)]),
             (Fault::Address, false, vec![(START, whole + 1, 0)]),
@@ -544,12 +551,11 @@ fn every_lie_of_a_descriptor_is_a_fault() {
             (Fault::Address, false, vec![(START + LEN - 8, 16, INDIRECT)]),
         ];
         for (fault, writable, parts) in lies {
-            let found = verdict(&layout, *writable, |driver| drop(driver.offer_raw(parts)));
+            let found = verdict(&layout, *writable, |driver| driver.offer_raw(parts));
             assert_eq!(found, Err(*fault), "{layout:?} {parts:x?}");
         }
         let agreed = Layout { indirect: false, ..layout.clone() };
-        let found =
-            verdict(&agreed, false, |driver| drop(driver.offer_indirect(table, &[filled(BUFFERS, 1)])));
+        let found = verdict(&agreed, false, |driver| driver.offer_indirect(table, &[filled(BUFFERS, 1)]));
         assert_eq!(found, Err(Fault::Indirect));
     }
 }
@@ -584,8 +590,7 @@ fn every_lie_of_an_indirect_table_is_a_fault() {
             assert_eq!(next(u16::MAX), Err(Fault::Index));
         }
         // Longer than the ring, as Linux has it, but not longer than any frame needs.
-        let long =
-            |count| verdict(&layout, false, |driver| drop(driver.offer_indirect(table, &vec![one; count])));
+        let long = |count| verdict(&layout, false, |driver| driver.offer_indirect(table, &vec![one; count]));
         assert_eq!(long(1024).unwrap().expect("a chain").pieces, 1024);
         assert_eq!(long(1025), Err(Fault::Long));
         let big = filled(START, LEN as u32);
@@ -616,7 +621,7 @@ fn every_lie_of_a_split_ring_is_a_fault() {
     };
     assert_eq!(set_index(9), Err(Fault::Jump));
     assert_eq!(set_index(65_535), Err(Fault::Jump), "backwards");
-    let offer = |driver: &mut Driver| drop(driver.offer(&[filled(BUFFERS, 1)]));
+    let offer = |driver: &mut Driver| driver.offer(&[filled(BUFFERS, 1)]);
     for head in [8, 0x8000, 65_535] {
         let found = lie(&|driver| {
             offer(driver);
@@ -654,7 +659,7 @@ fn every_lie_of_a_split_ring_is_a_fault() {
 #[test]
 fn every_lie_of_a_packed_ring_is_a_fault() {
     let layout = layout(RING, 8, true, true);
-    let found = verdict(&layout, false, |driver| drop(driver.offer_raw(&[(BUFFERS, 1, NEXT); 8])));
+    let found = verdict(&layout, false, |driver| driver.offer_raw(&[(BUFFERS, 1, NEXT); 8]));
     assert_eq!(found, Err(Fault::Long), "once round and on");
 
     let (mut driver, mut ring) = pair(&layout);

@@ -166,9 +166,9 @@ fn play(layout: &Layout, base: u32, steps: &[Step]) {
                     mark.1 = 0;
                 }
             }
-            Step::Publish => drop(ring.publish()),
+            Step::Publish => _ = ring.publish(),
             Step::Suppress => ring.suppress(),
-            Step::Arm => drop(ring.arm()),
+            Step::Arm => _ = ring.arm(),
             Step::Restart => {
                 let base = ring.base();
                 ring = Ring::new(memory.clone(), layout, base).expect("where it was left");

@@ -230,7 +230,7 @@ fn any_other_bus_error_is_as_deadly_as_ever() {
     let (memory, _file) = memory();
     match which.as_str() {
         // SAFETY: a signal to ourselves.
-        "sent" => drop(unsafe { libc::raise(libc::SIGBUS) }),
+        "sent" => _ = unsafe { libc::raise(libc::SIGBUS) },
         "elsewhere" => {
             let file = file(PAGE);
             // SAFETY: a new mapping, cut off, of which one byte is read: that is meant to end the process.
