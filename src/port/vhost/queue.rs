@@ -88,9 +88,10 @@ impl Port for Queue {
                 self.lent.push(index);
             }
             if let Err(trouble) = end {
+                // A ring whose memory is gone contradicts itself too.
+                self.card.fail(running.check_memory().err().unwrap_or(trouble));
                 *slot = None;
                 counters.discard(DropReason::BadRing, 0);
-                self.card.fail(trouble);
             }
             drop(slot);
             self.turn = (self.turn + 1) % self.receives.len();
@@ -107,8 +108,8 @@ impl Port for Queue {
         match slot.as_deref_mut() {
             Some(Some(running)) if running.mode == Mode::On => {
                 if let Err(trouble) = send::send(running, batch, frames, counters, &mut self.sending) {
+                    self.card.fail(running.check_memory().err().unwrap_or(trouble));
                     slot.as_deref_mut().and_then(Option::take);
-                    self.card.fail(trouble);
                 }
             }
             _ => frames.iter().for_each(|_| counters.drop(DropReason::NotAttached)),
