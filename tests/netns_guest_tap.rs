@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use common::frames::{BROADCAST, frame, station};
-use common::{Guest, Host, Station, Yard, as_root, attach, tap, wait_until};
+use common::tap_guest::{Guest, attach};
+use common::{Host, Station, Yard, as_root, tap, wait_until};
 use tapyard::sys::tun;
 
 /// Where the switch runs, a host on the TAP port `b`, a station there, and the switch with a port `vm` of these keys.

@@ -74,6 +74,7 @@ pub fn open(
         }))
     };
     Ok(Opened {
+        made: None,
         queues: (0..workers).map(queue).collect(),
         capabilities: Capabilities::NONE,
         link: None,

@@ -31,14 +31,19 @@ pub(crate) struct Yard {
 }
 
 /// A directory that is gone with this value, however the test ended.
-pub(super) struct Scratch(pub(super) PathBuf);
+pub(crate) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
     /// An empty one.
-    pub(super) fn new() -> Scratch {
+    pub(crate) fn new() -> Scratch {
         let dir = std::env::temp_dir().join(format!("tapyard-test-{}-{}", process::id(), unique()));
         fs::create_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
         Scratch(dir)
+    }
+
+    /// Where a file in it is to be; short enough for a socket.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 }
 

@@ -152,6 +152,19 @@ impl Guest {
         offloads_on(&self.ok(&format!("ethtool -k {device}")), device);
     }
 
+    /// Whether the device offers to take segmentation over.
+    pub(crate) fn has_offloads(&self, device: &str) -> bool {
+        self.ok(&format!("ethtool -k {device}")).contains("\ntcp-segmentation-offload: on")
+    }
+
+    /// Asserts that the device has, and uses, so many pairs of queues.
+    pub(crate) fn assert_queues(&self, device: &str, queues: u32) {
+        let text = self.ok(&format!("ethtool -l {device}"));
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("Combined:")).collect();
+        let wanted = |line: &&str| line.split_whitespace().nth(1) == Some(&queues.to_string());
+        assert!(lines.len() == 2 && lines.iter().all(wanted), "{text}");
+    }
+
     /// Starts a shell command.
     fn begin(&self, seconds: u32, command: &str) -> Job {
         let running = self.running();
@@ -287,7 +300,8 @@ fn said_by(output: &Output) -> Result<(), String> {
 impl Drop for Guest {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprint!("{}", self.said());
+            let status = self.running.as_mut().and_then(|running| running.qemu.try_wait().ok().flatten());
+            eprintln!("--- end of qemu of {self}: {status:?}\n{}", self.said());
         }
         self.kill();
     }

@@ -98,10 +98,13 @@ impl Nic {
                 format!("vhost-user,chardev=char{n},queues={queues}")
             }
         };
-        let queues = match self.queues() {
-            1 => String::new(),
+        let queues = match (&self.link, self.queues()) {
+            // Without MSI-X: where there is no KVM to deliver them, QEMU 7.2 crashes at the vectors of vhost-user.
+            (Link::VhostUser { .. }, 1) => ",vectors=0".to_owned(),
+            (Link::VhostUser { .. }, _) => ",vectors=0,mq=on".to_owned(),
+            (_, 1) => String::new(),
             // Each queue has a vector for either direction; there are two more.
-            queues => format!(",mq=on,vectors={}", 2 * queues + 2),
+            (_, queues) => format!(",mq=on,vectors={}", 2 * queues + 2),
         };
         arguments.extend(["-netdev".to_owned(), format!("{netdev},id=net{n}")]);
         let device =
