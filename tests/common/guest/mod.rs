@@ -80,7 +80,11 @@ impl Guest {
 
         let mut command = super::command("qemu-system-x86_64");
         command.args(&self.arguments).arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
-        command.args(["-append", "console=ttyS0 loglevel=5 mitigations=off panic=-1"]);
+        // On a machine that is busy, timers do not tick as the kernel would have them while it boots, at which it gives up
+        // if it checks; what it says then is seen.
+        let options =
+            "console=ttyS0 earlyprintk=ttyS0 loglevel=5 no_timer_check nokaslr mitigations=off panic=-1";
+        command.args(["-append", options]);
         command.arg("-serial").arg(format!("file:{}", self.files.0.join("console").display()));
         command.arg("-chardev").arg(format!("socket,id=agent,path={}", agent.display()));
         command.args(["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent"]);
