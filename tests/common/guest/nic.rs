@@ -98,10 +98,12 @@ impl Nic {
                 format!("vhost-user,chardev=char{n},queues={queues}")
             }
         };
-        let queues = match self.queues() {
-            1 => String::new(),
-            // Each queue has a vector for either direction; there are two more.
-            queues => format!(",mq=on,vectors={}", 2 * queues + 2),
+        // QEMU 7.2 breaks down where a vhost-user card without hardware virtualisation has vectors. Otherwise each queue has
+        // one for either direction, and there are two more.
+        let queues = match (&self.link, self.queues()) {
+            (Link::VhostUser { .. }, queues) => format!(",mq={},vectors=0", on(queues > 1)),
+            (_, 1) => String::new(),
+            (_, queues) => format!(",mq=on,vectors={}", 2 * queues + 2),
         };
         arguments.extend(["-netdev".to_owned(), format!("{netdev},id=net{n}")]);
         let device =
