@@ -34,8 +34,9 @@
 //! 4. *bridge* (`Forwarding::decide`) learns the source and looks the destination up, both in the worker's own
 //!    [`FdbCache`](table::fdb_cache::FdbCache); only a miss goes on to the shared [`Fdb`](table::fdb::Fdb)
 //!    ([`Fdb::learn`](table::fdb::Fdb::learn), [`Fdb::lookup`](table::fdb::Fdb::lookup)). Then `unicast`, `multicast` or
-//!    `flood` queue the frame's index for each port it leaves by; no payload is copied. A frame that goes nowhere has a
-//!    [`DropReason`](packet::DropReason), counted at the port it came in by.
+//!    `spread` queue the frame's index for each port it leaves by; no payload is copied. What may pass between two ports is
+//!    in [`switch::mode`], and what comes in by an uplink takes the way of `switch/stage/reflect.rs` first. A frame that goes
+//!    nowhere has a [`DropReason`](packet::DropReason), counted at the port it came in by.
 //! 5. [`Switch::transmit`](switch::Switch::transmit) has *egress* (`prepare`) make the frames of each out port fit: put
 //!    the VLAN tag in or take it out in place, compare with the MTU, and, only where the port's
 //!    [`Capabilities`](packet::Capabilities) lack what a frame needs, finish its checksum

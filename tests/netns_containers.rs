@@ -272,6 +272,12 @@ fn stacks_talk_through_a_passthrough_port_by_any_address() {
         c.ip("link set dev eth0 address 02:00:00:00:77:01");
         ping(&c, "10.9.0.2", 56, 3);
         assert_eq!(yard.learned(), []);
+        yard.ok("port set c mode=bridge");
+        ping(&c, "10.9.0.2", 56, 3);
+        assert_eq!(yard.learned().len(), 2);
+        yard.ok("port set c mode=passthrough");
+        assert_eq!(yard.learned(), [], "a wire knows nobody");
+        ping(&c, "10.9.0.2", 56, 3);
         assert!(yard.refused("port set c vlan=10").contains("expected no VLANs"));
         wait_until("the counters to rest", || yard.json("stats")["conserved"] == true);
     });

@@ -1,133 +1,130 @@
-//! Guests whose network card is the switch's own, by vhost-user.
+//! Guests whose own rings the switch serves: `vhost-user` ports.
 
 mod common;
 
+use std::fmt::Write;
 use std::thread;
 
+use common::attached::{Attached, MAC};
 use common::guest::{Guest, Nic};
-use common::traffic::{ping, ping_in_vain, tcp, wait_for_ping};
-use common::{Host, Yard, as_root};
-
-/// A switch with a port for each guest, with these keys, and a host, 10.9.0.9, on a TAP: the namespace, the host, the switch.
-fn switch_and_host(ports: &[(&str, &str)], workers: usize) -> (Host, Host, Yard) {
-    let (here, b) = (Host::with_ipv6("yard"), Host::new("b"));
-    let ports: String = ports
-        .iter()
-        .map(|(name, keys)| format!("[port.{name}]\ntype = \"vhost-user\"\nbridge = \"lan\"\n{keys}\n"))
-        .collect();
-    let tap = common::tap("b", &b, "address = [\"10.9.0.9/24\"]");
-    let yard =
-        Yard::start_in(&here, &format!("[bridge.lan]\n{ports}{tap}[switch]\nworkers = {workers}\n"));
-    (here, b, yard)
-}
-
-/// A path for a socket, which is gone with the switch.
-fn socket(name: &str) -> std::path::PathBuf {
-    std::env::temp_dir().join(format!("tapyard-gv-{}-{name}", std::process::id()))
-}
-
-/// The mean length of the frames a port received, or sent.
-fn mean(yard: &Yard, port: &str, direction: &str) -> u64 {
-    let count = |what: &str| yard.port_count(port, &format!("{direction}_{what}"));
-    count("bytes") / count("frames")
-}
-
-/// Pings of every size and TCP, both ways, between the guest and the host.
-fn converse(guest: &Guest, b: &Host) {
-    for size in [56, 1600, 8000] {
-        ping(guest, "10.9.0.9", size, 5);
-        ping(b, "10.9.0.1", size, 5);
-    }
-    tcp(guest, b, "10.9.0.9", 16 << 20);
-    tcp(b, guest, "10.9.0.1", 16 << 20);
-}
+use common::traffic::{ping, tcp, wait_for_ping};
+use common::{Host, Scratch, Yard, as_root};
 
 #[test]
-fn a_guest_comes_and_goes_and_the_switch_too() {
+fn guests_come_and_go_at_a_vhost_user_socket() {
     as_root(|| {
-        let path = socket("life");
-        let (here, b, mut yard) =
-            switch_and_host(&[("vm1", &format!("listen = \"{}\"", path.display()))], 1);
-        let mut guest = Guest::boot("vm1", &here, &[Nic::vhost_user("52:54:00:09:00:01", &path)]);
-        guest.address("eth0", "10.9.0.1/24");
-        guest.assert_offloads_on("eth0");
-        converse(&guest, &b);
-        for direction in ["rx", "tx"] {
-            let mean = mean(&yard, "vm1", direction);
-            assert!(mean > 1514, "{direction}: TCP was cut into segments of {mean} bytes");
-        }
-        guest.kill();
-        yard.wait_for_state("vm1", "waiting");
-        ping_in_vain(&b, "10.9.0.1", 2);
-        guest.restart();
-        guest.address("eth0", "10.9.0.1/24");
-        converse(&guest, &b);
-        assert!(yard.end(libc::SIGTERM).success());
-        yard.run();
-        yard.wait_for_state("vm1", "up");
-        wait_for_ping(&guest, "10.9.0.9");
-        converse(&guest, &b);
-        yard.kill();
-        yard.run();
-        yard.wait_for_state("vm1", "up");
-        wait_for_ping(&b, "10.9.0.1");
-        tcp(&guest, &b, "10.9.0.9", 4 << 20);
-        yard.assert_conserved();
+        let files = Scratch::new();
+        let path = files.path("vm1");
+        let keys = format!("type = \"vhost-user\"\nlisten = \"{}\"", path.display());
+        let mut attached = Attached::start(&keys, Nic::vhost_user(MAC, &path));
+        attached.converse();
+        attached.assert_superframes();
+        attached.stalls_alone();
+        attached.outlives_the_switch();
+        attached.guest_comes_back();
     });
 }
 
 #[test]
-fn guests_with_all_kinds_of_rings_speak_with_each_other() {
+fn a_guest_is_found_anew_at_its_own_socket() {
     as_root(|| {
-        let kinds = [
-            ("split", "packed=off"),
-            ("packed", "packed=on"),
-            ("plain", "mrg_rxbuf=off,event_idx=off,indirect_desc=off"),
-            ("legacy", "disable-modern=on,disable-legacy=off"),
-        ];
-        let paths: Vec<_> = kinds.iter().map(|(name, _)| socket(name)).collect();
-        let keys: Vec<_> = paths.iter().map(|path| format!("connect = \"{}\"", path.display())).collect();
-        let ports: Vec<_> = kinds.iter().zip(&keys).map(|((name, _), keys)| (*name, keys.as_str())).collect();
-        let (here, b, yard) = switch_and_host(&ports, 2);
-        let guests: Vec<_> = (1..)
-            .zip(kinds.iter().zip(&paths))
-            .map(|(n, ((name, options), path))| {
-                let nic = Nic::vhost_user_server(&format!("52:54:00:09:00:0{n}"), path).with(options);
-                let guest = Guest::boot(name, &here, &[nic]);
-                guest.address("eth0", &format!("10.9.0.{n}/24"));
-                guest
-            })
-            .collect();
-        for (n, guest) in (1..).zip(&guests) {
-            let next = n % guests.len() + 1;
-            wait_for_ping(guest, &format!("10.9.0.{next}"));
-            ping(guest, &format!("10.9.0.{next}"), 8000, 3);
-            tcp(guest, &guests[next - 1], &format!("10.9.0.{next}"), 8 << 20);
-            tcp(&b, guest, &format!("10.9.0.{n}"), 8 << 20);
-        }
-        yard.assert_conserved();
+        let files = Scratch::new();
+        let path = files.path("vm1");
+        let keys = format!("type = \"vhost-user\"\nconnect = \"{}\"", path.display());
+        let mut attached = Attached::start(&keys, Nic::vhost_user_server(MAC, &path));
+        attached.converse();
+        attached.outlives_the_switch();
+        attached.guest_comes_back();
+    });
+}
+
+#[test]
+fn a_guest_has_packed_rings() {
+    as_root(|| {
+        let files = Scratch::new();
+        let path = files.path("vm1");
+        let keys = format!("type = \"vhost-user\"\nlisten = \"{}\"", path.display());
+        let mut attached = Attached::start(&keys, Nic::vhost_user(MAC, &path).with("packed=on"));
+        attached.converse();
+        attached.assert_superframes();
+        attached.stalls_alone();
+        attached.guest_comes_back();
+        // QEMU cannot tell another back-end how far packed rings have been served: they have to be set up anew.
+        attached.yard.kill();
+        attached.yard.run();
+        attached.guest.ok("cd /sys/bus/virtio/drivers/virtio_net; nic=$(ls -d virtio*); echo $nic > unbind; echo $nic > bind");
+        attached.guest.address("eth0", "10.9.0.1/24");
+        attached.converse();
     });
 }
 
 #[test]
 fn a_guest_has_several_queues() {
     as_root(|| {
-        let path = socket("queues");
-        let (here, b, yard) =
-            switch_and_host(&[("vm1", &format!("listen = \"{}\"", path.display()))], 2);
-        let nic = Nic::vhost_user("52:54:00:09:00:01", &path).with_queues(2);
-        let guest = Guest::boot("vm1", &here, &[nic]);
-        guest.address("eth0", "10.9.0.1/24");
-        guest.ok("ethtool -L eth0 combined 2");
-        converse(&guest, &b);
+        let files = Scratch::new();
+        let path = files.path("vm1");
+        let keys = format!("type = \"vhost-user\"\nlisten = \"{}\"", path.display());
+        let nic = Nic::vhost_user(MAC, &path).with_queues(2);
+        let mut attached = Attached::start(&keys, nic);
+        attached.guest.assert_queues("eth0", 2);
+        attached.converse();
+        let Attached { guest, b, .. } = &attached;
         thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(|| tcp(&guest, &b, "10.9.0.9", 8 << 20));
-                scope.spawn(|| tcp(&b, &guest, "10.9.0.1", 8 << 20));
+                scope.spawn(|| tcp(guest, b, "10.9.0.2", 8 << 20));
+                scope.spawn(|| tcp(b, guest, "10.9.0.1", 8 << 20));
             }
         });
-        guest.ok("ethtool -L eth0 combined 1");
-        converse(&guest, &b);
-        yard.assert_conserved();
+        // A guest that uses fewer than it has.
+        attached.guest.ok("ethtool -L eth0 combined 1");
+        attached.converse();
+        attached.guest.ok("ethtool -L eth0 combined 2");
+        attached.converse();
+        attached.guest_comes_back();
+    });
+}
+
+/// What a driver may do without.
+const WITHOUT: [&str; 6] = [
+    "mrg_rxbuf=off",
+    "packed=on,mrg_rxbuf=off",
+    "csum=off,gso=off,guest_csum=off",
+    "guest_tso4=off,guest_tso6=off,guest_ufo=off,mrg_rxbuf=off",
+    "event_idx=off,indirect_desc=off",
+    "packed=on,event_idx=off,indirect_desc=off",
+];
+
+#[test]
+fn a_guest_may_do_without_features() {
+    as_root(|| {
+        let (files, here, b) = (Scratch::new(), Host::new("yard"), Host::new("b"));
+        let (mut config, mut nics) = (String::new(), Vec::new());
+        for (n, features) in WITHOUT.iter().enumerate() {
+            let path = files.path(&format!("vm{n}"));
+            b.veth(&format!("eth{n}"), &format!("10.9.{n}.2/24"), &here, &format!("b{n}"));
+            let bridge = format!("bridge = \"lan{n}\"");
+            write!(
+                config,
+                "[bridge.lan{n}]\n[port.b{n}]\ntype = \"netdev\"\n{bridge}\n\
+                 [port.vm{n}]\ntype = \"vhost-user\"\n{bridge}\nlisten = \"{}\"\n",
+                path.display()
+            )
+            .expect("a string takes all");
+            nics.push(Nic::vhost_user(&format!("52:54:00:09:{n:02}:01"), &path).with(features));
+        }
+        let _yard = Yard::start_in(&here, &config);
+        let guest = Guest::boot("vm", &here, &nics);
+        for (n, features) in WITHOUT.iter().enumerate() {
+            eprintln!("with {features}"); // seen when it fails
+            guest.address(&format!("eth{n}"), &format!("10.9.{n}.1/24"));
+            let (theirs, its) = (format!("10.9.{n}.2"), format!("10.9.{n}.1"));
+            wait_for_ping(&guest, &theirs);
+            for size in [56, 1600, 8000] {
+                ping(&guest, &theirs, size, 3);
+                ping(&b, &its, size, 3);
+            }
+            tcp(&guest, &b, &theirs, 4 << 20);
+            tcp(&b, &guest, &its, 4 << 20);
+        }
     });
 }

@@ -237,3 +237,57 @@ fn jumbo_frames_pass_where_the_mtu_allows() {
         lan.check_flood("a", &ether(BROADCAST, station(1), 0x88b5, &[3; 9000]), &["b"]);
     });
 }
+
+/// Short frames come by the socket's ring, long ones by its queue: neither may overtake the other, nor lose its tag.
+#[test]
+fn short_and_long_frames_keep_their_order_and_their_tags() {
+    as_root(|| {
+        let lan = Lan::start("", &[("a", NETDEV), ("b", NETDEV)]);
+        for port in ["a", "b"] {
+            lan.host(port).ip(&format!("link set dev {port} mtu 9000"));
+            lan.switch_host().ip(&format!("link set dev {port} mtu 9000"));
+            wait_until("the MTU", || lan.yard.port(port)["mtu"] == 9000);
+        }
+        let lengths = [46, 1500, 1900, 1960, 2000, 9000, 60, 8000];
+        let frames: Vec<_> = (0..400_u32)
+            .map(|n| {
+                let payload: Vec<u8> =
+                    n.to_be_bytes().into_iter().cycle().take(lengths[n as usize % lengths.len()]).collect();
+                let plain = ether(BROADCAST, station(1), 0x88b5, &payload[..payload.len().min(8980)]);
+                if n % 3 == 0 { vlan(100 + n as u16, &plain) } else { plain }
+            })
+            .collect();
+        for burst in frames.chunks(50) {
+            burst.iter().for_each(|frame| lan.at("a").send(frame));
+            for frame in burst {
+                assert!(lan.at("b").receive() == *frame, "frames of {} bytes", frame.len());
+            }
+        }
+        lan.yard.assert_conserved();
+    });
+}
+
+/// What comes faster than it is read is lost, and said to be.
+#[test]
+fn frames_that_overrun_the_ring_are_counted() {
+    as_root(|| {
+        let lan = Lan::start(
+            "[switch]\nworkers = 1\nbusy-poll = \"1us\"\n[bridge.lan]\n",
+            &[("a", NETDEV), ("b", NETDEV)],
+        );
+        let sent = 20_000;
+        lan.yard.signal(libc::SIGSTOP);
+        for n in 0..sent {
+            lan.at("a").send(&frame(BROADCAST, station(n)));
+        }
+        lan.yard.signal(libc::SIGCONT);
+        // The next frame tells of those that were lost.
+        wait_until("all to be accounted for", || {
+            lan.at("a").send(&frame(BROADCAST, station(1)));
+            lan.yard.port_count("a", "rx_frames") == lan.at("a").sent()
+        });
+        let lost = lan.yard.drops("a", "receive-overflow");
+        assert!(lost > 10_000 && lost < u64::from(sent), "{lost}");
+        lan.yard.assert_conserved();
+    });
+}

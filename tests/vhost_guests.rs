@@ -36,8 +36,7 @@ fn frames_pass_in_every_form_of_ring_and_buffers() {
                         Shape::Indirect(10),
                         Shape::Indirect(2048),
                     ] {
-                        let indirect =
-                            if let Shape::Indirect(_) = shape { INDIRECT_DESC } else { 0 };
+                        let indirect = if let Shape::Indirect(_) = shape { INDIRECT_DESC } else { 0 };
                         let like = Like {
                             features: VERSION_1
                                 | PROTOCOL_FEATURES
@@ -244,7 +243,8 @@ fn every_pair_of_queues_is_read_and_every_worker_sends() {
                 println!("{workers} workers, {pairs} pairs");
                 let bench = Bench::new("", workers);
                 let features = USUAL | MQ;
-                let (mut a, mut b) = bench.pair(Like { features, pairs, size: 64, buffers: 32, ..Like::default() });
+                let (mut a, mut b) =
+                    bench.pair(Like { features, pairs, size: 64, buffers: 32, ..Like::default() });
                 assert_eq!(bench.yard.port_count("vm1", "queues"), workers as u64);
                 let mut used = vec![false; pairs];
                 for n in 0..4 * pairs {

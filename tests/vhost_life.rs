@@ -48,7 +48,10 @@ fn a_switch_that_comes_back_finds_the_guests_that_wait_for_it() {
         let (one, two) = (listen("vm1"), listen("vm2"));
         let port = |name: &str| {
             let path = sockets.path(name);
-            format!("[port.{name}]\ntype = \"vhost-user\"\nbridge = \"lan\"\nconnect = \"{}\"\n", path.display())
+            format!(
+                "[port.{name}]\ntype = \"vhost-user\"\nbridge = \"lan\"\nconnect = \"{}\"\n",
+                path.display()
+            )
         };
         let config = format!("[bridge.lan]\n{}{}", port("vm1"), port("vm2"));
         let mut yard = Yard::start(&config);
@@ -110,7 +113,9 @@ fn a_stopped_ring_is_not_touched_any_more() {
         }
         a.wait_until_sent();
         assert_eq!(b.try_receive(0), None);
-        wait_until("the drops", || bench.yard.port_count("vm1", "drops") + bench.yard.port_count("vm2", "drops") == 40);
+        wait_until("the drops", || {
+            bench.yard.port_count("vm1", "drops") + bench.yard.port_count("vm2", "drops") == 40
+        });
         assert_eq!(b.try_receive(0), None);
         b.start_ring(0, Some(base));
         bench.yard.wait_for_state("vm2", "up");
@@ -308,7 +313,10 @@ fn memory_that_is_cut_off_costs_the_guest_its_port() {
         a.rings[1].kick.write(1).expect("a counter that is not full");
         wait_until("it to be found", || {
             b.send(&frames::frame(A, B));
-            bench.yard.log().contains("port vm1: its guest is disconnected: the file behind its memory was cut off")
+            bench
+                .yard
+                .log()
+                .contains("port vm1: its guest is disconnected: the file behind its memory was cut off")
         });
         a.messages.wait_for_end();
         std::mem::forget(a.rings); // nothing of it may be touched any more

@@ -126,7 +126,10 @@ pub(super) fn add(switch: &Switch, request: &Request, name: String, format: Form
             print(&format!("{line}\n"))
         }
         // The port is added all the same.
-        Err(why) => Ok(warn(&[why])),
+        Err(why) => {
+            warn(&[why]);
+            Ok(())
+        }
     }
 }
 

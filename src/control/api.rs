@@ -436,12 +436,13 @@ pub struct PortInfo {
     pub kind: String,
     /// Its bridge.
     pub bridge: Option<String>,
-    /// Its device.
+    /// Its device, or the path of its socket.
     pub device: Option<String>,
     /// The network namespace of its device, unless it is the switch's own.
     pub netns: Option<String>,
     /// `up`, `down` when its device is not set up, `no-carrier` when nobody is at the device's other end (a TAP that no
-    /// program holds: the kernel drops what is sent there), or `missing` when it is gone.
+    /// program holds: the kernel drops what is sent there), `waiting` when no guest is at its socket, or `missing` when its
+    /// device is gone.
     pub state: String,
     /// MTU of its device in bytes.
     pub mtu: u32,

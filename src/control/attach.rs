@@ -25,13 +25,13 @@ const DEFAULT_MEMORY: &str = "512M";
 const USUAL_MTU: u32 = 1500;
 
 /// What a port's own configuration does not say.
-pub(super) struct Around<'a> {
+pub struct Around<'a> {
     /// What its device was when it was last looked at.
-    pub(super) link: Option<&'a Link>,
+    pub link: Option<&'a Link>,
     /// Whether the kernel of this machine carries frames between a TAP and a guest itself.
-    pub(super) vhost: bool,
+    pub vhost: bool,
     /// Where relative paths begin.
-    pub(super) directory: PathBuf,
+    pub directory: PathBuf,
 }
 
 /// The network device of a guest, and what it is to be attached to.
@@ -95,7 +95,7 @@ impl fmt::Display for Version {
 ///
 /// # Errors
 /// None can, or what is asked for is nothing that it could be told: why, in one line.
-pub(super) fn attach(
+pub fn attach(
     name: &str,
     port: &PortConfig,
     query: &AttachQuery,
@@ -141,17 +141,22 @@ fn nic<'a>(
     };
     let (end, mtu, queues) = match &port.kind {
         PortKind::Netdev(netdev) => {
-            if let Some(link) = around.link.filter(|link| link.kind.as_deref() != Some("tun")) {
+            let tun = around.link.and_then(|link| link.tun);
+            if let Some(link) = around.link
+                && !tun.is_some_and(|tun| tun.is_tap)
+            {
                 return Err(no_guest(name, format!("is on {}, which is no TAP", link.name)));
             }
             let made = netdev.create.as_ref();
             let mtu = around.link.map(|link| link.mtu).or(made.and_then(|tap| tap.mtu));
-            let queues = made.and_then(|tap| tap.queues).unwrap_or(1) as u32;
-            (
-                End::Tap { device: &netdev.device, vhost: query.vhost.unwrap_or(around.vhost) },
-                mtu,
-                Some(queues),
-            )
+            let vhost = query.vhost.unwrap_or(around.vhost);
+            let queues = match (made, tun) {
+                (Some(tap), _) => fitting(name, query.queues, tap.queues.unwrap_or(1) as u32)?,
+                // One that can be opened several times can be opened in no other way.
+                (None, Some(tun)) if tun.multi_queue => query.queues.unwrap_or(2),
+                (None, _) => query.queues.unwrap_or(1),
+            };
+            (End::Tap { device: &netdev.device, vhost }, mtu, Some(queues))
         }
         PortKind::Stream(at) => (End::Stream(socket(at)), at.mtu, None),
         PortKind::Dgram { socket: at, peer } => {
@@ -182,11 +187,23 @@ fn nic<'a>(
     Ok(Nic { id: id(name), mac: mac(name, port), mtu: mtu.unwrap_or(USUAL_MTU), queues, end })
 }
 
+/// How many queues of a TAP that was made with `made` the guest opens: a TAP of several cannot be opened as one of one.
+fn fitting(name: &str, wanted: Option<u32>, made: u32) -> Result<u32, String> {
+    let least = made.min(2);
+    match wanted.unwrap_or(made) {
+        queues if (least..=made).contains(&queues) => Ok(queues),
+        queues => Err(format!(
+            "a guest cannot open {queues} queues of port {name} (expected {least} to {made}, or port set {name} \
+             queues={queues})"
+        )),
+    }
+}
+
 /// Says why no guest can attach to a port, and to which one can.
 fn no_guest(name: &str, why: String) -> String {
     format!(
-        "port {name} {why}: no guest can attach to it (expected a port of its own, of type \"netdev\" on a TAP, \
-         \"stream\", \"dgram\" or \"vhost-user\")"
+        "port {name} {why}: no guest can attach to it (expected a port of its own: type \"netdev\" with \
+         create = true, \"stream\", \"dgram\" or \"vhost-user\")"
     )
 }
 

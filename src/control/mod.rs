@@ -3,11 +3,11 @@
 //! A change's walk: a request on the unix socket ([`server`]) edits the wanted configuration, as a reload of the file
 //! replaces it; [`config`] turns the text into checked, typed values or into errors that name file, line and key;
 //! [`plan`] compares them with what runs and lists the changes, without touching anything. Only when all of that has
-//! succeeded are they applied by the [`yard`], all or nothing. [`api`] holds the requests and answers, `attach`
+//! succeeded are they applied by the [`yard`], all or nothing. [`api`] holds the requests and answers, [`attach`]
 //! what a guest is told, [`client`] the other end, [`daemon`] the life of the process around it, [`socket`] what keeps two of them apart.
 
 pub mod api;
-mod attach;
+pub mod attach;
 pub mod client;
 pub mod config;
 pub mod daemon;

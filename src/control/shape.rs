@@ -301,7 +301,7 @@ impl Live {
             mac: live.mac,
             fdb: Arc::clone(&live.fdb),
             refresh: mode::refresh_period(bridge.ageing, modes()),
-            passthrough: modes().any(|mode| mode == Mode::Passthrough),
+            passthrough: is_passthrough(config, name),
             members: members
                 .filter(|port| !port.missing && !port.waits_for_guest())
                 .map(|port| port.id)
@@ -410,6 +410,11 @@ pub(super) fn members<'a>(
 /// Whether a bridge tells VLANs apart: as soon as one of its ports names one.
 pub(super) fn is_vlan_aware(config: &Config, bridge: &str) -> bool {
     members(config, bridge).any(|(_, port)| port.vlan != VlanMode::None)
+}
+
+/// Whether a bridge is a wire between a passthrough port and its uplink.
+pub(super) fn is_passthrough(config: &Config, bridge: &str) -> bool {
+    members(config, bridge).any(|(_, port)| port.mode == Mode::Passthrough)
 }
 
 /// The VLAN under which a bridge's table knows untagged frames of a port.

@@ -51,7 +51,7 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
             name: name.clone(),
             kind: config.kind.name().to_owned(),
             bridge: config.bridge.clone(),
-            device: live.link.as_ref().map(|link| link.name.clone()),
+            device: device(&config.kind, live),
             netns: config.kind.device().and_then(|(_, netns)| netns.map(str::to_owned)),
             state: state_of(live).to_owned(),
             mtu: live.mtu(),
@@ -89,6 +89,12 @@ pub(super) fn attach(state: &State, query: &AttachQuery) -> Result<AttachInfo, S
         directory: std::env::current_dir().unwrap_or_default(),
     };
     attach::attach(name, config, query, &around)
+}
+
+/// What frames go through: the interface, by the name it has now, or the socket.
+fn device(kind: &PortKind, live: &LivePort) -> Option<String> {
+    let socket = || kind.socket().map(|socket| socket.path.display().to_string());
+    live.link.as_ref().map(|link| link.name.clone()).or_else(socket)
 }
 
 fn state_of(port: &LivePort) -> &'static str {

@@ -62,6 +62,15 @@ impl Batch {
         self.frames.swap(self.live + from, self.live + to);
     }
 
+    /// Exchanges two live frames: how frames that went into others are moved to the end, to be cut off there.
+    ///
+    /// # Panics
+    /// When one of them is not live.
+    #[inline]
+    pub(super) fn swap(&mut self, a: usize, b: usize) {
+        self.frames[..self.live].swap(a, b);
+    }
+
     /// Adds a live frame for a copy or a segment and gives its index; `None` when the batch may not grow further.
     #[inline]
     pub fn add(&mut self) -> Option<usize> {

@@ -132,6 +132,28 @@ impl Coalescer {
         true
     }
 
+    /// Merges the live frames of a batch, as a port has just read them: each of them a piece of its own, alike in MTU and
+    /// owner. Those that went into others are spare again.
+    pub fn gather(&mut self, batch: &mut Batch, mtu: u32) {
+        self.begin();
+        let mut kept = 0;
+        for index in 0..batch.len() {
+            let frame = &batch.frames()[index];
+            let piece = Piece { at: 0, len: frame.len() as u32, layer: frame.layer, mtu, owner: 0 };
+            let span = frame.span();
+            if self.merge(batch, index, span, &piece) {
+                continue;
+            }
+            self.seal(batch);
+            batch.swap(index, kept);
+            self.run = look(&mut batch.frames_mut()[kept], kept, &piece);
+            kept += 1;
+        }
+        self.seal(batch);
+        self.run = None;
+        batch.truncate(kept);
+    }
+
     /// Makes the last of what was [pushed](Coalescer::push) whole.
     pub fn finish(&mut self, batch: &mut Batch) {
         self.seal(batch);

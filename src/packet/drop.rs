@@ -61,7 +61,7 @@ drop_reasons! {
     Stranger "stranger" "in a tunnel packet that comes from none of the tunnel's peers";
     SplitHorizon "split-horizon" "came from a tunnel's peer and would leave to another peer";
     Ecn "ecn" "met congestion on its way through a tunnel, and its sender does not speak ECN (RFC 6040)";
-    ReceiveOverflow "receive-overflow" "came to a tunnel socket faster than it was read, and its buffer was full";
+    ReceiveOverflow "receive-overflow" "came to a socket faster than it was read, and its buffer was full";
     SpoofedMac "spoofed-mac" "its source address is none of those its port is pinned to";
     SpoofedIp "spoofed-ip" "its IP source, or what it says in ARP or ND, is none of the addresses its port is pinned to";
     DhcpGuard "dhcp-guard" "a DHCP server's message, from a port where no server is to be";

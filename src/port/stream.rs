@@ -12,13 +12,13 @@ mod writer;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Read};
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Interest, Poll, Token};
 use socket2::SockRef;
 
 use self::framing::{Next, Reassembly};
@@ -27,6 +27,7 @@ use super::guest::{Attached, Attendant, Door, Guest, GuestOptions, News};
 use super::{Opened, Port, PortError, Queue, Rx};
 use crate::packet::coalesce::{Coalescer, Piece};
 use crate::packet::{Batch, Capabilities, Counters, DropReason, Layer, MAX_BATCH_BYTES, MAX_BATCH_FRAMES};
+use crate::sys::hangup;
 
 /// Bytes that the kernel keeps for a guest until it reads them, if it may be so many.
 const SOCKET_BUFFER: usize = 4 << 20;
@@ -43,10 +44,9 @@ pub fn open(options: &GuestOptions, workers: usize, news: News) -> Result<Opened
     let failed = |error| PortError::system(&path.display().to_string(), "attend its socket", error);
     let door = Door::open(&options.door)?;
     let line = Line::new(options, news).map_err(failed)?;
-    let mut ends = Poll::new().map_err(failed)?;
     let attended = Arc::clone(&line);
     let attendant = Attendant::start(&options.name, door, move |peer| {
-        if let Err(error) = attended.serve(peer, &mut ends) {
+        if let Err(error) = attended.serve(peer) {
             tracing::warn!("port {}: cannot serve who came to its socket: {error}", attended.name);
         }
     });
@@ -103,42 +103,31 @@ impl Line {
     }
 
     /// Hands the guest's connection to the queues, and waits until it has ended. Whoever wants that shuts it down.
-    fn serve(&self, peer: UnixStream, ends: &mut Poll) -> io::Result<()> {
+    fn serve(&self, peer: UnixStream) -> io::Result<()> {
         peer.set_nonblocking(true)?;
         // As much as this user may have.
         let _ = SockRef::from(&peer).set_send_buffer_size(SOCKET_BUFFER);
         let fd = peer.as_raw_fd();
-        // To be told of nothing but the end, which needs no interest.
-        ends.registry().register(&mut SourceFd(&fd), ALONE, Interest::PRIORITY)?;
         let peer = Arc::new(peer);
         // First where the reader finds it, then what wakes the reader.
         *self.arrived() = Some(Arc::clone(&peer));
-        let watched = self.poll.registry().register(&mut SourceFd(&fd), ALONE, Interest::READABLE);
-        if watched.is_ok() {
-            self.writer.attach(Arc::clone(&peer));
-            self.guest.set(Some(Attached { capabilities: Capabilities::NONE, queues: 1 }));
-            wait_for_end(ends);
-            self.guest.set(None);
-            self.writer.detach();
+        if let Err(error) = self.poll.registry().register(&mut SourceFd(&fd), ALONE, Interest::READABLE) {
+            *self.arrived() = None;
+            return Err(error);
         }
-        // What it sent before its end is still to be read, so the reader takes it out of the other epoll.
-        ends.registry().deregister(&mut SourceFd(&fd))?;
-        watched
+        self.writer.attach(Arc::clone(&peer));
+        self.guest.set(Some(Attached { capabilities: Capabilities::NONE, queues: 1 }));
+        let ended = hangup::wait(peer.as_fd());
+        self.guest.set(None);
+        self.writer.detach();
+        // What it sent before its end is still to be read, so it is the reader who takes the connection out of the epoll. He
+        // may have seen the last of it without seeing that it was the last. This wakes him, or he has seen the end.
+        let _ = self.poll.registry().reregister(&mut SourceFd(&fd), ALONE, Interest::READABLE);
+        ended
     }
 
     fn arrived(&self) -> MutexGuard<'_, Option<Arc<UnixStream>>> {
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn wait_for_end(ends: &mut Poll) {
-    let mut events = Events::with_capacity(1);
-    while events.is_empty() {
-        if let Err(error) = ends.poll(&mut events, None)
-            && error.kind() != ErrorKind::Interrupted
-        {
-            return;
-        }
     }
 }
 
@@ -228,6 +217,9 @@ impl End {
 
 impl Port for End {
     fn rx(&mut self, batch: &mut Batch, counters: &mut Counters) -> Rx {
+        if !self.reads {
+            return Rx::Drained;
+        }
         self.line.writer.resume(&self.line.poll);
         self.coalescer.begin();
         let state = loop {

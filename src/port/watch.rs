@@ -70,7 +70,7 @@ impl LinkWatch {
         if namespaces.get(&netns.cloned()) == Some(&identity) {
             return;
         }
-        match netns.map_or_else(subscribe, |netns| netns.run(subscribe).flatten()) {
+        match netns.map_or_else(subscribe, |netns| netns.run(subscribe).unwrap_or_else(Err)) {
             Ok(socket) => {
                 namespaces.insert(netns.cloned(), identity);
                 self.command(Command::Listen(netns.cloned(), socket));

@@ -1,29 +1,20 @@
 //! Many datagrams in one system call: recvmmsg and sendmmsg over arrays that are made once.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
-use libc::{c_uint, tpacket_auxdata};
+use libc::{c_uint, socklen_t};
+use socket2::{SockAddr, SockAddrStorage};
 
 use super::check;
 
 /// Most datagrams in one call.
 pub const MAX_MESSAGES: usize = 32;
 
-/// The control message that PACKET_AUXDATA asks for, as the kernel lays it out.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Control {
-    header: libc::cmsghdr,
-    auxdata: tpacket_auxdata,
-}
-
 /// The arrays that the kernel reads and writes.
 pub struct Messages {
     headers: [libc::mmsghdr; MAX_MESSAGES],
-    controls: [Control; MAX_MESSAGES],
 }
 
 // SAFETY: the pointers in `headers` are set anew at the start of each call and never followed after it.
@@ -32,7 +23,7 @@ unsafe impl Send for Messages {}
 impl Messages {
     /// Arrays for [`MAX_MESSAGES`] datagrams.
     pub fn new() -> Box<Messages> {
-        // SAFETY: both are plain C structures of integers and pointers, for which all zero is valid.
+        // SAFETY: plain C structures of integers and pointers, for which all zero is valid.
         unsafe { Box::new(std::mem::zeroed()) }
     }
 
@@ -42,17 +33,47 @@ impl Messages {
     /// # Errors
     /// Of the first datagram only: one that a later datagram meets is told by the next call.
     pub fn receive(&mut self, socket: BorrowedFd<'_>, areas: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.receive_into(socket, areas, None)
+    }
+
+    /// Receives datagrams as [`Messages::receive`] does, and tells who sent the last of them, if it has an address.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn receive_from(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        areas: &mut [IoSliceMut<'_>],
+    ) -> io::Result<(usize, Option<SockAddr>)> {
+        let mut storage = SockAddrStorage::zeroed();
+        let received = self.receive_into(socket, areas, Some(&mut storage))?;
+        let len = received.checked_sub(1).map_or(0, |last| self.headers[last].msg_hdr.msg_namelen);
+        let named = len as usize > size_of::<libc::sa_family_t>() && len <= storage.size_of();
+        // SAFETY: the kernel wrote an address of `len` bytes there, the last time for the last datagram.
+        Ok((received, named.then(|| unsafe { SockAddr::new(storage, len) })))
+    }
+
+    /// All datagrams have the address of who sent them written to `from`, one after the other.
+    fn receive_into(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        areas: &mut [IoSliceMut<'_>],
+        from: Option<&mut SockAddrStorage>,
+    ) -> io::Result<usize> {
+        let (name, name_len) =
+            from.map_or((ptr::null_mut(), 0), |from| (ptr::from_mut(from), from.size_of()));
         let count = areas.len().min(MAX_MESSAGES);
-        for ((header, control), area) in self.headers.iter_mut().zip(&mut self.controls).zip(areas) {
-            control.header.cmsg_type = 0;
+        for (header, area) in self.headers.iter_mut().zip(areas) {
+            header.msg_hdr.msg_name = name.cast();
+            header.msg_hdr.msg_namelen = name_len;
             header.msg_hdr.msg_iov = ptr::from_mut(area).cast();
             header.msg_hdr.msg_iovlen = 1;
-            header.msg_hdr.msg_control = ptr::from_mut(control).cast();
-            header.msg_hdr.msg_controllen = size_of::<Control>() as _;
+            header.msg_hdr.msg_control = ptr::null_mut();
+            header.msg_hdr.msg_controllen = 0;
         }
         let (headers, flags) = (self.headers.as_mut_ptr(), libc::MSG_DONTWAIT | libc::MSG_TRUNC);
         // SAFETY: `count` headers were set above. Each points to one IoSliceMut, which has the layout of an iovec and
-        // borrows its bytes exclusively, and to a control buffer of the length it says; all live across the call.
+        // borrows its bytes exclusively, and unless null to an address of the length it says; all live across the call.
         let received = unsafe {
             libc::recvmmsg(socket.as_raw_fd(), headers, count as c_uint, flags as _, ptr::null_mut())
         };
@@ -64,29 +85,30 @@ impl Messages {
         self.headers[index].msg_len as usize
     }
 
-    /// The VLAN tag (TPID, TCI) that the kernel took out of datagram `index` of the last [`Messages::receive`]; needs
-    /// PACKET_AUXDATA.
-    pub fn vlan_of(&self, index: usize) -> Option<(u16, u16)> {
-        const TPID_DEFAULT: u16 = libc::ETH_P_8021Q as u16;
-        let Control { header, auxdata } = &self.controls[index];
-        if header.cmsg_level != libc::SOL_PACKET
-            || header.cmsg_type != libc::PACKET_AUXDATA
-            || auxdata.tp_status & libc::TP_STATUS_VLAN_VALID == 0
-        {
-            return None;
-        }
-        let named = auxdata.tp_status & libc::TP_STATUS_VLAN_TPID_VALID != 0;
-        Some((if named { auxdata.tp_vlan_tpid } else { TPID_DEFAULT }, auxdata.tp_vlan_tci))
-    }
-
     /// Sends datagrams without waiting, and gives how many the kernel took: the first ones. Those past [`MAX_MESSAGES`]
     /// are not tried.
     ///
     /// # Errors
     /// Of the first datagram only: one that a later datagram meets cuts the count.
     pub fn send(&mut self, socket: BorrowedFd<'_>, datagrams: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send_to(socket, None, datagrams)
+    }
+
+    /// Sends datagrams as [`Messages::send`] does, all to the address `to` if there is one.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn send_to(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        to: Option<&SockAddr>,
+        datagrams: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
+        let (name, name_len) = to.map_or((ptr::null(), 0 as socklen_t), |to| (to.as_ptr(), to.len()));
         let count = datagrams.len().min(MAX_MESSAGES);
         for (header, datagram) in self.headers.iter_mut().zip(datagrams) {
+            header.msg_hdr.msg_name = name.cast_mut().cast();
+            header.msg_hdr.msg_namelen = name_len;
             header.msg_hdr.msg_iov = ptr::from_ref(datagram).cast_mut().cast();
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_control = ptr::null_mut();
@@ -94,7 +116,8 @@ impl Messages {
         }
         let (headers, flags) = (self.headers.as_mut_ptr(), libc::MSG_DONTWAIT);
         // SAFETY: `count` headers were set above. Each points to one IoSlice, which has the layout of an iovec and lives
-        // across the call with the bytes it borrows; the kernel only reads through them.
+        // across the call with the bytes it borrows, and to the same address, which does too; the kernel only reads through
+        // them.
         let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers, count as c_uint, flags as _) };
         Ok(check(sent)? as usize)
     }

@@ -8,10 +8,12 @@
 mod ancillary;
 pub mod datagrams;
 pub mod guest_memory;
+pub mod hangup;
 pub mod inet;
 pub mod mmsg;
 pub mod netns;
 pub mod packet;
+pub mod packet_ring;
 pub mod peer;
 pub mod steering;
 pub mod tun;

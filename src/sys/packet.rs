@@ -34,9 +34,27 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, &1)
     }
 
-    /// Has the kernel tell the VLAN tag that it took out of a frame.
-    pub fn set_auxdata(&self) -> io::Result<()> {
-        self.set(libc::SOL_PACKET, libc::PACKET_AUXDATA, &1)
+    /// How many frames there was no room for since the last call.
+    pub fn take_drops(&self) -> u32 {
+        let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+        let mut len = size_of::<libc::tpacket_stats>() as socklen_t;
+        let (fd, value) = (self.0.as_raw_fd(), (&raw mut stats).cast());
+        // SAFETY: the kernel writes at most `len` bytes to `stats` and the length to `len`; both live across the call.
+        let result = check(unsafe {
+            libc::getsockopt(fd, libc::SOL_PACKET, libc::PACKET_STATISTICS, value, &mut len)
+        });
+        result.map_or(0, |_| stats.tp_drops)
+    }
+
+    /// The error that stands at the socket, which is told once; `None`: all is well.
+    pub fn take_error(&self) -> Option<io::Error> {
+        let (mut errno, mut len): (c_int, _) = (0, size_of::<c_int>() as socklen_t);
+        let (fd, value) = (self.0.as_raw_fd(), (&raw mut errno).cast());
+        // SAFETY: the kernel writes at most `len` bytes to `errno` and the length to `len`; both live across the call.
+        match check(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, value, &mut len) }) {
+            Ok(_) => (errno != 0).then(|| io::Error::from_raw_os_error(errno)),
+            Err(error) => Some(error),
+        }
     }
 
     /// Makes room for `bytes` of frames each way, past the limit that is set for all sockets.
@@ -98,7 +116,7 @@ impl PacketSocket {
         self.set(libc::SOL_PACKET, libc::PACKET_FANOUT, &fanout(id, 0))
     }
 
-    fn set<T>(&self, level: c_int, name: c_int, value: &T) -> io::Result<()> {
+    pub(super) fn set<T>(&self, level: c_int, name: c_int, value: &T) -> io::Result<()> {
         let (value, len) = ((&raw const *value).cast(), size_of::<T>() as socklen_t);
         // SAFETY: the kernel reads at most the `len` bytes of `value`, which lives across the call, as does what a
         // sock_fprog points to.

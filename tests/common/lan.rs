@@ -97,6 +97,11 @@ impl Lan {
         &self.hosts[index.unwrap_or_else(|| panic!("no port {port}"))]
     }
 
+    /// The namespace that the switch runs in.
+    pub(crate) fn switch_host(&self) -> &Host {
+        self.hosts.last().expect("it was put there")
+    }
+
     /// Waits until the switch has received all that the stations sent.
     pub(crate) fn settle(&self) {
         wait_until("the switch to receive what was sent", || {

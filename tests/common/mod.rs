@@ -10,6 +10,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each suite uses its own part")]
 
+pub(crate) mod attached;
 pub(crate) mod end;
 pub(crate) mod frames;
 pub(crate) mod guest;
@@ -22,6 +23,7 @@ pub(crate) mod page;
 mod raw;
 pub(crate) mod routed;
 pub(crate) mod socket;
+pub(crate) mod tap_guest;
 pub(crate) mod traffic;
 pub(crate) mod web;
 mod yard;
@@ -36,7 +38,7 @@ use std::time::{Duration, Instant};
 pub(crate) use host::Host;
 pub(crate) use lan::{Lan, Station};
 pub(crate) use raw::{PacketSocket, become_user, send_signal};
-pub(crate) use yard::{Yard, number, tap};
+pub(crate) use yard::{Scratch, Yard, number, tap};
 
 /// How long anything that must happen may take: far longer than it does, even on a machine that is busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

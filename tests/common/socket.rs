@@ -1,13 +1,46 @@
 //! Guests at a port's socket, as programs that speak its protocol.
 
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::frames::show;
+use super::frames::{ether, show, station};
+use super::yard::Scratch;
 use super::{PATIENCE, wait_for};
+
+/// A directory for sockets, where an unprivileged switch may make its own.
+pub(crate) struct Sockets(Scratch);
+
+impl Sockets {
+    pub(crate) fn new() -> Sockets {
+        let dir = Scratch::new();
+        fs::set_permissions(&dir.0, fs::Permissions::from_mode(0o777)).expect("it is ours");
+        Sockets(dir)
+    }
+
+    /// The path of a socket.
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        self.0.0.join(name)
+    }
+}
+
+/// Frame number `n` from station 1 to station 2, `len` bytes long.
+pub(crate) fn numbered(n: u32, len: usize) -> Vec<u8> {
+    let mut frame = ether(station(2), station(1), 0x88b5, &n.to_be_bytes());
+    frame.extend((frame.len()..len).map(|i| (i as u32).wrapping_mul(n | 1) as u8));
+    frame
+}
+
+/// The number of a frame, all of whose bytes have to be as [`numbered`] makes them.
+pub(crate) fn number_of(frame: &[u8]) -> u32 {
+    let n = u32::from_be_bytes(frame[14..18].try_into().expect("four bytes"));
+    assert!(frame == numbered(n, frame.len()), "frame {n} is torn: {}", show(frame));
+    n
+}
 
 /// A guest at a `stream` port.
 pub(crate) struct Guest {

@@ -31,14 +31,19 @@ pub(crate) struct Yard {
 }
 
 /// A directory that is gone with this value, however the test ended.
-pub(super) struct Scratch(pub(super) PathBuf);
+pub(crate) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
     /// An empty one.
-    pub(super) fn new() -> Scratch {
+    pub(crate) fn new() -> Scratch {
         let dir = std::env::temp_dir().join(format!("tapyard-test-{}-{}", process::id(), unique()));
         fs::create_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
         Scratch(dir)
+    }
+
+    /// Where a file in it is to be; short enough for a socket.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 }
 
@@ -115,7 +120,11 @@ impl Yard {
         }
         // Where it was built, nobody may not be let in.
         let program = self.dir.0.join("tapyard");
-        fs::copy(TAPYARD, &program).expect("the directory is ours");
+        if !program.exists() {
+            // By another process: who forks here while this one writes the file would keep it from being run (ETXTBSY).
+            let copied = bounded(30, "cp", &[TAPYARD, program.to_str().expect("the path is text")]);
+            assert!(copied.status.success(), "cp: {}", String::from_utf8_lossy(&copied.stderr));
+        }
         chown(&self.dir.0, Some(NOBODY), Some(NOBODY)).expect("root may");
         let mut command = Command::new("setpriv");
         command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups"]);

@@ -306,7 +306,10 @@ impl Yard {
         let answered = self.counters(port).replied > replied;
         // A router may send it on to where it came from.
         let routed = self.workers[worker].topology().routers.iter().any(Option::is_some);
-        let turned = self.ports[usize::from(port)].as_ref().is_some_and(|port| port.hairpin);
+        let turned = self
+            .ports
+            .get(usize::from(port))
+            .is_some_and(|port| port.as_ref().is_some_and(|port| port.hairpin));
         for sent in left.iter().filter(|_| !patched && !answered && !routed && !turned) {
             assert_ne!(sent.port, port, "nothing leaves where it came in");
         }

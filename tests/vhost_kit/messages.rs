@@ -67,7 +67,10 @@ impl Messages {
 
     /// Sends bytes just so.
     pub fn send_raw(&self, bytes: &[u8], descriptors: &[RawFd]) -> io::Result<()> {
-        self.0.send_with_fds(&[bytes], descriptors).map(drop).map_err(|e| io::Error::from_raw_os_error(e.errno()))
+        self.0
+            .send_with_fds(&[bytes], descriptors)
+            .map(drop)
+            .map_err(|e| io::Error::from_raw_os_error(e.errno()))
     }
 
     /// Sends a message.

@@ -13,8 +13,8 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::{process, thread};
 use std::time::{Duration, Instant};
+use std::{process, thread};
 
 use messages::*;
 use tapyard::port::vhost::ring::{Base, Layout};
@@ -43,8 +43,8 @@ pub const OFFLOADS: u64 = CSUM | GUEST_CSUM | GUEST_TSO4 | HOST_TSO4;
 pub const GUEST: u64 = 0x4000_0000;
 pub const USER: u64 = 0x7f12_3400_0000;
 /// How much there is for each ring: its parts first, buffers behind.
-const RING_MEMORY: u64 = 32 << 20;
-const PARTS: u64 = 1 << 20;
+pub const RING_MEMORY: u64 = 32 << 20;
+pub const PARTS: u64 = 1 << 20;
 /// Bytes of the buffers that hold a superframe.
 const LONG: u64 = 96 << 10;
 
@@ -144,8 +144,13 @@ impl Guest {
     pub fn new(messages: Messages, like: Like) -> Guest {
         let len = RING_MEMORY * 2 * like.pairs as u64;
         let file = vring_kit::memory_file(len);
-        let region =
-            Region { guest: GUEST, user: USER, len, offset: 0, file: file.try_clone().expect("a descriptor") };
+        let region = Region {
+            guest: GUEST,
+            user: USER,
+            len,
+            offset: 0,
+            file: file.try_clone().expect("a descriptor"),
+        };
         let memory = Arc::new(GuestMemory::map(vec![region]).expect("a sound region"));
         let rings = (0..2 * like.pairs as u64)
             .map(|index| {
@@ -274,7 +279,10 @@ impl Guest {
         memory.write(data, &bytes).expect("it is memory");
         let len = bytes.len() as u32;
         let pieces = |each: u32| -> Vec<Buffer> {
-            (0..len).step_by(each as usize).map(|from| filled(data + u64::from(from), each.min(len - from))).collect()
+            (0..len)
+                .step_by(each as usize)
+                .map(|from| filled(data + u64::from(from), each.min(len - from)))
+                .collect()
         };
         let id = match shape {
             Shape::One => ring.driver.offer(&[filled(data, len)]),

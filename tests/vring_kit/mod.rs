@@ -68,9 +68,9 @@ const USED: u16 = 1 << 15;
 pub(crate) struct Driver {
     pub(crate) memory: Arc<GuestMemory>,
     pub(crate) layout: Layout,
-    pub(crate) descriptors: Area,
-    pub(crate) driver: Area,
-    pub(crate) device: Area,
+    pub(crate) descriptors: Area<16>,
+    pub(crate) driver: Area<2>,
+    pub(crate) device: Area<4>,
     /// Descriptors made available, and seen used; from these follow positions and wrap counters of a packed ring.
     offered: u64,
     collected: u64,
@@ -93,7 +93,6 @@ impl Driver {
         let extra = if layout.event_idx { 2 } else { 0 };
         let (driver, device) =
             if layout.packed { (4, 4) } else { (4 + 2 * size + extra, 4 + 8 * size + extra) };
-        let area = |at, len| memory.area(at, len, 2).expect("a ring in memory");
         let start = if layout.packed {
             let bits = base.bits() as u16;
             // An odd number of rounds is behind us when the wrap counter is 0.
@@ -104,9 +103,9 @@ impl Driver {
         let driver = Driver {
             memory: memory.clone(),
             layout: layout.clone(),
-            descriptors: area(layout.descriptors, 16 * size),
-            driver: area(layout.driver, driver),
-            device: area(layout.device, device),
+            descriptors: memory.area(layout.descriptors, 16 * size).expect("a ring in memory"),
+            driver: memory.area(layout.driver, driver).expect("a ring in memory"),
+            device: memory.area(layout.device, device).expect("a ring in memory"),
             offered: start,
             collected: start,
             chains_offered: start,
@@ -299,7 +298,7 @@ impl Driver {
     /// Asks to be called for everything, or for nothing.
     pub(crate) fn want_calls(&self, all: bool) {
         if self.layout.packed {
-            self.driver.store_u32(0, if all { 0 } else { 1 << 16 }, Ordering::Relaxed);
+            self.driver.store_u16(2, if all { 0 } else { 1 }, Ordering::Relaxed);
         } else {
             self.driver.store_u16(0, if all { 0 } else { 1 }, Ordering::Relaxed);
         }
@@ -310,8 +309,9 @@ impl Driver {
     pub(crate) fn want_call_at(&self, n: u64) {
         if self.layout.packed {
             let (at, wrap) = self.place(n);
-            let bits = u32::from(at) | if wrap { 0x8000 } else { 0 };
-            self.driver.store_u32(0, 2 << 16 | bits, Ordering::Relaxed);
+            let bits = at | if wrap { 0x8000 } else { 0 };
+            self.driver.store_u16(0, bits, Ordering::Relaxed);
+            self.driver.store_u16(2, 2, Ordering::Release);
         } else {
             self.driver.store_u16(4 + 2 * usize::from(self.layout.size), n as u16, Ordering::Relaxed);
         }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::config::Document;
+use crate::port::link::TunLink;
 
 /// The port `vm1` on a bridge, with these keys.
 fn port(keys: &str) -> PortConfig {
@@ -19,9 +20,10 @@ fn named(name: &str, keys: &str) -> PortConfig {
 
 const PINNED: &str = "bridge = \"lan\"\npin.mac = \"02:00:00:00:00:01\"\n";
 
-fn link(kind: &str, mtu: u32) -> Link {
-    let (name, kind) = ("vm1".into(), Some(kind.to_owned()));
-    Link { index: 7, name, up: true, carrier: true, mtu, mac: None, kind, alias: None, tun: None }
+fn link(is_tap: bool, mtu: u32) -> Link {
+    let (name, kind) = ("vm1".into(), Some("tun".into()));
+    let tun = is_tap.then(|| TunLink { is_tap, ..TunLink::default() });
+    Link { index: 7, name, up: true, carrier: true, mtu, mac: None, kind, alias: None, tun }
 }
 
 fn around(link: Option<&Link>) -> Around<'_> {
@@ -41,7 +43,7 @@ fn qemu(version: &str, keys: &str) -> String {
 #[test]
 fn a_tap_that_qemu_opens() {
     let port = port(&format!("{PINNED}type = \"netdev\""));
-    let tap = link("tun", 1500);
+    let tap = link(true, 1500);
     let query = AttachQuery::default();
     let info = attach("vm1", &port, &query, &around(Some(&tap))).unwrap();
     assert_eq!(
@@ -57,7 +59,7 @@ fn a_tap_that_qemu_opens() {
     assert_eq!((info.qemu_version, info.qemu_remarks.len(), info.libvirt_remarks.len()), (None, 0, 0));
 
     // More queues and a longer packet than usual, and a kernel that carries the frames.
-    let tap = link("tun", 9000);
+    let tap = link(true, 9000);
     let around = Around { vhost: true, ..around(Some(&tap)) };
     let query = AttachQuery { queues: Some(4), ..AttachQuery::default() };
     let info = attach("vm1", &port, &query, &around).unwrap();
@@ -67,8 +69,30 @@ fn a_tap_that_qemu_opens() {
          -device virtio-net-pci,netdev=vm1,mac=02:00:00:00:00:01,mq=on,vectors=10,host_mtu=9000"
     );
     assert!(info.libvirt.contains("  <driver queues='4'/>\n  <mtu size='9000'/>\n"), "{}", info.libvirt);
+    let several = TunLink { is_tap: true, multi_queue: true, ..TunLink::default() };
+    let tap = Link { tun: Some(several), ..link(true, 1500) };
+    let info = attach("vm1", &port, &AttachQuery::default(), &Around { link: Some(&tap), ..around }).unwrap();
+    assert!(info.qemu[1].contains(",queues=2,"), "it cannot be opened as one of one queue");
+    let around = Around { vhost: true, ..self::around(None) };
     let query = AttachQuery { vhost: Some(false), ..AttachQuery::default() };
     assert!(!attach("vm1", &port, &query, &around).unwrap().qemu[1].contains("vhost"));
+}
+
+#[test]
+fn a_tap_that_the_switch_makes_has_the_queues_it_was_made_with() {
+    let made = |queues: u32, asked: Option<u32>| {
+        let keys = format!("{PINNED}type = \"netdev\"\ncreate = true\nmtu = 9000\nqueues = {queues}");
+        let query = AttachQuery { queues: asked, ..AttachQuery::default() };
+        attach("vm1", &port(&keys), &query, &around(None)).map(|info| info.qemu.join(" "))
+    };
+    let line = made(4, None).unwrap();
+    assert!(line.contains(",queues=4 ") && line.ends_with(",mq=on,vectors=10,host_mtu=9000"), "{line}");
+    assert!(made(4, Some(2)).unwrap().contains(",queues=2 "));
+    assert!(!made(1, Some(1)).unwrap().contains("queues"));
+    for (queues, asked) in [(4, 1), (4, 5), (1, 2), (1, 0)] {
+        let why = made(queues, Some(asked)).unwrap_err();
+        assert!(why.contains(&format!("port set vm1 queues={asked}")), "{why}");
+    }
 }
 
 #[test]
@@ -183,7 +207,7 @@ fn a_port_without_room_for_a_guest_says_which_has() {
         ("type = \"tun\"", None, "a TUN"),
         ("bridge = \"lan\"\ntype = \"patch\"\npeer = \"other\"", None, "leads to port other"),
         ("bridge = \"lan\"\ntype = \"vxlan\"\nvni = 7\nremotes = \"10.8.0.2\"", None, "is a tunnel"),
-        ("bridge = \"lan\"\ntype = \"netdev\"", Some(link("veth", 1500)), "is on vm1, which is no TAP"),
+        ("bridge = \"lan\"\ntype = \"netdev\"", Some(link(false, 1500)), "is on vm1, which is no TAP"),
     ] {
         let why = attach("vm1", &port(keys), &query, &around(link.as_ref())).unwrap_err();
         assert!(why.contains(culprit) && why.contains("expected a port of its own"), "{why}");

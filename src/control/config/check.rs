@@ -22,6 +22,7 @@ pub(super) fn check(config: &Config, root: &Table, read: &Findings) -> Findings 
     check.ports();
     check.modes();
     check.devices();
+    check.sockets();
     check.statics();
     check.wires();
     check.tunnels();
@@ -128,6 +129,25 @@ impl<'a> Check<'a> {
                 let message =
                     format!("device {} is that of port {first} too (expected one port a device)", device.0);
                 self.found.add(path.to("device"), message);
+            }
+        }
+    }
+
+    fn sockets(&mut self) {
+        let control = &self.config.switch.control;
+        let mut taken = BTreeMap::new();
+        for (name, port, path) in self.sound_ports() {
+            let Some(socket) = port.kind.socket() else { continue };
+            let key = if socket.listen { "listen" } else { "connect" };
+            let shown = socket.path.display();
+            if socket.path == *control {
+                let message = format!("{shown} is the control socket (expected a socket of the port's own)");
+                self.found.add(path.to(key), message);
+            } else if socket.listen
+                && let Some(first) = taken.insert(&socket.path, name)
+            {
+                let message = format!("port {first} listens at {shown} too (expected one port a socket)");
+                self.found.add(path.to(key), message);
             }
         }
     }

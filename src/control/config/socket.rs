@@ -16,8 +16,8 @@ pub(super) fn vhost_user(keys: &mut Keys<'_>, _: &str) -> PortKind {
 
 /// Each side of a `dgram` has a place of its own.
 pub(super) fn dgram(keys: &mut Keys<'_>, _: &str) -> PortKind {
-    let listen = keys.require("listen", "the path that the guest sends to", value::socket_path);
-    let peer = keys.get("connect", value::socket_path);
+    let listen = keys.require("listen", "the path that the guest sends to", value::absolute_socket_path);
+    let peer = keys.get("connect", value::absolute_socket_path);
     if listen.is_some() && listen == peer {
         keys.complain("connect", "is `listen` too (expected two sockets, one for each side)");
     }
@@ -26,8 +26,8 @@ pub(super) fn dgram(keys: &mut Keys<'_>, _: &str) -> PortKind {
 
 /// A socket that one side listens at.
 fn met(keys: &mut Keys<'_>) -> SocketConfig {
-    let listen = keys.get("listen", value::socket_path);
-    let connect = keys.get("connect", value::socket_path);
+    let listen = keys.get("listen", value::absolute_socket_path);
+    let connect = keys.get("connect", value::absolute_socket_path);
     match (keys.has("listen"), keys.has("connect")) {
         (false, false) => {
             keys.complain("listen", "missing (expected `listen` or `connect`, the path of a socket)")

@@ -203,6 +203,18 @@ pub(super) fn socket_path(item: &Item) -> Read<std::path::PathBuf> {
     }
 }
 
+/// The path of a socket that says the same to whoever reads it: the switch, whatever directory it runs in, and a guest.
+pub(super) fn absolute_socket_path(item: &Item) -> Read<std::path::PathBuf> {
+    let path = socket_path(item)?;
+    match path.is_absolute() {
+        true => Ok(path),
+        false => {
+            Err(no(item, "path of a socket", "one from the root on, such as \"/run/tapyard/vm1.sock\"")
+                .into())
+        }
+    }
+}
+
 /// One of a few words.
 pub(super) fn one_of<T: Copy, const N: usize>(
     noun: &str,

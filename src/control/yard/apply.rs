@@ -251,10 +251,13 @@ impl State {
         self.live.bridges.values().for_each(|bridge| bridge.fdb.purge_peer(Location { port, peer }));
     }
 
-    /// The ports of bridges that begin or cease to tell VLANs apart: what is known of their stations is no longer true.
+    /// The ports of bridges that begin or cease to tell VLANs apart, or to be a wire: what is known of their stations is no
+    /// longer true.
     fn ports_of_turned_bridges(&self, wanted: &Config) -> Vec<PortId> {
-        let turned =
-            |bridge: &str| shape::is_vlan_aware(&self.config, bridge) != shape::is_vlan_aware(wanted, bridge);
+        let kind = |config, bridge: &str| {
+            (shape::is_vlan_aware(config, bridge), shape::is_passthrough(config, bridge))
+        };
+        let turned = |bridge: &str| kind(&self.config, bridge) != kind(wanted, bridge);
         let ports = self.live.ports.iter().filter(|(name, _)| {
             self.config.ports.get(*name).and_then(|port| port.bridge.as_deref()).is_some_and(turned)
         });

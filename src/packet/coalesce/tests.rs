@@ -1,7 +1,7 @@
 //! Known bytes, and each rule by itself; `tests/coalesce.rs` has the properties.
 
 use super::*;
-use crate::packet::{Gso, HEADROOM, MAX_FRAME};
+use crate::packet::{Gso, HEADROOM, MAX_BATCH_FRAMES, MAX_FRAME};
 use crate::wire::{be16, set_be16, udp};
 
 /// Five bytes of a TCP connection from 10.0.0.1:1000 to 10.0.0.2:80.
@@ -63,8 +63,41 @@ fn read(batch: &mut Batch, packets: &[(Piece, Vec<u8>)]) -> Vec<Piece> {
     pieces
 }
 
-/// What is made of these buffers, in one batch.
+/// What is made of these buffers, in one batch. Pieces that come one by one, or each in a buffer of its own, make the same.
 fn unpack_all(buffers: &[Vec<(Piece, Vec<u8>)>]) -> Vec<Made> {
+    let made = unpack_buffers(buffers);
+    let pieces: Vec<_> = buffers.iter().flatten().collect();
+    assert_eq!(push_all(&pieces), made, "one by one");
+    let alike =
+        |(piece, _): &&(Piece, Vec<u8>)| (piece.mtu, piece.owner) == (pieces[0].0.mtu, pieces[0].0.owner);
+    if pieces.len() <= MAX_BATCH_FRAMES && pieces.iter().copied().all(|piece| alike(&piece)) {
+        assert_eq!(gather_all(&pieces), made, "each in its buffer");
+    }
+    made
+}
+
+fn push_all(pieces: &[&(Piece, Vec<u8>)]) -> Vec<Made> {
+    let (mut batch, mut coalescer) = (Batch::default(), Coalescer::default());
+    coalescer.begin();
+    for (piece, bytes) in pieces {
+        assert!(coalescer.push(&mut batch, piece, bytes));
+    }
+    coalescer.finish(&mut batch);
+    batch.frames().iter().map(made).collect()
+}
+
+fn gather_all(pieces: &[&(Piece, Vec<u8>)]) -> Vec<Made> {
+    let mut batch = Batch::default();
+    for (frame, (piece, bytes)) in batch.spare().iter_mut().zip(pieces) {
+        frame.fill(bytes, Offload::NONE);
+        frame.layer = piece.layer;
+    }
+    batch.commit(pieces.len());
+    Coalescer::default().gather(&mut batch, pieces.first().map_or(0, |(piece, _)| piece.mtu));
+    batch.frames().iter().map(made).collect()
+}
+
+fn unpack_buffers(buffers: &[Vec<(Piece, Vec<u8>)>]) -> Vec<Made> {
     let (mut batch, mut coalescer, mut out) = (Batch::default(), Coalescer::default(), Vec::new());
     let pieces: Vec<_> = buffers.iter().map(|packets| read(&mut batch, packets)).collect();
     coalescer.begin();

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::Door;
 
-/// How long to wait before connecting again where nobody listens, or where who does hangs up at once.
+/// How long to wait before connecting again where nobody listens, and between two peers: one that comes and goes as fast
+/// as it can is to keep nobody busy.
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Waits at a door and serves who comes, on a thread of its own. Dropping it ends the peer's connection, and the thread.
@@ -55,9 +56,7 @@ impl Attendant {
                     serve(peer);
                     shared.hang_up();
                 }
-                if let Door::Connect(_) = &door {
-                    shared.pause();
-                }
+                shared.pause();
             }
         })?;
         Ok(Attendant { line, thread: Some(thread) })

@@ -46,19 +46,13 @@ impl Door {
 /// A socket that is listened at.
 pub struct Listener {
     socket: UnixListener,
-    path: PathBuf,
-    inode: (u64, u64),
+    _place: Place,
 }
 
 impl Listener {
     fn bind(options: &DoorOptions) -> Result<Listener, PortError> {
-        let path = &options.path;
-        let failed = |error: io::Error| PortError::Socket(path.display().to_string(), error);
-        claim(path)?;
-        let socket = UnixListener::bind(path).map_err(failed)?;
-        admit(options).map_err(failed)?;
-        let metadata = fs::metadata(path).map_err(failed)?;
-        Ok(Listener { socket, path: path.clone(), inode: (metadata.dev(), metadata.ino()) })
+        let (socket, place) = Place::take(options, UnixListener::bind)?;
+        Ok(Listener { socket, _place: place })
     }
 
     /// The next peer; waits for it. Fails when [`Listener::end`] was shut down.
@@ -72,43 +66,98 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+/// A path at which a socket of ours is. Dropping it removes the socket, unless another is there by now.
+pub struct Place {
+    path: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Place {
+    /// Makes a socket by `bind`, at a place that is free or where one was left behind, and lets in who may use it.
+    pub(in crate::port) fn take<'a, S>(
+        options: &'a DoorOptions,
+        bind: impl FnOnce(&'a Path) -> io::Result<S>,
+    ) -> Result<(S, Place), PortError> {
+        let path = &options.path;
+        let shown = || path.display().to_string();
+        let failed = |error: io::Error| PortError::Socket(shown(), error);
+        claim(path).map_err(|obstacle| match obstacle {
+            Obstacle::Directory(_, error) | Obstacle::Stays(error) | Obstacle::Hidden(error) => failed(error),
+            Obstacle::NoSocket => PortError::SocketInTheWay(shown()),
+            Obstacle::Taken | Obstacle::Doubtful(_) => PortError::SocketTaken(shown()),
+        })?;
+        let socket = bind(path).map_err(failed)?;
+        let place = Place::of(path).map_err(failed)?;
+        if options.owner.is_some() || options.group.is_some() {
+            chown(path, options.owner, options.group).map_err(failed)?;
+        }
+        Ok((socket, place))
+    }
+
+    /// Takes charge of the socket that was just made at `path`: owner and group may use it, and nobody else.
+    ///
+    /// # Errors
+    /// It is not there.
+    pub fn of(path: &Path) -> io::Result<Place> {
+        let metadata = fs::symlink_metadata(path)?;
+        let place = Place { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()) };
+        fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+        Ok(place)
+    }
+
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        let ours = fs::metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.inode);
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.inode);
         if ours {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Lets in who may use the socket.
-pub(in crate::port) fn admit(options: &DoorOptions) -> io::Result<()> {
-    if options.owner.is_some() || options.group.is_some() {
-        chown(&options.path, options.owner, options.group)?;
-    }
-    fs::set_permissions(&options.path, fs::Permissions::from_mode(0o660))
+/// What keeps a socket from being made.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// Its directory cannot be made.
+    Directory(PathBuf, io::Error),
+    /// What is there cannot be seen.
+    Hidden(io::Error),
+    /// Something that is no socket is there.
+    NoSocket,
+    /// Somebody listens at a socket there.
+    Taken,
+    /// Somebody may listen at a socket there: it cannot be found out.
+    Doubtful(io::Error),
+    /// A socket that was left behind there cannot be removed.
+    Stays(io::Error),
 }
 
 /// Makes the directory of `path` and removes a socket that nobody listens at any more.
 ///
 /// # Errors
-/// Something else is there, or somebody listens.
-pub(in crate::port) fn claim(path: &Path) -> Result<(), PortError> {
-    let failed = |error: io::Error| PortError::Socket(path.display().to_string(), error);
+/// See [`Obstacle`].
+pub fn claim(path: &Path) -> Result<(), Obstacle> {
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        fs::create_dir_all(directory).map_err(failed)?;
+        fs::create_dir_all(directory).map_err(|error| Obstacle::Directory(directory.to_owned(), error))?;
     }
     match fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            Err(PortError::SocketInTheWay(path.display().to_string()))
+        Ok(found) if !found.file_type().is_socket() => return Err(Obstacle::NoSocket),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Obstacle::Hidden(error)),
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(Obstacle::Taken),
+        // A socket of datagrams, which only a living one says of itself.
+        Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => Err(Obstacle::Taken),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(Obstacle::Stays)
         }
-        Ok(_) => match UnixStream::connect(path) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
-                fs::remove_file(path).map_err(failed)
-            }
-            _ => Err(PortError::SocketTaken(path.display().to_string())),
-        },
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed(error)),
+        Err(error) => Err(Obstacle::Doubtful(error)),
     }
 }

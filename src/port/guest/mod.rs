@@ -10,7 +10,7 @@ mod door;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use attendant::Attendant;
-pub use door::{Door, DoorOptions, Listener};
+pub use door::{Door, DoorOptions, Listener, Obstacle, Place, claim};
 
 use crate::packet::Capabilities;
 

@@ -1,7 +1,7 @@
 //! Ports on interfaces that exist: a veth, a NIC, or the kernel end of a TAP that QEMU opened.
 //!
 //! An AF_PACKET socket sees all that comes in by the interface and sends out by it. With PACKET_VNET_HDR superframes and
-//! unfinished checksums pass both ways. Frames go in batches, one system call each. Several workers have a socket each,
+//! unfinished checksums pass both ways. Frames are read from a ring in memory, and sent in batches. Several workers have a socket each,
 //! in a fanout group that keeps a flow on one of them.
 //!
 //! The kernel takes the outer VLAN tag out of a frame and tells it beside; it is put back here.
@@ -26,6 +26,7 @@ use super::{Look, Opened, PortError};
 use crate::packet::Capabilities;
 use crate::sys::netns::Netns;
 use crate::sys::packet::PacketSocket;
+use crate::sys::packet_ring::ReceiveRing;
 use crate::wire::virtio_net;
 use queue::Queue;
 
@@ -135,8 +136,13 @@ fn take_up(device: &str, links: &mut Links) -> Result<Link, LinkError> {
     links.must_find(device)
 }
 
-/// Opens the sockets and says how many bytes of virtio_net_hdr stand before each frame.
-fn open_sockets(index: u32, count: usize) -> io::Result<(Vec<PacketSocket>, usize)> {
+/// Slots of the receive rings of one port: some 2 ms of 60-byte frames as fast as they can come.
+const RING_SLOTS: usize = 1024;
+/// The least of them that one worker has.
+const MIN_RING_SLOTS: usize = 256;
+
+/// Opens the sockets, each with its ring, and says how many bytes of virtio_net_hdr stand before each frame.
+fn open_sockets(index: u32, count: usize) -> io::Result<(Vec<(PacketSocket, ReceiveRing)>, usize)> {
     let mut header = virtio_net::LEN;
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {
@@ -145,7 +151,6 @@ fn open_sockets(index: u32, count: usize) -> io::Result<(Vec<PacketSocket>, usiz
             header = 0;
         }
         socket.set_ignore_outgoing()?;
-        socket.set_auxdata()?;
         if socket.set_buffers(SOCKET_BUFFER).is_err() {
             tracing::info!("no privilege to enlarge socket buffers: bursts may be dropped");
         }
@@ -153,15 +158,16 @@ fn open_sockets(index: u32, count: usize) -> io::Result<(Vec<PacketSocket>, usiz
         if count > 1 {
             socket.keep_out()?;
         }
+        let ring = ReceiveRing::map(&socket, (RING_SLOTS / count).max(MIN_RING_SLOTS), header)?;
         socket.bind(index)?;
-        sockets.push(socket);
+        sockets.push((socket, ring));
     }
-    if let [first, others @ ..] = &sockets[..]
+    if let [(first, _), others @ ..] = &sockets[..]
         && count > 1
     {
         let group = first.found_group()?;
-        others.iter().try_for_each(|socket| socket.join_group(group))?;
-        sockets.iter().try_for_each(PacketSocket::let_in)?;
+        others.iter().try_for_each(|(socket, _)| socket.join_group(group))?;
+        sockets.iter().try_for_each(|(socket, _)| socket.let_in())?;
     }
     Ok((sockets, header))
 }

@@ -1,24 +1,26 @@
-//! One worker's socket on an interface: frames in and out, a batch in one system call.
+//! One worker's socket on an interface.
+//!
+//! Frames of ordinary length come by a ring in memory, without a system call; the ring is written by whoever sends, on its
+//! core. Superframes wait in the socket's queue meanwhile and are read a batch at a time, as all frames are sent.
 
 use std::array;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::link::Links;
 use super::super::{Port, Rx};
-use crate::packet::{Batch, Counters, DropReason, Frame, MAX_BATCH_BYTES, Offload};
+use crate::packet::{Batch, Counters, DropReason, Frame, MAX_BATCH_BYTES, MAX_BATCH_FRAMES, Offload};
 use crate::sys::mmsg::{MAX_MESSAGES, Messages};
 use crate::sys::packet::PacketSocket;
+use crate::sys::packet_ring::{Arrival, Place, ReceiveRing};
 use crate::wire::{ethernet, virtio_net};
-
-/// Fewest frames to ask for at once, however long they are.
-const MIN_MESSAGES: usize = 4;
 
 /// One socket on an interface.
 pub(super) struct Queue {
     socket: PacketSocket,
+    ring: ReceiveRing,
     /// Bytes of virtio_net_hdr before each frame; 0 where the kernel has none.
     header: usize,
     /// The interface's number.
@@ -29,58 +31,166 @@ pub(super) struct Queue {
     cut_off: Arc<AtomicBool>,
     /// A send found the interface gone.
     gone: bool,
-    /// Frames to ask for next, so that a batch of those that came last would fit the cache.
-    ask: usize,
+    /// The socket has told that the interface was down.
+    was_down: bool,
+    /// The tags of frames that wait in the socket's queue.
+    vlans: [Option<(u16, u16)>; MAX_BATCH_FRAMES],
 }
 
 impl Queue {
     /// A queue on the interface `index` that `links` knows. Each frame has `header` bytes of virtio_net_hdr before it.
     pub(super) fn new(
-        socket: PacketSocket,
+        (socket, ring): (PacketSocket, ReceiveRing),
         header: usize,
         index: u32,
         links: Links,
         cut_off: Arc<AtomicBool>,
     ) -> Queue {
-        let (messages, ask) = (Messages::new(), MAX_MESSAGES);
-        Queue { socket, header, index, links, messages, cut_off, gone: false, ask }
+        Queue {
+            socket,
+            ring,
+            header,
+            index,
+            links,
+            messages: Messages::new(),
+            cut_off,
+            gone: false,
+            was_down: false,
+            vlans: [None; MAX_BATCH_FRAMES],
+        }
     }
 
-    /// Takes in datagram `index` of those received, which is in the receive area of `frame`.
+    /// Copies the frames that have come into the spare buffers, and says what of it to do next.
     #[inline]
-    fn accept(&self, index: usize, len: usize, frame: &mut Frame) -> Result<(), DropReason> {
-        if len < ethernet::HEADER_LEN {
-            return Err(DropReason::Runt);
+    fn read_ring(&mut self, spare: &mut [Frame], counters: &mut Counters) -> Taken {
+        let mut taken = Taken::default();
+        let mut bytes = 0;
+        while taken.frames < spare.len() && bytes < MAX_BATCH_BYTES {
+            let Some(Arrival { len, vlan, place, after_loss }) = self.ring.first() else {
+                taken.drained = true;
+                break;
+            };
+            taken.any = true;
+            taken.after_loss |= after_loss;
+            let frame = &mut spare[taken.frames];
+            let result = match place {
+                Place::Slot(read) => {
+                    frame.receive_area(self.header)[..read.len()].copy_from_slice(read);
+                    accept(frame, self.header, len, vlan)
+                }
+                Place::Queue => {
+                    self.vlans[taken.frames] = vlan;
+                    taken.queued |= 1 << taken.frames;
+                    Ok(())
+                }
+                Place::Lost => Err(DropReason::ReceiveOverflow),
+            };
+            self.ring.let_go();
+            match result {
+                Ok(()) => {
+                    taken.frames += 1;
+                    bytes += len;
+                }
+                Err(reason) => counters.discard(reason, len),
+            }
         }
-        let offload = match self.header {
-            0 => Offload::NONE,
-            header => Offload::from_header(&virtio_net::Header::parse(frame.receive_area(header))),
-        };
-        frame.received(len, offload)?;
-        if let Some((tpid, tci)) = self.messages.vlan_of(index) {
-            frame.push_tag(tpid, tci);
-        }
-        Ok(())
+        taken
     }
 
-    /// What a read that failed means. The socket says ENETDOWN both when the interface goes down and when it is removed,
-    /// and being down comes first: so the kernel is asked, which answers when the removal is through.
-    #[cold]
-    fn after_error(&mut self, error: &io::Error, counters: &mut Counters) -> Rx {
-        match error.raw_os_error() {
-            Some(libc::ENETDOWN | libc::ENODEV | libc::ENXIO) => match self.links.at(self.index) {
-                Ok(None) => Rx::Gone,
-                // The error stood before the frames.
-                _ => Rx::More,
-            },
-            // The kernel found no virtio_net_hdr for a frame and dropped it; others are behind it.
-            Some(libc::EINVAL) => {
-                counters.discard(DropReason::BadOffload, 0);
-                Rx::More
+    /// Reads the frames that `taken` says wait in the socket's queue into their buffers, closes the gaps of those that
+    /// cannot be taken in, and gives how many frames there are then.
+    fn read_queue(&mut self, batch: &mut Batch, taken: &Taken, counters: &mut Counters) -> usize {
+        let is_queued = |at: usize| taken.queued >> at & 1 == 1;
+        let mut places = (0..taken.frames).filter(|&at| is_queued(at));
+        let mut buffers = batch.spare().iter_mut().enumerate().filter(|(at, _)| is_queued(*at));
+        let mut areas: [IoSliceMut<'_>; MAX_MESSAGES] = array::from_fn(|_| {
+            IoSliceMut::new(buffers.next().map_or(&mut [], |(_, frame)| frame.receive_area(self.header)))
+        });
+        let wanted = taken.queued.count_ones() as usize;
+        let mut lens = [None; MAX_MESSAGES];
+        let mut read = 0;
+        while read < wanted {
+            match self.messages.receive(self.socket.as_fd(), &mut areas[read..wanted]) {
+                Ok(received) => {
+                    for i in 0..received {
+                        let at = places.next().unwrap_or(0); // there are as many as wanted
+                        lens[at] = Some(self.messages.len_of(i).saturating_sub(self.header));
+                    }
+                    read += received;
+                }
+                // The kernel found no virtio_net_hdr for a frame and dropped it; others are behind it.
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                    places.next();
+                    read += 1;
+                }
+                // It stood before the frames, and is told once.
+                Err(error) if error.raw_os_error() == Some(libc::ENETDOWN) => self.was_down = true,
+                Err(_) => break,
             }
+        }
+        let mut kept = 0;
+        for (at, len) in lens.iter().copied().enumerate().take(taken.frames) {
+            let result = match (is_queued(at), len) {
+                (false, _) => Ok(()),
+                (true, Some(len)) => accept(&mut batch.spare()[at], self.header, len, self.vlans[at]),
+                (true, None) => Err(DropReason::BadOffload),
+            };
+            match result {
+                Ok(()) => {
+                    batch.swap_spare(kept, at);
+                    kept += 1;
+                }
+                Err(reason) => counters.discard(reason, len.unwrap_or(0)),
+            }
+        }
+        kept
+    }
+
+    /// What it means that nothing has come. The socket says ENETDOWN both when the interface goes down and when it is
+    /// removed, and being down comes first: so the kernel is asked, which answers when the removal is through.
+    #[cold]
+    fn after_nothing(&mut self) -> Rx {
+        let error = self.socket.take_error().and_then(|error| error.raw_os_error());
+        let is_down = matches!(error, Some(libc::ENETDOWN | libc::ENODEV | libc::ENXIO));
+        match is_down || std::mem::take(&mut self.was_down) {
+            true if matches!(self.links.at(self.index), Ok(None)) => Rx::Gone,
             _ => Rx::Drained,
         }
     }
+}
+
+/// What one look at the ring has given.
+#[derive(Default)]
+struct Taken {
+    /// Buffers that have a frame, or are to have one.
+    frames: usize,
+    /// Those whose frame is to be read from the socket's queue, a bit each.
+    queued: u32,
+    /// There was something.
+    any: bool,
+    /// Nothing was left.
+    drained: bool,
+    /// Some did not get into the ring.
+    after_loss: bool,
+}
+
+const _: () = assert!(MAX_BATCH_FRAMES <= u32::BITS as usize && MAX_BATCH_FRAMES <= MAX_MESSAGES);
+
+/// Takes in the frame that is in the receive area of `frame`.
+#[inline]
+fn accept(frame: &mut Frame, header: usize, len: usize, vlan: Option<(u16, u16)>) -> Result<(), DropReason> {
+    if len < ethernet::HEADER_LEN {
+        return Err(DropReason::Runt);
+    }
+    let offload = match header {
+        0 => Offload::NONE,
+        header => Offload::from_header(&virtio_net::Header::parse(frame.receive_area(header))),
+    };
+    frame.received(len, offload)?;
+    if let Some((tpid, tci)) = vlan {
+        frame.push_tag(tpid, tci);
+    }
+    Ok(())
 }
 
 impl Port for Queue {
@@ -88,31 +198,19 @@ impl Port for Queue {
         if self.gone {
             return Rx::Gone;
         }
-        let spare = batch.spare();
-        let asked = spare.len().min(self.ask);
-        let mut free = spare.iter_mut();
-        let mut areas: [IoSliceMut<'_>; MAX_MESSAGES] = array::from_fn(|_| {
-            IoSliceMut::new(free.next().map_or(&mut [], |frame| frame.receive_area(self.header)))
-        });
-        let received = match self.messages.receive(self.socket.as_fd(), &mut areas[..asked]) {
-            Ok(received) => received,
-            Err(error) => return self.after_error(&error, counters),
-        };
-        let (mut taken, mut longest) = (0, 1);
-        for i in 0..received {
-            let len = self.messages.len_of(i).saturating_sub(self.header);
-            longest = longest.max(len);
-            match self.accept(i, len, &mut batch.spare()[i]) {
-                Ok(()) => {
-                    batch.swap_spare(taken, i);
-                    taken += 1;
-                }
-                Err(reason) => counters.discard(reason, len),
-            }
+        let taken = self.read_ring(batch.spare(), counters);
+        if !taken.any {
+            return self.after_nothing();
         }
-        batch.commit(taken);
-        self.ask = (MAX_BATCH_BYTES / longest).clamp(MIN_MESSAGES, MAX_MESSAGES);
-        if received < asked { Rx::Drained } else { Rx::More }
+        if taken.after_loss {
+            counters.missed(DropReason::ReceiveOverflow, self.socket.take_drops().into());
+        }
+        let frames = match taken.queued {
+            0 => taken.frames,
+            _ => self.read_queue(batch, &taken, counters),
+        };
+        batch.commit(frames);
+        if taken.drained { Rx::Drained } else { Rx::More }
     }
 
     fn tx(&mut self, batch: &mut Batch, frames: &[u32], counters: &mut Counters) {

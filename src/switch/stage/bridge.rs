@@ -352,6 +352,7 @@ impl<'a> Forwarding<'a> {
     }
 
     /// Floods the frame: queues it for every port that is not kept apart from its own.
+    #[inline(never)] // it is called from many places, of which none should grow by it
     pub(super) fn spread_to_all(&mut self, arrival: &Arrival) -> Result<(), DropReason> {
         let (own_id, own) = (self.port_id, self.port);
         self.spread(arrival, DropReason::NoMember, |to, port| {

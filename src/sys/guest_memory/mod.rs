@@ -181,11 +181,7 @@ impl GuestMemory {
     }
 
     /// How many of the `len` bytes at `at` are in the region that the first of them is in; 0: it is in none.
-    #[inline]
     pub fn extent(&self, at: u64, len: u64) -> u64 {
-        if self.longest.find(at, len).is_some() {
-            return len;
-        }
         self.span_of(at).map_or(0, |place| len.min(place.len - (at - place.guest)))
     }
 
@@ -227,26 +223,31 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Has the processor fetch what is at `at`, if it is anywhere, while we do something else.
+    /// Whether all of the `len` bytes at `at` are in one region. The processor begins to fetch the first of them, as
+    /// whoever asks will want them soon.
     #[inline]
-    pub fn prefetch(&self, at: u64) {
+    pub fn holds(&self, at: u64, len: u32) -> bool {
+        let Ok(_at) = self.find(at, len.into()) else { return false };
         #[cfg(target_arch = "x86_64")]
-        if let Some(at) = self.longest.find(at, 1) {
+        {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             // SAFETY: a prefetch reads nothing that the program could see, and raises no signal wherever it points.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(_at.cast()) };
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = at;
+        true
     }
 
-    /// A window on `len` bytes at `at`, which has to be a multiple of `align`.
+    /// A window on `len` bytes at `at`.
     ///
     /// # Errors
-    /// Not all of it is in one region, or it does not begin at such a multiple, for the guest or for us.
-    pub fn area(self: &Arc<GuestMemory>, at: u64, len: usize, align: usize) -> Result<Area, Outside> {
+    /// Not all of it is in one region, it is shorter than `ALIGN`, or it does not begin at a multiple of that.
+    pub fn area<const ALIGN: usize>(
+        self: &Arc<GuestMemory>,
+        at: u64,
+        len: usize,
+    ) -> Result<Area<ALIGN>, Outside> {
         let start = self.find(at, len as u64)?;
-        Area::new(self.clone(), start, len, align).filter(|_| at.is_multiple_of(align as u64)).ok_or(Outside)
+        Area::new(self.clone(), start, len).filter(|_| at.is_multiple_of(ALIGN as u64)).ok_or(Outside)
     }
 
     #[inline(always)]

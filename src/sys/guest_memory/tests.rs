@@ -141,9 +141,10 @@ fn regions_come_and_go_one_by_one_and_the_others_stay_mapped() {
 fn an_area_keeps_its_memory_and_knows_its_bounds() {
     let (memory, file) = memory();
     let memory = Arc::new(memory);
-    assert!(memory.area(0x1_0008, 16, 16).is_err());
-    assert!(memory.area(0x1_1ff0, 32, 16).is_err());
-    let area = memory.area(0x1_0010, 16, 16).unwrap();
+    assert!(memory.area::<16>(0x1_0008, 16).is_err());
+    assert!(memory.area::<16>(0x1_1ff0, 32).is_err());
+    assert!(memory.area::<16>(0x1_0000, 8).is_err());
+    let area = memory.area::<16>(0x1_0010, 16).unwrap();
     drop(memory);
     area.store_u16(2, 0x1234, Ordering::Release);
     area.store_u32(4, 0x5678_9abc, Ordering::Relaxed);
@@ -164,7 +165,7 @@ fn a_file_cut_off_breaks_its_own_memory_only() {
     memory.write(0x1_0000, &[7; 8]).unwrap();
     other.write(0x1_0000, &[9; 8]).unwrap();
     let memory = Arc::new(memory);
-    let area = memory.area(0x1_0000, 64, 16).unwrap();
+    let area = memory.area::<16>(0x1_0000, 64).unwrap();
     file.set_len(4 * PAGE).unwrap();
     assert!(!memory.broken(), "nobody has looked yet");
     let mut bytes = [1; 8];

@@ -152,6 +152,19 @@ impl Guest {
         offloads_on(&self.ok(&format!("ethtool -k {device}")), device);
     }
 
+    /// Whether the device offers to take segmentation over.
+    pub(crate) fn has_offloads(&self, device: &str) -> bool {
+        self.ok(&format!("ethtool -k {device}")).contains("\ntcp-segmentation-offload: on")
+    }
+
+    /// Asserts that the device has, and uses, so many pairs of queues.
+    pub(crate) fn assert_queues(&self, device: &str, queues: u32) {
+        let text = self.ok(&format!("ethtool -l {device}"));
+        let lines: Vec<_> = text.lines().filter(|line| line.starts_with("Combined:")).collect();
+        let wanted = |line: &&str| line.split_whitespace().nth(1) == Some(&queues.to_string());
+        assert!(lines.len() == 2 && lines.iter().all(wanted), "{text}");
+    }
+
     /// Starts a shell command.
     fn begin(&self, seconds: u32, command: &str) -> Job {
         let running = self.running();
@@ -287,7 +300,8 @@ fn said_by(output: &Output) -> Result<(), String> {
 impl Drop for Guest {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprint!("{}", self.said());
+            let status = self.running.as_mut().and_then(|running| running.qemu.try_wait().ok().flatten());
+            eprintln!("--- end of qemu of {self}: {status:?}\n{}", self.said());
         }
         self.kill();
     }
@@ -302,12 +316,16 @@ impl fmt::Display for Guest {
 /// QEMU's arguments, but for those that name files of one run.
 fn arguments(nics: &[Nic]) -> Vec<String> {
     let cpus = nics.iter().map(Nic::queues).max().unwrap_or(1);
-    // Memory that another process may map, which vhost-user wants.
-    let machine = "-accel tcg -cpu max -machine q35,memory-backend=mem -m 128M \
-                   -object memory-backend-memfd,id=mem,size=128M,share=on \
-                   -display none -nodefaults -no-user-config -no-reboot";
+    // In MiB: a driver fills its rings with buffers, some of which are for superframes.
+    let memory = 96 + 32 * nics.len();
+    // Memory that another process may map, which vhost-user wants. Room for a further processor, without which QEMU takes
+    // the guest's memory barriers for needless: then the guest and who serves its rings would miss each other's calls.
+    let machine = format!(
+        "-accel tcg,thread=multi -cpu max -smp {cpus},maxcpus=4 -machine q35,memory-backend=mem -m {memory}M \
+         -object memory-backend-memfd,id=mem,size={memory}M,share=on \
+         -display none -nodefaults -no-user-config -no-reboot"
+    );
     let mut arguments: Vec<_> = machine.split_whitespace().map(str::to_owned).collect();
-    arguments.extend(["-smp".to_owned(), cpus.to_string()]);
     for (n, nic) in nics.iter().enumerate() {
         arguments.extend(nic.arguments(n));
     }

@@ -98,11 +98,12 @@ impl Nic {
                 format!("vhost-user,chardev=char{n},queues={queues}")
             }
         };
-        // QEMU 7.2 breaks down where a vhost-user card without hardware virtualisation has vectors. Otherwise each queue has
-        // one for either direction, and there are two more.
         let queues = match (&self.link, self.queues()) {
-            (Link::VhostUser { .. }, queues) => format!(",mq={},vectors=0", on(queues > 1)),
+            // Without MSI-X: where there is no KVM to deliver them, QEMU 7.2 crashes at the vectors of vhost-user.
+            (Link::VhostUser { .. }, 1) => ",vectors=0".to_owned(),
+            (Link::VhostUser { .. }, _) => ",vectors=0,mq=on".to_owned(),
             (_, 1) => String::new(),
+            // Each queue has a vector for either direction; there are two more.
             (_, queues) => format!(",mq=on,vectors={}", 2 * queues + 2),
         };
         arguments.extend(["-netdev".to_owned(), format!("{netdev},id=net{n}")]);

@@ -319,9 +319,9 @@ impl Ring {
 /// The parts of a ring in memory.
 #[derive(Debug)]
 struct Areas {
-    descriptors: Area,
-    driver: Area,
-    device: Area,
+    descriptors: Area<16>,
+    driver: Area<2>,
+    device: Area<4>,
 }
 
 impl Areas {
@@ -330,11 +330,14 @@ impl Areas {
         let event = if layout.event_idx { 2 } else { 0 };
         let (driver, driver_align, device) =
             if layout.packed { (4, 4, 4) } else { (4 + 2 * size + event, 2, 4 + 8 * size + event) };
-        let area = |at, len, align| memory.area(at, len, align).map_err(|_| Fault::Ring);
+        if !layout.driver.is_multiple_of(driver_align) {
+            return Err(Fault::Ring);
+        }
+        let bad = |_| Fault::Ring;
         Ok(Areas {
-            descriptors: area(layout.descriptors, 16 * size, 16)?,
-            driver: area(layout.driver, driver, driver_align)?,
-            device: area(layout.device, device, 4)?,
+            descriptors: memory.area(layout.descriptors, 16 * size).map_err(bad)?,
+            driver: memory.area(layout.driver, driver).map_err(bad)?,
+            device: memory.area(layout.device, device).map_err(bad)?,
         })
     }
 

@@ -212,11 +212,11 @@ impl Packed {
     #[inline]
     pub(super) fn wants_call(&mut self) -> bool {
         let old = self.asked.replace(self.shown);
-        let wish = self.areas.driver.load_u32(0, Relaxed);
-        match (wish >> 16) as u16 & 3 {
+        // The driver writes the position first.
+        match self.areas.driver.load_u16(2, Acquire) & 3 {
             EVENTS_NONE => false,
             EVENTS_AT if self.event_idx => {
-                let event = Position::of_bits(wish as u16);
+                let event = Position::of_bits(self.areas.driver.load_u16(0, Relaxed));
                 old.is_none_or(|old| self.passes(event, old))
             }
             _ => true,

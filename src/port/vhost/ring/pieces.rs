@@ -4,6 +4,9 @@ use super::{Fault, INDIRECT, NEXT, WRITE};
 pub use crate::packet::Piece;
 use crate::sys::guest_memory::{GuestMemory, Outside};
 
+/// No chain is longer, so that sums with it do not pass the end of numbers.
+const MOST_SKIP: usize = u32::MAX as usize;
+
 /// Copies from `pieces`, the first `skip` bytes of them left out, to `into`, and says how much: less than it holds if
 /// the pieces end before.
 ///
@@ -11,6 +14,22 @@ use crate::sys::guest_memory::{GuestMemory, Outside};
 /// A piece is not in `memory`.
 #[inline]
 pub fn gather(
+    memory: &GuestMemory,
+    pieces: &[Piece],
+    skip: usize,
+    into: &mut [u8],
+) -> Result<usize, Outside> {
+    if let [piece] = pieces
+        && skip <= MOST_SKIP
+        && skip + into.len() <= piece.len as usize
+    {
+        memory.read(piece.at.wrapping_add(skip as u64), into)?;
+        return Ok(into.len());
+    }
+    gather_all(memory, pieces, skip, into)
+}
+
+fn gather_all(
     memory: &GuestMemory,
     pieces: &[Piece],
     skip: usize,
@@ -35,6 +54,17 @@ pub fn gather(
 /// A piece is not in `memory`.
 #[inline]
 pub fn scatter(memory: &GuestMemory, pieces: &[Piece], skip: usize, from: &[u8]) -> Result<usize, Outside> {
+    if let [piece] = pieces
+        && skip <= MOST_SKIP
+        && skip + from.len() <= piece.len as usize
+    {
+        memory.write(piece.at.wrapping_add(skip as u64), from)?;
+        return Ok(from.len());
+    }
+    scatter_all(memory, pieces, skip, from)
+}
+
+fn scatter_all(memory: &GuestMemory, pieces: &[Piece], skip: usize, from: &[u8]) -> Result<usize, Outside> {
     let mut done = 0;
     for (at, len) in parts(pieces, skip) {
         let len = len.min(from.len() - done);
@@ -64,6 +94,19 @@ pub struct Place<'a> {
 /// A piece is not in its memory.
 #[inline]
 pub fn copy(from: Place<'_>, to: Place<'_>, len: usize) -> Result<usize, Outside> {
+    if let ([source], [target]) = (from.pieces, to.pieces)
+        && from.skip.max(to.skip).max(len) <= MOST_SKIP
+        && from.skip + len <= source.len as usize
+        && to.skip + len <= target.len as usize
+    {
+        let at = source.at.wrapping_add(from.skip as u64);
+        from.memory.copy(at, to.memory, target.at.wrapping_add(to.skip as u64), len)?;
+        return Ok(len);
+    }
+    copy_all(from, to, len)
+}
+
+fn copy_all(from: Place<'_>, to: Place<'_>, len: usize) -> Result<usize, Outside> {
     let mut sources = parts(from.pieces, from.skip);
     let mut targets = parts(to.pieces, to.skip);
     let (mut source, mut target) = ((0, 0), (0, 0));
@@ -122,8 +165,7 @@ impl<'a, const WRITABLE: bool> Pieces<'a, WRITABLE> {
             return Err(Fault::Empty);
         }
         self.len += u64::from(len);
-        if self.memory.extent(at, len.into()) == u64::from(len) {
-            self.memory.prefetch(at);
+        if self.memory.holds(at, len) {
             self.pieces.push(Piece { at, len });
             return Ok(());
         }
