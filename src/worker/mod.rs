@@ -37,6 +37,9 @@ const TOO_LONG_PAUSE: Duration = Duration::from_secs(1);
 /// With so many events waiting for control, flaps, echoes and troubles of peers are not told any more: anybody can make
 /// any number of them. What concerns ports always is, there being no more of that than ports.
 const MAX_WAITING: usize = 64;
+/// How long a worker that waits looks into nothing but rings before it looks further, which is a system call, and lets
+/// others have the core.
+const RING_SPIN: Duration = Duration::from_micros(2);
 const WAKER: Token = Token(usize::MAX);
 
 /// What a worker is told.
@@ -468,13 +471,16 @@ impl Worker {
     fn wait(&mut self) {
         let since = self.now();
         let window = self.busy_poll.window();
-        while self.now().since(since) < window {
-            if self.look_at_rings() || self.poll(Some(Duration::ZERO)) {
+        let mut passed = Duration::ZERO;
+        while passed < window {
+            let look_further = passed + if self.rings.is_empty() { Duration::ZERO } else { RING_SPIN };
+            if self.spin_on_rings(since, look_further) || self.poll(Some(Duration::ZERO)) {
                 self.activity.busy_hits += 1;
                 return self.busy_poll.gap(self.now().since(since));
             }
             // Whoever else wants this core is who the next frame comes from.
             thread::yield_now();
+            passed = self.now().since(since);
         }
         if self.arm_rings() {
             // However often that happens, the other ports have their turn.
@@ -486,6 +492,19 @@ impl Worker {
         let timeout = due.map(|due| due.since(self.now()));
         if self.poll(timeout) {
             self.busy_poll.gap(self.now().since(since));
+        }
+    }
+
+    /// Looks into the rings once, and on until so much time has passed `since`; true when frames wait there.
+    fn spin_on_rings(&mut self, since: Time, until: Duration) -> bool {
+        loop {
+            if self.look_at_rings() {
+                return true;
+            }
+            if self.now().since(since) >= until {
+                return false;
+            }
+            std::hint::spin_loop();
         }
     }
 
