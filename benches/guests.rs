@@ -30,8 +30,8 @@ const HEADER: usize = 12;
 const BURST: usize = 32;
 /// Buffers of a driver, which it uses in turn.
 const BUFFERS: u64 = 128;
-/// Bytes of memory for each of them.
-const LONGEST: u64 = 128 << 10;
+/// Bytes between two of them, which no power of two divides that would have all of them share lines of a cache.
+const STRIDE: u64 = (64 << 10) + 2048 + 128;
 /// What a Linux guest cuts memory into, to send superframes and to receive them.
 const PAGE: u32 = 4096;
 
@@ -61,7 +61,7 @@ impl End {
     /// Where the next buffer of a ring is.
     fn place(&mut self, ring: u64) -> u64 {
         self.next = (self.next + 1) % BUFFERS;
-        GUEST + ring * RING_MEMORY + PARTS + self.next * LONGEST
+        GUEST + ring * RING_MEMORY + PARTS + self.next * STRIDE
     }
 
     /// Offers buffers to receive into, for as many frames as may come.
@@ -88,7 +88,7 @@ impl End {
     /// Has every buffer to send from hold this.
     fn fill(&self, bytes: &[u8]) {
         for n in 0..BUFFERS {
-            let at = GUEST + RING_MEMORY + PARTS + n * LONGEST;
+            let at = GUEST + RING_MEMORY + PARTS + n * STRIDE;
             self.guest.memory.write(at, bytes).expect("it is the guest's");
         }
     }
