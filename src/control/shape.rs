@@ -145,11 +145,9 @@ impl LivePort {
         self.guest.is_some() && self.attached.is_none()
     }
 
-    /// Asks who is at its socket now: `None` when that is as it was, else whether anybody is.
-    pub(super) fn look_at_guest(&mut self) -> Option<bool> {
-        let attached = self.guest.as_ref()?.attached();
-        let before = std::mem::replace(&mut self.attached, attached);
-        (before != attached).then_some(attached.is_some())
+    /// Asks who is at its socket now.
+    pub(super) fn look_at_guest(&mut self) {
+        self.attached = self.guest.as_ref().and_then(|guest| guest.attached());
     }
 
     /// Looks at its device, or at the ways to its peers; true when an MTU is another than it was. A device that cannot be
