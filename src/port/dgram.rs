@@ -74,14 +74,7 @@ pub fn open(
             _watch: watch.clone(),
         }))
     };
-    Ok(Opened {
-        made: None,
-        queues: (0..workers).map(queue).collect(),
-        capabilities: Capabilities::NONE,
-        link: None,
-        guest: Some(Arc::clone(&line.guest)),
-        look: Box::new(|| None),
-    })
+    Ok(Opened::at_socket((0..workers).map(queue).collect(), Arc::clone(&line.guest)))
 }
 
 /// What the queues of a port share.

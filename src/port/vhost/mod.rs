@@ -37,7 +37,6 @@ use std::sync::Arc;
 
 use super::guest::{Attendant, Door, Guest, GuestOptions, News};
 use super::{Opened, PortError};
-use crate::packet::Capabilities;
 use card::Card;
 use queue::Queue;
 
@@ -61,12 +60,5 @@ pub fn open(options: &GuestOptions, offload: bool, workers: usize, news: News) -
         let queue = Queue::new(Arc::clone(&card), (worker, workers), poll, Arc::clone(&attendant));
         super::Queue::Port(Box::new(queue))
     };
-    Ok(Opened {
-        made: None,
-        queues: polls.into_iter().enumerate().map(queue).collect(),
-        capabilities: Capabilities::NONE,
-        link: None,
-        guest: Some(guest),
-        look: Box::new(|| None),
-    })
+    Ok(Opened::at_socket(polls.into_iter().enumerate().map(queue).collect(), guest))
 }
