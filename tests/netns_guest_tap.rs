@@ -284,7 +284,7 @@ fn a_port_waits_for_an_interface_that_is_not_there_yet() {
         let added = scene.yard.output(&add);
         let said = String::from_utf8_lossy(&added.stderr).into_owned();
         assert!(added.status.success() && said.contains("vm2: no such interface: create it first"), "{said}");
-        assert_eq!(said.lines().count(), 1, "of the port that was added, and no other: {said}");
+        assert!(!said.contains("later"), "of the port that was added, and no other: {said}");
 
         // A guest that makes its TAP itself, which goes with it.
         for _ in 0..3 {
