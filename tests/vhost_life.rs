@@ -194,10 +194,15 @@ fn memory_comes_and_goes_in_single_regions() {
         let more = vring_kit::memory_file(1 << 20);
         let region = [0, GUEST - (1 << 30), 1 << 20, USER - (1 << 30), 0].map(u64::to_ne_bytes).concat();
         for _ in 0..3 {
-            a.tell(ADD_MEM_REG, &region, &[more.as_raw_fd()]);
-            exchange(&mut a, &mut b);
-            a.tell(REM_MEM_REG, &region, &[]);
-            exchange(&mut a, &mut b);
+            // QEMU says it once for each pair of queues.
+            for _ in 0..2 {
+                a.tell(ADD_MEM_REG, &region, &[more.as_raw_fd()]);
+                exchange(&mut a, &mut b);
+            }
+            for _ in 0..2 {
+                a.tell(REM_MEM_REG, &region, &[]);
+                exchange(&mut a, &mut b);
+            }
         }
     });
 }
