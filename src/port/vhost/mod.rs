@@ -1,9 +1,9 @@
 //! vhost-user: a guest's network card served by us, in the guest's own memory.
 //!
-//! The port's attendant ([`guest`](super::guest)) speaks the protocol with the front-end, QEMU for one: [`conversation`]
-//! reads the messages, [`backend`] does what they say, [`features`] is what can be agreed on. From it come rings, which it
-//! puts into the [`card`]; there the workers find them, and move frames: [`receive`], [`send`], both called by the
-//! [`queue`] that each worker has. Underneath, [`ring`] is the device's side of virtqueues, and
+//! The port's attendant ([`guest`](super::guest)) speaks the protocol with the front-end, QEMU for one: `conversation`
+//! reads the messages, `backend` does what they say, `features` is what can be agreed on. From it come rings, which it
+//! puts into the `card`; there the workers find them, and move frames: `receive`, `send`, both called by the
+//! `queue` that each worker has. Underneath, [`ring`] is the device's side of virtqueues, and
 //! [`guest_memory`](crate::sys::guest_memory) what they lie in.
 //!
 //! # Who does what
