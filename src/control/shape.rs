@@ -88,7 +88,7 @@ pub(super) struct LivePort {
     pub(super) link: Option<Link>,
     look: Look,
     /// Queues that frames are read from.
-    pub(super) queues: usize,
+    queues: usize,
     /// What has to be undone when it goes.
     pub(super) made: Option<Made>,
     /// Its device is gone, or is not there yet.
@@ -138,6 +138,11 @@ impl LivePort {
     /// What can be sent by it without our doing it.
     pub(super) fn capabilities(&self) -> Capabilities {
         self.attached.map_or(self.capabilities, |attached| attached.capabilities)
+    }
+
+    /// Queues that frames are read from; of a guest that is there, those it uses.
+    pub(super) fn queues(&self) -> usize {
+        self.attached.map_or(self.queues, |attached| attached.queues)
     }
 
     /// Whether somebody has yet to attach to its socket.
