@@ -7,7 +7,7 @@ mod vhost_kit;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::frames;
 use common::{Yard, as_root, wait_until};
@@ -300,6 +300,26 @@ fn a_guest_that_lies_loses_its_port_and_may_come_again() {
             });
             a.messages.wait_for_end();
         }
+    });
+}
+
+#[test]
+fn a_guest_that_comes_and_goes_as_fast_as_it_can_changes_the_switch_now_and_then_only() {
+    as_root(|| {
+        let bench = Bench::new("", 1);
+        let (a, _b) = bench.pair(Like::default());
+        let notes = || bench.yard.log().matches("port vm1: a guest is attached").count();
+        let (since, before) = (Instant::now(), notes());
+        for _ in 0..300 {
+            a.enable(1, false);
+            a.enable(1, true);
+        }
+        a.enable(1, false);
+        bench.yard.wait_for_state("vm1", "waiting");
+        let most = since.elapsed().as_millis() / 50 + 2;
+        assert!(((notes() - before) as u128) < most, "{} in at most {most}", notes() - before);
+        a.enable(1, true);
+        bench.yard.wait_for_state("vm1", "up");
     });
 }
 

@@ -88,7 +88,7 @@ pub(super) struct LivePort {
     pub(super) link: Option<Link>,
     look: Look,
     /// Queues that frames are read from.
-    pub(super) queues: usize,
+    queues: usize,
     /// What has to be undone when it goes.
     pub(super) made: Option<Made>,
     /// Its device is gone, or is not there yet.
@@ -140,16 +140,19 @@ impl LivePort {
         self.attached.map_or(self.capabilities, |attached| attached.capabilities)
     }
 
+    /// Queues that frames are read from; of a guest that is there, those it uses.
+    pub(super) fn queues(&self) -> usize {
+        self.attached.map_or(self.queues, |attached| attached.queues)
+    }
+
     /// Whether somebody has yet to attach to its socket.
     pub(super) fn waits_for_guest(&self) -> bool {
         self.guest.is_some() && self.attached.is_none()
     }
 
-    /// Asks who is at its socket now: `None` when that is as it was, else whether anybody is.
-    pub(super) fn look_at_guest(&mut self) -> Option<bool> {
-        let attached = self.guest.as_ref()?.attached();
-        let before = std::mem::replace(&mut self.attached, attached);
-        (before != attached).then_some(attached.is_some())
+    /// Asks who is at its socket now.
+    pub(super) fn look_at_guest(&mut self) {
+        self.attached = self.guest.as_ref().and_then(|guest| guest.attached());
     }
 
     /// Looks at its device, or at the ways to its peers; true when an MTU is another than it was. A device that cannot be

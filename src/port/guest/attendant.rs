@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::Door;
+use super::door::{Door, connect};
 
 /// How long to wait before connecting again where nobody listens, and between two peers: one that comes and goes as fast
 /// as it can is to keep nobody busy.
@@ -88,7 +88,7 @@ impl Line {
         while !self.lock().over {
             let found = match door {
                 Door::Listen(listener) => listener.accept(),
-                Door::Connect(path) => UnixStream::connect(path),
+                Door::Connect(path) => connect(path),
             };
             match found {
                 Ok(peer) => return Some(peer),
