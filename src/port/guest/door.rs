@@ -7,6 +7,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use socket2::{Domain, SockAddr, Socket, Type};
+
 use crate::port::PortError;
 
 /// A socket's place, and who may use it.
@@ -64,6 +66,15 @@ impl Listener {
     pub(super) fn end(&self) -> io::Result<UnixStream> {
         Ok(UnixStream::from(OwnedFd::from(self.socket.try_clone()?)))
     }
+}
+
+/// Connects to the socket at `path`, and never waits for who listens there: where too many others do, it fails with EAGAIN.
+pub(super) fn knock(path: &Path) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    socket.set_nonblocking(false)?;
+    Ok(UnixStream::from(OwnedFd::from(socket)))
 }
 
 /// A path at which a socket of ours is. Dropping it removes the socket, unless another is there by now.
@@ -151,8 +162,10 @@ pub fn claim(path: &Path) -> Result<(), Obstacle> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Obstacle::Hidden(error)),
     }
-    match UnixStream::connect(path) {
+    match knock(path) {
         Ok(_) => Err(Obstacle::Taken),
+        // Whoever listens has more guests waiting than it takes.
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Obstacle::Taken),
         // A socket of datagrams, which only a living one says of itself.
         Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => Err(Obstacle::Taken),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
