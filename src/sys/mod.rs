@@ -7,6 +7,7 @@
 
 mod ancillary;
 pub mod datagrams;
+pub mod descriptors;
 pub mod guest_memory;
 pub mod hangup;
 pub mod inet;
