@@ -9,7 +9,7 @@ use super::config::{self, BridgeConfig, Config, On, PortConfig, PortKind, VlanMo
 use super::overlay::{self, LiveTunnel};
 use super::routing::{self, LiveRouter, NumberedRules};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
-use crate::port::guest::{Attached, Guest};
+use crate::port::guest::{Attached, Guest, Hush};
 use crate::port::link::Link;
 use crate::port::netdev::Made;
 use crate::port::{Look, Opened, Queue};
@@ -76,6 +76,22 @@ impl LiveBridge {
     }
 }
 
+/// How long after a guest has come to a port or left it control does not ask again: each time, all workers are told of it,
+/// and a guest may come and go as fast as it likes.
+const VISIT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is new of the guest at a port.
+pub(super) enum Visit {
+    /// Nothing.
+    Same,
+    /// One is there, or is another than it was.
+    Here,
+    /// It has left.
+    Left,
+    /// That is to be found out after this time.
+    AskAgain(Duration),
+}
+
 /// A port that runs.
 pub(super) struct LivePort {
     pub(super) id: PortId,
@@ -84,6 +100,10 @@ pub(super) struct LivePort {
     guest: Option<Arc<Guest>>,
     /// Who was there when it was last asked.
     attached: Option<Attached>,
+    /// When that last changed.
+    visited: Option<Instant>,
+    /// Whether to log that it did.
+    pub(super) hush: Hush,
     /// What its device was when it was last looked at.
     pub(super) link: Option<Link>,
     look: Look,
@@ -111,6 +131,8 @@ impl LivePort {
             capabilities: opened.capabilities,
             attached: opened.guest.as_ref().and_then(|guest| guest.attached()),
             guest: opened.guest,
+            visited: None,
+            hush: Hush::default(),
             link: opened.link,
             look: opened.look,
             queues: opened.queues.iter().filter(|queue| queue.fd().is_some()).count(),
@@ -145,11 +167,21 @@ impl LivePort {
         self.guest.is_some() && self.attached.is_none()
     }
 
-    /// Asks who is at its socket now: `None` when that is as it was, else whether anybody is.
-    pub(super) fn look_at_guest(&mut self) -> Option<bool> {
-        let attached = self.guest.as_ref()?.attached();
-        let before = std::mem::replace(&mut self.attached, attached);
-        (before != attached).then_some(attached.is_some())
+    /// Asks who is at its socket now.
+    pub(super) fn look_at_guest(&mut self) -> Visit {
+        let Some(guest) = &self.guest else { return Visit::Same };
+        let attached = guest.attached();
+        if attached == self.attached {
+            return Visit::Same;
+        }
+        if let Some(since) = self.visited.map(|at| at.elapsed())
+            && since < VISIT_PAUSE
+        {
+            return Visit::AskAgain(VISIT_PAUSE - since);
+        }
+        self.visited = Some(Instant::now());
+        self.attached = attached;
+        if attached.is_some() { Visit::Here } else { Visit::Left }
     }
 
     /// Looks at its device, or at the ways to its peers; true when an MTU is another than it was. A device that cannot be

@@ -20,7 +20,7 @@ use super::api::{Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo
 use super::config::{Config, Document, SwitchConfig, protocol_text};
 use super::probe::{self, Target};
 use super::server::{Handler, Peer};
-use super::shape::{Live, LiveBridge, LivePort, WORKER_PATIENCE};
+use super::shape::{Live, LiveBridge, LivePort, Visit, WORKER_PATIENCE};
 use super::show::live::{self, Wanted};
 use super::show::routers;
 use super::{opening, show};
@@ -429,8 +429,9 @@ impl State {
 
     /// Looks for what nobody tells, and says when to do so again, if ever.
     fn do_chores(&mut self) -> Option<Duration> {
-        self.look_at_guests();
-        let retry = self.look_for_missing().then_some(RETRY);
+        let guests = self.look_at_guests();
+        let missing = self.look_for_missing().then_some(RETRY);
+        let retry = guests.into_iter().chain(missing).min();
         let tunnels = self.live.ports.values().filter(|port| port.tunnel.is_some());
         let tunnels: Vec<_> = tunnels.map(|port| port.id).collect();
         if tunnels.is_empty() {
@@ -443,18 +444,25 @@ impl State {
         Some(retry.unwrap_or(LOOK.saturating_sub(self.looked.elapsed())))
     }
 
-    /// Takes note of guests that have attached to a port, and of those that have left.
-    fn look_at_guests(&mut self) {
+    /// Takes note of guests that have attached to a port, and of those that have left. When to do so again, if it is known.
+    fn look_at_guests(&mut self) -> Option<Duration> {
         let mut left = Vec::new();
-        let mut changed = false;
+        let (mut changed, mut again) = (false, None);
         for (name, port) in &mut self.live.ports {
-            match port.look_at_guest() {
-                None => continue,
-                Some(true) => tracing::info!("port {name}: a guest is attached"),
-                Some(false) => {
-                    tracing::info!("port {name}: its guest has left; the port waits for the next");
-                    left.push(port.id);
+            let what = match port.look_at_guest() {
+                Visit::Same => continue,
+                Visit::AskAgain(after) => {
+                    again = again.into_iter().chain([after]).min();
+                    continue;
                 }
+                Visit::Here => "a guest is attached",
+                Visit::Left => {
+                    left.push(port.id);
+                    "its guest has left; the port waits for the next"
+                }
+            };
+            if let Some(unsaid) = port.hush.ask() {
+                tracing::info!("port {name}: {what}{unsaid}");
             }
             changed = true;
         }
@@ -467,6 +475,7 @@ impl State {
                 bridge.fdb.flush(|_, entry| entry.port == id);
             });
         }
+        again
     }
 
     /// The callback by which a port says that its guest has come or gone.

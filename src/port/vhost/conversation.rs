@@ -29,7 +29,7 @@ pub(super) fn hold(name: &str, peer: UnixStream, card: &Arc<Card>, guest: &Arc<G
     lock(&backend).leave();
     let trouble = card.end().map(|trouble| trouble.to_string());
     if let Some(why) = trouble.or(end.err().and_then(reason)) {
-        tracing::warn!("port {name}: its guest is disconnected: {why}");
+        guest.complain(format_args!("port {name}: its guest is disconnected: {why}"));
         drop(peer);
         thread::sleep(PAUSE);
     }
