@@ -128,6 +128,8 @@ struct Watch {
 struct Line {
     connection: Option<UnixStream>,
     trouble: Option<Trouble>,
+    /// Rings that were given up.
+    fallen: Vec<Running>,
 }
 
 impl Card {
@@ -206,21 +208,24 @@ impl Card {
 
     /// A front-end has connected.
     pub(super) fn begin(&self, connection: UnixStream) {
-        *self.line() = Line { connection: Some(connection), trouble: None };
+        *self.line() = Line { connection: Some(connection), ..Line::default() };
     }
 
     /// It is gone. Why, if a worker had it go.
     pub(super) fn end(&self) -> Option<Trouble> {
-        std::mem::take(&mut *self.line()).trouble
+        let line = std::mem::take(&mut *self.line());
+        line.trouble
     }
 
-    /// Has the attendant learn that the guest cannot be served any longer.
+    /// Has the attendant learn that the guest cannot be served any longer, and leaves it the ring: whoever drops the last
+    /// one has all the guest's memory unmapped, which takes long.
     #[cold]
-    pub(super) fn fail(&self, trouble: Trouble) {
+    pub(super) fn fail(&self, trouble: Trouble, ring: Option<Running>) {
         let mut line = self.line();
         if let Some(connection) = &line.connection {
             let _ = connection.shutdown(Shutdown::Both);
             line.trouble.get_or_insert(trouble);
+            line.fallen.extend(ring);
         }
     }
 
