@@ -150,16 +150,16 @@ impl GuestMemory {
         if guest.checked_add(len).is_none() || user.checked_add(len).is_none() {
             return refuse("a region that passes the end of all addresses");
         }
-        let before: u64 = self.spans.iter().map(|span| span.place.len).sum();
-        if len > MAX_LEN - before {
-            return refuse("more than 4 TiB of memory");
-        }
         let apart = |a: u64, a_len: u64, b: u64| a + a_len <= b || b + len <= a;
         let clear = |span: &Span| {
             apart(span.place.guest, span.place.len, guest) && apart(span.user, span.place.len, user)
         };
         if !self.spans.iter().all(clear) {
             return refuse("regions that overlap");
+        }
+        let before: u64 = self.spans.iter().map(|span| span.place.len).sum();
+        if len > MAX_LEN - before {
+            return refuse("more than 4 TiB of memory");
         }
         let mapping = Mapping::new(&file, offset, len)?;
         let place = Place { guest, len, host: mapping.start() };
