@@ -1,9 +1,9 @@
 //! Where a guest and its port meet: a socket in the file system that the one listens at and the other connects to.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -98,10 +98,7 @@ impl Place {
             Obstacle::Taken | Obstacle::Doubtful(_) => PortError::SocketTaken(shown()),
         })?;
         let socket = bind(path).map_err(failed)?;
-        let place = Place::of(path).map_err(failed)?;
-        if options.owner.is_some() || options.group.is_some() {
-            chown(path, options.owner, options.group).map_err(failed)?;
-        }
+        let place = Place::let_in(path, options.owner, options.group).map_err(failed)?;
         Ok((socket, place))
     }
 
@@ -110,9 +107,23 @@ impl Place {
     /// # Errors
     /// It is not there.
     pub fn of(path: &Path) -> io::Result<Place> {
-        let metadata = fs::symlink_metadata(path)?;
+        Place::let_in(path, None, None)
+    }
+
+    /// Whoever may write to the directory could have put something else there meanwhile, such as a link to a file of ours:
+    /// what is changed is what was looked at, and a socket.
+    fn let_in(path: &Path, owner: Option<u32>, group: Option<u32>) -> io::Result<Place> {
+        let found = File::options().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
+        let metadata = found.metadata()?;
+        if !metadata.file_type().is_socket() {
+            return Err(io::Error::other("something else was put in its place"));
+        }
         let place = Place { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()) };
-        fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
+        let it = PathBuf::from(format!("/proc/self/fd/{}", found.as_raw_fd()));
+        fs::set_permissions(&it, fs::Permissions::from_mode(0o660))?;
+        if owner.is_some() || group.is_some() {
+            chown(&it, owner, group)?;
+        }
         Ok(place)
     }
 
