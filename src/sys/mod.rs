@@ -5,6 +5,7 @@
 //! in one system call.
 #![allow(unsafe_code)]
 
+pub mod alarm;
 mod ancillary;
 pub mod datagrams;
 pub mod descriptors;

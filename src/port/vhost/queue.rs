@@ -130,8 +130,9 @@ impl Port for Queue {
         }
         batch.frames_mut().iter_mut().for_each(|frame| frame.let_go());
         for index in self.lent.drain(..) {
-            if let Some(running) = &mut *self.card.ring(index) {
-                running.settle();
+            let mut slot = self.card.ring(index);
+            if let Some(Err(trouble)) = slot.as_mut().map(|running| running.settle()) {
+                self.card.fail(trouble, slot.take());
             }
         }
     }

@@ -85,7 +85,7 @@ pub(super) fn receive(
         running.held.append(chains);
     } else {
         chains.drain(..).for_each(|chain| running.ring.complete(chain, 0));
-        running.publish();
+        running.publish()?;
     }
     end
 }

@@ -31,8 +31,8 @@ struct Plan {
     pieces: usize,
 }
 
-/// Puts frames into the ring, as far as the guest has given buffers, and shows them to it. On trouble none was sent; all
-/// are counted in any case.
+/// Puts frames into the ring, as far as the guest has given buffers, and shows them to it. All are counted in any case,
+/// on trouble too.
 pub(super) fn send(
     running: &mut Running,
     batch: &mut Batch,
@@ -91,8 +91,7 @@ pub(super) fn send(
         }
         counters.sent(frame.len());
     }
-    running.publish();
-    Ok(())
+    running.publish()
 }
 
 /// Takes as many buffers as the frame needs. What was taken when there were too few is for the caller to give back.
