@@ -20,6 +20,7 @@ use vhost_kit::bench::{A, B};
 use vhost_kit::hostile::{Hostile, Step, conversation};
 use vhost_kit::messages::*;
 use vhost_kit::*;
+use vmm_sys_util::sock_ctrl_msg::ScmSocket;
 
 const HOSTILE: [&str; 4] = ["bad1", "bad2", "bad3", "bad4"];
 
@@ -334,5 +335,37 @@ fn a_guest_that_comes_and_goes_without_end_fills_no_log() {
         let lines = stage.yard.log().lines().filter(|line| line.contains("port bad1")).count();
         assert!(lines < 100, "{lines} lines");
         stage.serves("bad2");
+    });
+}
+
+#[test]
+fn a_counter_that_has_the_switch_wait_costs_its_guest_the_connection() {
+    as_root(|| {
+        let mut stage = Stage::new(1);
+        let (one, other) = UnixStream::pair().unwrap();
+        for _ in 0..3 {
+            let mut guest = Guest::attach(&stage.sockets.path("bad1"), Like::default());
+            stage.yard.wait_for_state("bad1", "up");
+            // Both ends have the same descriptor, and either says whether it waits.
+            for ring in &guest.rings {
+                ring.call.write(u64::MAX - 1 - ring.call.read().unwrap_or(0)).expect("room for that");
+                // As a file, by which more can be said of it.
+                one.send_with_fd(&[0][..], ring.call.as_raw_fd()).expect("a socket");
+                let (_, call) = other.recv_with_fd(&mut [0]).expect("a socket");
+                let call = call.expect("what was sent");
+                socket2::SockRef::from(&call).set_nonblocking(false).expect("a descriptor");
+            }
+            guest.send(&frames::frame(BROADCAST, station(7)));
+            stage.exchange();
+            guest.messages.wait_for_end();
+            stage.yard.wait_for_state("bad1", "waiting");
+        }
+        assert!(
+            stage
+                .yard
+                .log()
+                .contains("port bad1: its guest is disconnected: its front-end has let an event counter")
+        );
+        stage.serves("bad1");
     });
 }
