@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)] // each test uses a part of it
 
 pub mod bench;
+pub mod hostile;
 pub mod messages;
 #[path = "../vring_kit/mod.rs"]
 pub mod vring_kit;

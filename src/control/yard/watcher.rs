@@ -91,13 +91,16 @@ impl State {
             let before = (port.waits_for_guest(), port.capabilities());
             port.look_at_guest();
             let now = (port.waits_for_guest(), port.capabilities());
-            match (before.0, now.0) {
-                (true, false) => tracing::info!("port {name}: a guest is attached"),
+            let told = match (before.0, now.0) {
+                (true, false) => Some("a guest is attached"),
                 (false, true) => {
-                    tracing::info!("port {name}: its guest has left; the port waits for the next");
                     left.push(port.id);
+                    Some("its guest has left; the port waits for the next")
                 }
-                _ => {}
+                _ => None,
+            };
+            if let Some((what, unsaid)) = told.and_then(|what| Some((what, port.hush.ask()?))) {
+                tracing::info!("port {name}: {what}{unsaid}");
             }
             changed |= before != now;
         }

@@ -18,7 +18,7 @@
 //! None of what is in the guest's memory, nor of what the front-end says. Whatever is wrong there ends this connection, is
 //! logged with the port's name, and counted ([`BadRing`](crate::packet::DropReason::BadRing)); the front-end may connect
 //! anew. Calls go to an event counter of the front-end's, set not to block: one that both changes that back and fills the
-//! counter at the same moment could hold a worker up, which takes a front-end, not a guest, to be hostile.
+//! counter holds a worker up for some [milliseconds](crate::sys::alarm), and is disconnected.
 //!
 //! # Migration
 //!

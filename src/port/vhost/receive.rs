@@ -13,6 +13,10 @@ const COPIED: usize = 512;
 /// How much of it is copied, at least: all headers that a bridge looks at, with room to spare.
 const HEADERS: usize = 192;
 
+/// With so many pieces a batch is full, however few frames they are: a guest may cut its frames as small as it likes, but
+/// not have the other ports wait for that. Superframes have about twenty each.
+const MAX_PIECES: usize = 2048;
+
 /// Lists that are used over and over.
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -37,7 +41,7 @@ pub(super) fn receive(
     pieces.clear();
     chains.clear();
     let (mut bytes, mut end) = (0, Ok(Rx::More));
-    while chains.len() < spare.len() && bytes < MAX_BATCH_BYTES as u64 {
+    while chains.len() < spare.len() && bytes < MAX_BATCH_BYTES as u64 && pieces.len() < MAX_PIECES {
         match running.ring.pop_readable(pieces) {
             Ok(Some(chain)) => {
                 bytes += u64::from(chain.len);
@@ -85,7 +89,7 @@ pub(super) fn receive(
         running.held.append(chains);
     } else {
         chains.drain(..).for_each(|chain| running.ring.complete(chain, 0));
-        running.publish();
+        running.publish()?;
     }
     end
 }
