@@ -97,7 +97,7 @@ fn of_port(keys: &str, query: AttachQuery) -> AttachInfo {
     let config = Document::parse(&text, "t").and_then(|document| document.to_config());
     let config = config.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
     let query = AttachQuery { name: "vm1".into(), qemu_version: Some(installed()), ..query };
-    let around = Around { link: None, vhost: false, directory: "/".into() };
+    let around = Around { link: None, vhost: false };
     attach("vm1", &config.ports["vm1"], &query, &around).unwrap_or_else(|why| panic!("{why}\n{text}"))
 }
 

@@ -30,8 +30,6 @@ pub struct Around<'a> {
     pub link: Option<&'a Link>,
     /// Whether the kernel of this machine carries frames between a TAP and a guest itself.
     pub vhost: bool,
-    /// Where relative paths begin.
-    pub directory: PathBuf,
 }
 
 /// The network device of a guest, and what it is to be attached to.
@@ -135,10 +133,7 @@ fn nic<'a>(
     query: &AttachQuery,
     around: &Around<'_>,
 ) -> Result<Nic<'a>, String> {
-    let socket = |socket: &SocketConfig| Socket {
-        path: around.directory.join(&socket.path),
-        listened_at: socket.listen,
-    };
+    let socket = |socket: &SocketConfig| Socket { path: socket.path.clone(), listened_at: socket.listen };
     let (end, mtu, queues) = match &port.kind {
         PortKind::Netdev(netdev) => {
             let tun = around.link.and_then(|link| link.tun);
@@ -166,8 +161,7 @@ fn nic<'a>(
                      (port set {name} connect=PATH)"
                 ));
             };
-            let [ours, theirs] = [&at.path, peer].map(|path| around.directory.join(path));
-            (End::Dgram { ours, theirs }, at.mtu, None)
+            (End::Dgram { ours: at.path.clone(), theirs: peer.clone() }, at.mtu, None)
         }
         PortKind::VhostUser { socket: at, offload: _ } => {
             let memory = memory(query.memory.as_deref())?;

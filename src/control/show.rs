@@ -86,7 +86,6 @@ pub(super) fn attach(state: &State, query: &AttachQuery) -> Result<AttachInfo, S
     let around = Around {
         link: live.link.as_ref().filter(|_| !live.missing),
         vhost: Path::new("/dev/vhost-net").exists(),
-        directory: std::env::current_dir().unwrap_or_default(),
     };
     attach::attach(name, config, query, &around)
 }

@@ -27,7 +27,7 @@ fn link(is_tap: bool, mtu: u32) -> Link {
 }
 
 fn around(link: Option<&Link>) -> Around<'_> {
-    Around { link, vhost: false, directory: "/home/yard".into() }
+    Around { link, vhost: false }
 }
 
 /// What attaches a guest of this QEMU to the port `vm1` that has no device.
@@ -129,7 +129,7 @@ fn a_stream_connects_again_as_each_qemu_can() {
     assert_eq!(newest.qemu_version.as_deref(), Some("9.2"));
     assert!(newest.qemu_remarks[0].contains("QEMU 9.2"), "{:?}", newest.qemu_remarks);
 
-    let connect = "type = \"stream\"\nconnect = \"vm1.sock\"\nmtu = 9000";
+    let connect = "type = \"stream\"\nconnect = \"/home/yard/vm1.sock\"\nmtu = 9000";
     let expected = format!(
         "-netdev stream,id=vm1,server=on,addr.type=unix,addr.path=/home/yard/vm1.sock {DEVICE},host_mtu=9000"
     );
