@@ -76,22 +76,6 @@ impl LiveBridge {
     }
 }
 
-/// How long after a guest has come to a port or left it control does not ask again: each time, all workers are told of it,
-/// and a guest may come and go as fast as it likes.
-const VISIT_PAUSE: Duration = Duration::from_millis(50);
-
-/// What is new of the guest at a port.
-pub(super) enum Visit {
-    /// Nothing.
-    Same,
-    /// One is there, or is another than it was.
-    Here,
-    /// It has left.
-    Left,
-    /// That is to be found out after this time.
-    AskAgain(Duration),
-}
-
 /// A port that runs.
 pub(super) struct LivePort {
     pub(super) id: PortId,
@@ -100,15 +84,13 @@ pub(super) struct LivePort {
     guest: Option<Arc<Guest>>,
     /// Who was there when it was last asked.
     attached: Option<Attached>,
-    /// When that last changed.
-    visited: Option<Instant>,
-    /// Whether to log that it did.
+    /// Whether to log that it is another.
     pub(super) hush: Hush,
     /// What its device was when it was last looked at.
     pub(super) link: Option<Link>,
     look: Look,
     /// Queues that frames are read from.
-    pub(super) queues: usize,
+    queues: usize,
     /// What has to be undone when it goes.
     pub(super) made: Option<Made>,
     /// Its device is gone, or is not there yet.
@@ -131,7 +113,6 @@ impl LivePort {
             capabilities: opened.capabilities,
             attached: opened.guest.as_ref().and_then(|guest| guest.attached()),
             guest: opened.guest,
-            visited: None,
             hush: Hush::default(),
             link: opened.link,
             look: opened.look,
@@ -162,26 +143,19 @@ impl LivePort {
         self.attached.map_or(self.capabilities, |attached| attached.capabilities)
     }
 
+    /// Queues that frames are read from; of a guest that is there, those it uses.
+    pub(super) fn queues(&self) -> usize {
+        self.attached.map_or(self.queues, |attached| attached.queues)
+    }
+
     /// Whether somebody has yet to attach to its socket.
     pub(super) fn waits_for_guest(&self) -> bool {
         self.guest.is_some() && self.attached.is_none()
     }
 
     /// Asks who is at its socket now.
-    pub(super) fn look_at_guest(&mut self) -> Visit {
-        let Some(guest) = &self.guest else { return Visit::Same };
-        let attached = guest.attached();
-        if attached == self.attached {
-            return Visit::Same;
-        }
-        if let Some(since) = self.visited.map(|at| at.elapsed())
-            && since < VISIT_PAUSE
-        {
-            return Visit::AskAgain(VISIT_PAUSE - since);
-        }
-        self.visited = Some(Instant::now());
-        self.attached = attached;
-        if attached.is_some() { Visit::Here } else { Visit::Left }
+    pub(super) fn look_at_guest(&mut self) {
+        self.attached = self.guest.as_ref().and_then(|guest| guest.attached());
     }
 
     /// Looks at its device, or at the ways to its peers; true when an MTU is another than it was. A device that cannot be

@@ -65,14 +65,7 @@ pub fn open(options: &GuestOptions, workers: usize, news: News) -> Result<Opened
             _attendant: Arc::clone(&attendant),
         }))
     };
-    Ok(Opened {
-        made: None,
-        queues: (0..workers).map(queue).collect(),
-        capabilities: Capabilities::NONE,
-        link: None,
-        guest: Some(Arc::clone(&line.guest)),
-        look: Box::new(|| None),
-    })
+    Ok(Opened::at_socket((0..workers).map(queue).collect(), Arc::clone(&line.guest)))
 }
 
 /// Which of the workers reads what comes by a socket: the ports of a switch spread over them.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::{Door, door};
+use super::door::{Door, connect};
 use crate::sys::hangup;
 use crate::sys::peer::peek;
 
@@ -106,7 +106,7 @@ impl Line {
         while !self.lock().over {
             let found = match door {
                 Door::Listen(listener) => listener.accept(),
-                Door::Connect(path) => door::knock(path),
+                Door::Connect(path) => connect(path),
             };
             match found {
                 Ok(peer) => return Some(peer),

@@ -346,17 +346,24 @@ impl VhostUserBackendReqHandlerMut for Backend {
         file: File,
         _: Option<bool>,
     ) -> Result<Option<VhostUserMemoryRegionBase>> {
-        if self.memory.regions() as u64 >= MEMORY_SLOTS {
+        // QEMU before 8.0 says so once for each pair of queues; the last time counts.
+        let (guest, user, len) = (described.guest_phys_addr, described.user_addr, described.memory_size);
+        let others = self.memory.without(guest, user, len);
+        let others = others.as_ref().unwrap_or(&self.memory);
+        if others.regions() as u64 >= MEMORY_SLOTS {
             return Err(refused("more regions of memory than fit"));
         }
-        let memory = self.memory.with(region(described, file));
+        let memory = others.with(region(described, file));
         self.set_memory(memory.map_err(|error| refused_by("memory of no use", &error))?).map(|()| None)
     }
 
     fn remove_mem_region(&mut self, described: &VhostUserSingleMemoryRegion) -> Result<()> {
         let (guest, user, len) = (described.guest_phys_addr, described.user_addr, described.memory_size);
-        let memory = self.memory.without(guest, user, len);
-        self.set_memory(memory.ok_or_else(|| refused("memory to take back that it has not given"))?)
+        match self.memory.without(guest, user, len) {
+            Some(memory) => self.set_memory(memory),
+            // As above.
+            None => Ok(()),
+        }
     }
 
     fn set_vring_num(&mut self, index: u32, num: u32) -> Result<()> {

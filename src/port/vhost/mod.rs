@@ -1,9 +1,9 @@
 //! vhost-user: a guest's network card served by us, in the guest's own memory.
 //!
-//! The port's attendant ([`guest`](super::guest)) speaks the protocol with the front-end, QEMU for one: [`conversation`]
-//! reads the messages, [`backend`] does what they say, [`features`] is what can be agreed on. From it come rings, which it
-//! puts into the [`card`]; there the workers find them, and move frames: [`receive`], [`send`], both called by the
-//! [`queue`] that each worker has. Underneath, [`ring`] is the device's side of virtqueues, and
+//! The port's attendant ([`guest`](super::guest)) speaks the protocol with the front-end, QEMU for one: `conversation`
+//! reads the messages, `backend` does what they say, `features` is what can be agreed on. From it come rings, which it
+//! puts into the `card`; there the workers find them, and move frames: `receive`, `send`, both called by the
+//! `queue` that each worker has. Underneath, [`ring`] is the device's side of virtqueues, and
 //! [`guest_memory`](crate::sys::guest_memory) what they lie in.
 //!
 //! # Who does what
@@ -37,7 +37,6 @@ use std::sync::Arc;
 
 use super::guest::{Attendant, Door, Guest, GuestOptions, News};
 use super::{Opened, PortError};
-use crate::packet::Capabilities;
 use card::Card;
 use queue::Queue;
 
@@ -61,12 +60,5 @@ pub fn open(options: &GuestOptions, offload: bool, workers: usize, news: News) -
         let queue = Queue::new(Arc::clone(&card), (worker, workers), poll, Arc::clone(&attendant));
         super::Queue::Port(Box::new(queue))
     };
-    Ok(Opened {
-        made: None,
-        queues: polls.into_iter().enumerate().map(queue).collect(),
-        capabilities: Capabilities::NONE,
-        link: None,
-        guest: Some(guest),
-        look: Box::new(|| None),
-    })
+    Ok(Opened::at_socket(polls.into_iter().enumerate().map(queue).collect(), guest))
 }

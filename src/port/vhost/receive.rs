@@ -77,7 +77,11 @@ pub(super) fn receive(
         }
     }
     if let Err(trouble) = running.check_memory() {
-        (0..taken).for_each(|frame| counters.discard(DropReason::BadRing, spare[frame].len()));
+        for frame in &mut spare[..taken] {
+            counters.discard(DropReason::BadRing, frame.len());
+            // Nobody will be told to: the frame does not get into the batch.
+            frame.let_go();
+        }
         return Err(trouble);
     }
     batch.commit(taken);

@@ -6,7 +6,7 @@
 //! another process (or, where a guest names one buffer twice, another worker's copy like our own), the compiler knows
 //! nothing of it, and the bytes mean nothing to the program's own state: that is what makes the copies sound.
 //!
-//! The front-end can also cut off the file behind a mapping. Then a copy raises SIGBUS, which [`bus`] answers by putting
+//! The front-end can also cut off the file behind a mapping. Then a copy raises SIGBUS, which `bus` answers by putting
 //! empty pages in the place of the mapping: the copy ends with zeros, and [`GuestMemory::broken`] says so from then on.
 //! It costs that guest its port, and nobody else anything.
 //!
