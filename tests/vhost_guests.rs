@@ -325,3 +325,23 @@ fn guests_are_flooded_and_frames_go_on_to_other_kinds_of_ports() {
         bench.yard.assert_conserved();
     });
 }
+
+#[test]
+fn frames_in_single_bytes_arrive_though_a_batch_takes_few_of_them() {
+    as_root(|| {
+        for features in [USUAL, USUAL | RING_PACKED] {
+            let bench = Bench::new("", 1);
+            let (mut a, mut b) = bench.pair(Like { features, ..Like::default() });
+            drop(a);
+            bench.yard.wait_for_state("vm1", "waiting");
+            let like = Like { features, size: 32768, shape: Shape::Pieces(1), ..Like::default() };
+            a = bench.guest("vm1", like);
+            (0..40).for_each(|seed| a.queue(0, &[], &ramp(800, seed)));
+            a.kick(0);
+            for seed in 0..40 {
+                assert!(b.receive().frame == ramp(800, seed), "frame {seed}");
+            }
+            a.wait_until_sent();
+        }
+    });
+}
