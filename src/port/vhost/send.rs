@@ -11,6 +11,9 @@ use crate::wire::virtio_net;
 
 /// The most buffers that one frame is spread over. The longest takes 44 of those that hold an ordinary frame each.
 const MAX_SPREAD: usize = 256;
+/// The most pieces that these may have together. A guest whose buffers are of a byte each would have a worker spend on one
+/// frame what others need for a thousand.
+const MAX_PIECES: usize = 1024;
 
 /// Lists that are used over and over.
 #[derive(Default)]
@@ -100,11 +103,14 @@ fn find_room(
     }
     let needed = running.terms.header_len() + frame.len();
     let most = if running.terms.mergeable() { MAX_SPREAD } else { 1 };
-    let mut room = 0;
+    let (mut room, before) = (0, pieces.len());
     for _ in 0..most {
         let Some(chain) = running.ring.pop_writable(pieces)? else { return Ok(Err(DropReason::QueueFull)) };
         room += chain.len as usize;
         chains.push(chain);
+        if pieces.len() - before > MAX_PIECES {
+            break;
+        }
         if room >= needed {
             return Ok(Ok(()));
         }
