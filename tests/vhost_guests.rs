@@ -267,7 +267,7 @@ fn every_pair_of_queues_is_read_and_every_worker_sends() {
                 let features = USUAL | MQ;
                 let (mut a, mut b) =
                     bench.pair(Like { features, pairs, size: 64, buffers: 32, ..Like::default() });
-                assert_eq!(bench.yard.port_count("vm1", "queues"), workers as u64);
+                wait_until("its queues", || bench.yard.port_count("vm1", "queues") == pairs as u64);
                 let mut used = vec![false; pairs];
                 for n in 0..4 * pairs {
                     a.send_with(n % pairs, &[], &ramp(100, n));
