@@ -235,6 +235,28 @@ fn a_frame_too_long_for_the_guests_buffers_is_dropped() {
     });
 }
 
+/// However small the buffers are that a guest gives, a frame for it takes nobody else's time.
+#[test]
+fn a_frame_that_would_lie_in_more_than_a_thousand_pieces_is_dropped() {
+    as_root(|| {
+        let bench = Bench::new("", 1);
+        let mut a = bench.guest("vm1", Like::default());
+        let mut b = bench.guest("vm2", Like { size: 2048, buffers: 0, ..Like::default() });
+        b.send(&frames::frame(A, B));
+        assert_eq!(a.receive().frame, frames::frame(A, B));
+        let (base, ring) = (GUEST + PARTS, &mut b.rings[0].driver);
+        for chain in 0..2 {
+            let bytes: Vec<_> = (0..800).map(|n| vring_kit::empty(base + 800 * chain + n, 1)).collect();
+            ring.offer(&bytes);
+        }
+        ring.show();
+        a.send(&ramp(1514, 0));
+        a.send(&frames::frame(B, A));
+        wait_until("the short frame", || ring.collect().is_some());
+        assert_eq!(bench.yard.drops("vm2", "exceeds-mtu"), 1);
+    });
+}
+
 #[test]
 fn every_pair_of_queues_is_read_and_every_worker_sends() {
     as_root(|| {
@@ -245,7 +267,7 @@ fn every_pair_of_queues_is_read_and_every_worker_sends() {
                 let features = USUAL | MQ;
                 let (mut a, mut b) =
                     bench.pair(Like { features, pairs, size: 64, buffers: 32, ..Like::default() });
-                assert_eq!(bench.yard.port_count("vm1", "queues"), workers as u64);
+                wait_until("its queues", || bench.yard.port_count("vm1", "queues") == pairs as u64);
                 let mut used = vec![false; pairs];
                 for n in 0..4 * pairs {
                     a.send_with(n % pairs, &[], &ramp(100, n));

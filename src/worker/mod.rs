@@ -7,8 +7,8 @@
 //! port that is not drained in its turn is not forgotten, and one whose device is gone is taken off for good.
 
 mod busy_poll;
+mod message;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -19,17 +19,20 @@ use foldhash::HashMap;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::packet::{Batch, Counters, DropReason, Location, PortId, Received};
+use crate::packet::{Batch, DropReason, Location, PortId, Received};
 use crate::port::{Port, Queue, Rx, Trouble, What};
-use crate::switch::{self, Intruder, Outgoing, PeerCounters, RuleCounters, Switch, Topology};
+use crate::switch::{self, Outgoing, Switch};
 use crate::table::fdb::Generations;
 use crate::time::Time;
 use busy_poll::BusyPoll;
+pub use message::{Activity, Change, Command, Echo, Event, Report};
 
 /// Batches that a port may have in its turn, before the others have theirs.
 const BUDGET: usize = 4;
-/// Turns of all ready ports between two looks for further ones, and how often in a row a look at rings may do for one.
+/// Turns of all ready ports between two looks for further ones.
 const TURNS_PER_POLL: u32 = 4;
+/// How often in a row frames in rings may keep a worker from asking descriptors, which takes a system call.
+const RINGS_ALONE: u32 = 16;
 /// How long after an error a port is read again: the kernel wakes the reader of a TAP just before the TAP is gone.
 const RECHECK: Duration = Duration::from_millis(10);
 /// How long after control looked at a port's MTU it is not told of long frames again.
@@ -41,106 +44,6 @@ const MAX_WAITING: usize = 64;
 /// others have the core.
 const RING_SPIN: Duration = Duration::from_micros(2);
 const WAKER: Token = Token(usize::MAX);
-
-/// What a worker is told.
-pub enum Command {
-    /// Take a new topology, with the queues that come and go with it.
-    Change(Change),
-    /// Say what you have seen.
-    Report(Sender<Report>),
-    /// Send an echo to a peer of a tunnel; see [`Switch::probe`].
-    Probe {
-        /// The peer.
-        at: Location,
-        /// What its [`switch::Event::Echo`], or [`Event::NotSent`], is known by.
-        token: u64,
-        /// Bytes behind the Ethernet header.
-        size: usize,
-    },
-    /// End.
-    Stop,
-}
-
-/// A change of topology, taken between two batches.
-pub struct Change {
-    /// The topology from now on.
-    pub topology: Arc<Topology>,
-    /// Ports whose queue goes; before the others come.
-    pub remove: Vec<PortId>,
-    /// Queues that come.
-    pub install: Vec<(PortId, Queue)>,
-    /// Told when it is done, with the queues that went: closing a device takes long, and is not the worker's job.
-    pub done: Sender<Vec<Queue>>,
-}
-
-/// What a worker tells without being asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The device of a port is gone; its queue is not polled any more, and waits to be removed.
-    Gone {
-        /// The port.
-        port: PortId,
-        /// The epoch of the topology that the queue came with: by now another may have its place.
-        installed: u64,
-    },
-    /// The switch has noticed something.
-    Switch(switch::Event),
-    /// The way to a peer lets through another length than it did.
-    PathMtu {
-        /// The peer's address.
-        to: IpAddr,
-    },
-    /// An echo was not sent, see [`Command::Probe`].
-    NotSent {
-        /// What it is known by.
-        token: u64,
-        /// Why.
-        reason: DropReason,
-    },
-}
-
-/// What a worker has seen: a consistent copy, made between two batches.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The worker's number.
-    pub worker: usize,
-    /// Counters of the ports there are.
-    pub ports: Vec<(PortId, Counters)>,
-    /// Counters of the ports there were.
-    pub retired: Counters,
-    /// Counters of the peers of tunnels.
-    pub peers: Vec<(Location, PeerCounters)>,
-    /// The options that peers last sent, see [`Switch::all_options`].
-    pub options: Vec<(Location, Vec<u8>)>,
-    /// Who sent what nobody is expected to send, see [`Switch::all_intruders`].
-    pub intruders: Vec<(PortId, Intruder)>,
-    /// What rules have matched, see [`Switch::rule_counters`].
-    pub rules: Vec<RuleCounters>,
-    /// How the worker spent its time.
-    pub activity: Activity,
-}
-
-/// How an echo to a peer of a tunnel ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Echo {
-    /// It came back after this time.
-    Answered(Duration),
-    /// It was not sent, for this reason.
-    NotSent(String),
-}
-
-/// How a worker spent its time since the start.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Activity {
-    /// Times it went to sleep.
-    pub sleeps: u64,
-    /// Times it found frames while it was polling busily.
-    pub busy_hits: u64,
-    /// Batches with at least one frame.
-    pub batches: u64,
-    /// Frames in them.
-    pub frames: u64,
-}
 
 /// A running worker, as control sees it. Dropping it ends the worker.
 pub struct Handle {
@@ -233,7 +136,7 @@ struct Worker {
     underlays: Vec<PortId>,
     /// Ports among the slots that share memory with who sends, and are looked at.
     rings: Vec<PortId>,
-    /// How often in a row rings have had frames, so that descriptors were not asked.
+    /// How often in a row rings have had frames, so that descriptors were not asked; see [`RINGS_ALONE`].
     only_rings: u32,
     /// What an underlay said of the batch.
     received: Vec<Received>,

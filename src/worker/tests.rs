@@ -1,16 +1,16 @@
 //! What a worker tells control, of an underlay in memory; and that ports it looks at do not keep it from those it waits for.
 
 use std::io::{Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::packet::PeerId;
+use crate::packet::{Counters, PeerId};
 use crate::port::underlay::memory::Memory;
 use crate::switch::mode::Apart;
-use crate::switch::{Outer, Overlay, Peer, Port, Storm, Underlay, VlanPolicy, Way};
+use crate::switch::{Outer, Overlay, Peer, Port, Storm, Topology, Underlay, VlanPolicy, Way};
 use crate::table::fdb::Allowance;
 use crate::tunnel::gre::{self, Gre};
 use crate::tunnel::{Tunnel, TunnelId};

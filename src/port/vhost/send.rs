@@ -11,6 +11,9 @@ use crate::wire::virtio_net;
 
 /// The most buffers that one frame is spread over. The longest takes 44 of those that hold an ordinary frame each.
 const MAX_SPREAD: usize = 256;
+/// The most pieces that these may have together. A guest whose buffers are of a byte each would have a worker spend on one
+/// frame what others need for a thousand.
+const MAX_PIECES: usize = 1024;
 
 /// The most pieces of buffers that are looked at in one go. A guest may give buffers as small as it likes, even some that
 /// no frame fits into, but not have the other ports wait for that. A batch of the longest frames needs 2816 of the usual ones.
@@ -113,6 +116,9 @@ fn find_room(
         let Some(chain) = running.ring.pop_writable(pieces)? else { return Ok(Err(DropReason::QueueFull)) };
         room += chain.len as usize;
         chains.push(chain);
+        if pieces.len() - before > MAX_PIECES {
+            break;
+        }
         if room >= needed {
             return Ok(Ok(()));
         }

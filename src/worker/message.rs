@@ -1,0 +1,111 @@
+//! What is said to a worker and by one.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::packet::{Counters, DropReason, Location, PortId};
+use crate::port::Queue;
+use crate::switch::{self, Intruder, PeerCounters, RuleCounters, Topology};
+
+/// What a worker is told.
+pub enum Command {
+    /// Take a new topology, with the queues that come and go with it.
+    Change(Change),
+    /// Say what you have seen.
+    Report(Sender<Report>),
+    /// Send an echo to a peer of a tunnel; see [`Switch::probe`].
+    Probe {
+        /// The peer.
+        at: Location,
+        /// What its [`switch::Event::Echo`], or [`Event::NotSent`], is known by.
+        token: u64,
+        /// Bytes behind the Ethernet header.
+        size: usize,
+    },
+    /// End.
+    Stop,
+}
+
+/// A change of topology, taken between two batches.
+pub struct Change {
+    /// The topology from now on.
+    pub topology: Arc<Topology>,
+    /// Ports whose queue goes; before the others come.
+    pub remove: Vec<PortId>,
+    /// Queues that come.
+    pub install: Vec<(PortId, Queue)>,
+    /// Told when it is done, with the queues that went: closing a device takes long, and is not the worker's job.
+    pub done: Sender<Vec<Queue>>,
+}
+
+/// What a worker tells without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The device of a port is gone; its queue is not polled any more, and waits to be removed.
+    Gone {
+        /// The port.
+        port: PortId,
+        /// The epoch of the topology that the queue came with: by now another may have its place.
+        installed: u64,
+    },
+    /// The switch has noticed something.
+    Switch(switch::Event),
+    /// The way to a peer lets through another length than it did.
+    PathMtu {
+        /// The peer's address.
+        to: IpAddr,
+    },
+    /// An echo was not sent, see [`Command::Probe`].
+    NotSent {
+        /// What it is known by.
+        token: u64,
+        /// Why.
+        reason: DropReason,
+    },
+}
+
+/// What a worker has seen: a consistent copy, made between two batches.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The worker's number.
+    pub worker: usize,
+    /// Counters of the ports there are.
+    pub ports: Vec<(PortId, Counters)>,
+    /// Counters of the ports there were.
+    pub retired: Counters,
+    /// Counters of the peers of tunnels.
+    pub peers: Vec<(Location, PeerCounters)>,
+    /// The options that peers last sent, see [`Switch::all_options`].
+    pub options: Vec<(Location, Vec<u8>)>,
+    /// Who sent what nobody is expected to send, see [`Switch::all_intruders`].
+    pub intruders: Vec<(PortId, Intruder)>,
+    /// What rules have matched, see [`Switch::rule_counters`].
+    pub rules: Vec<RuleCounters>,
+    /// How the worker spent its time.
+    pub activity: Activity,
+}
+
+/// How an echo to a peer of a tunnel ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Echo {
+    /// It came back after this time.
+    Answered(Duration),
+    /// It was not sent, for this reason.
+    NotSent(String),
+}
+
+/// How a worker spent its time since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Activity {
+    /// Times it went to sleep.
+    pub sleeps: u64,
+    /// Times it found frames while it was polling busily.
+    pub busy_hits: u64,
+    /// Batches with at least one frame.
+    pub batches: u64,
+    /// Frames in them.
+    pub frames: u64,
+}
