@@ -168,7 +168,7 @@ fn every_key_is_in_the_reference() {
     for kind in ["masquerade", "snat", "dnat", "port-forward", "static", "npt"] {
         tables.push(format!("[[router.gw.nat]]\ntype = \"{kind}\"\nzzzzzzzzzz = 1"));
     }
-    for kind in ["tap", "tun", "netdev", "stream", "dgram", "patch", "vxlan", "geneve", "gre"] {
+    for kind in ["tap", "tun", "netdev", "stream", "dgram", "vhost-user", "patch", "vxlan", "geneve", "gre"] {
         for payload in ["", "payload = \"ip\"\n"] {
             tables.push(format!("[port.p]\ntype = \"{kind}\"\n{payload}zzzzzzzzzz = 1"));
         }
