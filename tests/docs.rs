@@ -116,7 +116,7 @@ fn the_configurations_of_the_page_on_guests_are_configurations() {
     let whole = files.map(|file| file.lines().map(|line| format!("{}\n", line.trim_start())).collect());
     let fragments = examples(page).into_iter().map(|keys| format!("[bridge.lan]\n{keys}"));
     let texts: Vec<String> = whole.chain(fragments).collect();
-    assert_eq!(texts.len(), 3, "{texts:#?}");
+    assert_eq!(texts.len(), 4, "{texts:#?}");
     for text in texts {
         let config = Document::parse(&text, "guests.md").and_then(|document| document.to_config());
         config.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
