@@ -1,7 +1,6 @@
 //! The engine as a router alone: memory ports, one core. What a 64-byte packet costs that is routed, filtered and
 //! translated, by the number of flows, rules and routes, and what the first packet of a connection costs.
 
-#[allow(dead_code, reason = "each bench uses its part of the kit")]
 mod kit;
 
 use std::sync::Arc;

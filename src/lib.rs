@@ -9,7 +9,7 @@
 //! | [`tunnel`] | encapsulation for remote peers: VXLAN, GENEVE, GRE |
 //! | [`table`] | bounded tables: the FDB and the workers' caches of it, neighbours, connections, routes, compiled rules, token buckets |
 //! | [`switch`] | the core: (port, frames, now) in, (port, frames) and drops out; no I/O, no clock |
-//! | [`port`] | where frames come from and go to: TAP, TUN, AF_PACKET, guests' rings, memory |
+//! | [`port`] | where frames come from and go to: TAP, TUN, AF_PACKET, guests' sockets and rings, memory |
 //! | [`sys`] | the only `unsafe` code: ioctls, sockets, namespaces, guests' memory |
 //! | [`worker`] | the poll loop |
 //! | [`control`] | configuration, plan, API, control socket |
@@ -42,6 +42,15 @@
 //!    [`Capabilities`](packet::Capabilities) lack what a frame needs, finish its checksum
 //!    ([`finish_checksum`](packet::segment::finish_checksum)) or cut it ([`segment`](packet::segment::segment)).
 //! 6. [`Port::tx`](port::Port::tx) writes them. What the device does not take is dropped there, with its reason.
+//!
+//! From one guest's rings to another's ([`port::vhost`]), there is nothing to read in step 1: a worker that is awake looks
+//! into the rings (`Worker::look_around`, [`Port::peek`](port::Port::peek)), and before it sleeps it asks the guests to kick
+//! ([`Port::arm`](port::Port::arm)). In step 2 only the headers of a long frame are copied; the rest stays
+//! [`outside`](packet::Frame::outside), in the guest's memory, and the frame's [`bytes`](packet::Frame::bytes) end there.
+//! Step 6 copies it from there into the other guest's memory, once. What has to see or to change more of a frame than its
+//! headers takes it in before, by [`Frame::pull`](packet::Frame::pull): rules, guards, routers, tunnels, and *egress* for
+//! every port whose [`Capabilities`](packet::Capabilities) do not have `outside`. When the batch is sent,
+//! [`Port::release`](port::Port::release) gives the guest its buffers back.
 //!
 //! To a peer of a tunnel, step 4 finds the peer beside the port, and step 5 is another: `Wrapping::wrap` (in
 //! `switch/stage/tunnel/wrap.rs`) cuts a superframe, has the [`Tunnel`](tunnel::Tunnel) write its header into the headroom
@@ -108,6 +117,12 @@
 //!    `control::routing` compiles routes, rules and translations anew. The workers forget their flows, and count on for
 //!    rules that say the same.
 //! 5. When all have taken it, what went is closed, and the answer carries the new epoch and the changes that were made.
+//!
+//! A guest that attaches to a socket, or leaves it, changes no configuration, but what its port can send, and whether
+//! anything is flooded there. Its [`Attendant`](port::guest::Attendant), a thread of the port's own, writes that into the
+//! [`Guest`](port::guest::Guest) and wakes the watcher (`control/yard/watcher.rs`), which goes on at step 4, without
+//! queues. The watcher does the same for interfaces that come, go, or have another MTU
+//! ([`LinkWatch`](port::watch::LinkWatch)).
 
 pub mod cli;
 pub mod control;

@@ -26,17 +26,35 @@ fn guests_come_and_go_at_a_vhost_user_socket() {
 }
 
 #[test]
-fn a_guest_with_packed_rings_is_found_anew_at_its_own_socket() {
+fn a_guest_is_found_anew_at_its_own_socket() {
     as_root(|| {
         let files = Scratch::new();
         let path = files.path("vm1");
         let keys = format!("type = \"vhost-user\"\nconnect = \"{}\"", path.display());
-        let mut attached = Attached::start(&keys, Nic::vhost_user_server(MAC, &path).with("packed=on"));
+        let mut attached = Attached::start(&keys, Nic::vhost_user_server(MAC, &path));
+        attached.converse();
+        attached.outlives_the_switch();
+        attached.guest_comes_back();
+    });
+}
+
+#[test]
+fn a_guest_has_packed_rings() {
+    as_root(|| {
+        let files = Scratch::new();
+        let path = files.path("vm1");
+        let keys = format!("type = \"vhost-user\"\nlisten = \"{}\"", path.display());
+        let mut attached = Attached::start(&keys, Nic::vhost_user(MAC, &path).with("packed=on"));
         attached.converse();
         attached.assert_superframes();
         attached.stalls_alone();
-        attached.outlives_the_switch();
         attached.guest_comes_back();
+        // QEMU cannot tell another back-end how far packed rings have been served: they have to be set up anew.
+        attached.yard.kill();
+        attached.yard.run();
+        attached.guest.ok("cd /sys/bus/virtio/drivers/virtio_net; nic=$(ls -d virtio*); echo $nic > unbind; echo $nic > bind");
+        attached.guest.address("eth0", "10.9.0.1/24");
+        attached.converse();
     });
 }
 

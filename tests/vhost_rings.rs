@@ -452,14 +452,15 @@ fn a_ring_goes_on_when_the_memory_table_changes() {
         driver.show();
         let chain = ring.pop_readable(&mut pieces).unwrap().unwrap();
         ring.complete(chain, 1);
-        let user = 0x7f00_0000_0000 + START + LEN;
-        let less = Arc::new(driver.memory.without(START + LEN, user, LEN).expect("the second region"));
-        ring.remap(less).expect("the ring is in the first");
         let _ = ring.publish();
         assert!(driver.collect().is_some());
-        assert_eq!(ring.pop_readable(&mut pieces), Err(Fault::Address));
-        assert_eq!(ring.remap(Arc::new(GuestMemory::default())), Err(Fault::Ring));
-        ring.remap(driver.memory.clone()).unwrap();
+        let user = 0x7f00_0000_0000 + START + LEN;
+        let less = Arc::new(driver.memory.without(START + LEN, user, LEN).expect("the second region"));
+        let over = |memory| Ring::new(memory, &layout, ring.base());
+        let mut poorer = over(less).expect("the ring is in the first");
+        assert_eq!(poorer.pop_readable(&mut pieces), Err(Fault::Address));
+        assert_eq!(over(Arc::new(GuestMemory::default())).err(), Some(Fault::Ring));
+        let mut ring = over(driver.memory.clone()).unwrap();
         assert!(ring.pop_readable(&mut pieces).unwrap().is_some());
     }
 }

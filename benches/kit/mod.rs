@@ -1,5 +1,7 @@
 //! What the benches of the engine have in common: stations, frames between them, ports and bridges that let all pass.
 
+#![allow(dead_code, reason = "each bench uses its part")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

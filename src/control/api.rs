@@ -456,7 +456,7 @@ pub struct PortInfo {
     pub hairpin: bool,
     /// Whether it is kept apart from other isolated ports.
     pub isolated: bool,
-    /// Queues of its device.
+    /// Queues of its device, or that its guest uses.
     pub queues: usize,
     /// The offloads that its device takes.
     pub offloads: Vec<String>,

@@ -11,6 +11,7 @@ use super::config::Document;
 use super::server::Server;
 use super::socket::ControlSocket;
 use super::yard::Yard;
+use crate::sys::descriptors;
 
 /// Runs the switch that the file at `config` describes until SIGTERM or SIGINT; SIGHUP reloads the file. `control` is where
 /// the control socket is to be, whatever the file says; else what the file says. Says in one
@@ -27,6 +28,8 @@ pub fn run(config: &Path, control: Option<&Path>) -> Result<(), String> {
     let configured = document.to_config().map_err(|errors| errors.to_string())?.switch.control;
     let path = control.map_or(configured, Path::to_path_buf);
     // First, so that a second switch with this configuration takes no device of the first one's.
+    // Where this is refused, fewer guests fit.
+    let _ = descriptors::allow_all();
     let socket = ControlSocket::bind(&path)?;
     let yard = Yard::start(document, Some(config.to_owned()))?;
     let _server = Server::start(socket, yard.handler())?;

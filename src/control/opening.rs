@@ -152,10 +152,10 @@ pub(super) fn remove_all(config: &Config) {
     }
 }
 
-/// Whether the device of a port exists now. A device that cannot be asked for does not. For the socket of an underlay all
-/// there is to ask is to open it.
+/// Whether the device of a port exists now. A device that cannot be asked for does not. For a socket, an underlay's or
+/// one that guests attach by, all there is to ask is to open it.
 pub(super) fn exists(kind: &PortKind) -> bool {
-    if matches!(kind, PortKind::Underlay(_)) {
+    if matches!(kind, PortKind::Underlay(_)) || kind.socket().is_some() {
         return true;
     }
     let Some((device, netns)) = kind.device() else { return false };

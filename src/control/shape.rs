@@ -9,7 +9,7 @@ use super::config::{self, BridgeConfig, Config, On, PortConfig, PortKind, VlanMo
 use super::overlay::{self, LiveTunnel};
 use super::routing::{self, LiveRouter, NumberedRules};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
-use crate::port::guest::{Attached, Guest};
+use crate::port::guest::{Attached, Guest, Hush};
 use crate::port::link::Link;
 use crate::port::netdev::Made;
 use crate::port::{Look, Opened, Queue};
@@ -84,11 +84,13 @@ pub(super) struct LivePort {
     guest: Option<Arc<Guest>>,
     /// Who was there when it was last asked.
     attached: Option<Attached>,
+    /// Whether to log that it is another.
+    pub(super) hush: Hush,
     /// What its device was when it was last looked at.
     pub(super) link: Option<Link>,
     look: Look,
     /// Queues that frames are read from.
-    pub(super) queues: usize,
+    queues: usize,
     /// What has to be undone when it goes.
     pub(super) made: Option<Made>,
     /// Its device is gone, or is not there yet.
@@ -111,6 +113,7 @@ impl LivePort {
             capabilities: opened.capabilities,
             attached: opened.guest.as_ref().and_then(|guest| guest.attached()),
             guest: opened.guest,
+            hush: Hush::default(),
             link: opened.link,
             look: opened.look,
             queues: opened.queues.iter().filter(|queue| queue.fd().is_some()).count(),
@@ -140,16 +143,19 @@ impl LivePort {
         self.attached.map_or(self.capabilities, |attached| attached.capabilities)
     }
 
+    /// Queues that frames are read from; of a guest that is there, those it uses.
+    pub(super) fn queues(&self) -> usize {
+        self.attached.map_or(self.queues, |attached| attached.queues)
+    }
+
     /// Whether somebody has yet to attach to its socket.
     pub(super) fn waits_for_guest(&self) -> bool {
         self.guest.is_some() && self.attached.is_none()
     }
 
-    /// Asks who is at its socket now: `None` when that is as it was, else whether anybody is.
-    pub(super) fn look_at_guest(&mut self) -> Option<bool> {
-        let attached = self.guest.as_ref()?.attached();
-        let before = std::mem::replace(&mut self.attached, attached);
-        (before != attached).then_some(attached.is_some())
+    /// Asks who is at its socket now.
+    pub(super) fn look_at_guest(&mut self) {
+        self.attached = self.guest.as_ref().and_then(|guest| guest.attached());
     }
 
     /// Looks at its device, or at the ways to its peers; true when an MTU is another than it was. A device that cannot be

@@ -9,6 +9,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use socket2::Type;
+
 use crate::port::guest::{Obstacle, Place, claim};
 
 /// A control socket. Dropping it removes it.
@@ -30,8 +32,8 @@ impl ControlSocket {
         let cannot = |error: io::Error| {
             format!("control socket {}: cannot be made: {error}{}", path.display(), remedy(&error))
         };
-        let listener = UnixListener::bind(path).map_err(cannot)?;
-        let place = Place::of(path).map_err(cannot)?;
+        let (socket, place) = Place::make(path, Type::STREAM).map_err(cannot)?;
+        let listener = UnixListener::from(OwnedFd::from(socket));
         let end = UnixStream::from(OwnedFd::from(listener.try_clone().map_err(cannot)?));
         Ok(ControlSocket { place, listener, end })
     }

@@ -4,38 +4,32 @@
 //! All who ask wait for one lock, which no worker ever takes.
 
 mod apply;
+mod watcher;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, after, never, select};
+use crossbeam_channel::Sender;
 use serde_json::Value;
 
 use super::api::{Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
-use super::config::{Config, Document, SwitchConfig, protocol_text};
+use super::config::{Config, Document, SwitchConfig};
 use super::probe::{self, Target};
 use super::server::{Handler, Peer};
-use super::shape::{Live, LiveBridge, LivePort, WORKER_PATIENCE};
+use super::shape::{Live, WORKER_PATIENCE};
 use super::show::live::{self, Wanted};
 use super::show::routers;
 use super::{opening, show};
-use crate::packet::{BridgeId, Location, PortId, Tuple};
-use crate::port::guest::News;
+use crate::packet::{Location, PortId};
 use crate::port::netdev;
-use crate::port::watch::{LinkEvent, LinkWatch};
-use crate::switch;
-use crate::sys::netns::Netns;
+use crate::port::watch::LinkWatch;
 use crate::table::fdb::Generations;
 use crate::table::token_bucket::TokenBucket;
-use crate::time::Time;
-use crate::wire::address::Address;
 use crate::wire::ethernet::Mac;
-use crate::wire::{tcp, udp};
 use crate::worker::{self, Command, Echo, Event, Report};
 
 /// Most workers without being asked: beyond, a switch takes cores that its guests need.
@@ -48,10 +42,6 @@ const MAX_LOGGED: u32 = 10;
 const MAX_ECHOES: usize = 1024;
 /// What has happened to interfaces and was not looked at yet; more of that is left to the kernel.
 const MAX_LINK_EVENTS: usize = 64;
-/// How often the device of a port that is missing is looked for, besides when the kernel tells that it came.
-const RETRY: Duration = Duration::from_secs(1);
-/// How often the ways to peers are looked at. That one has become narrower is told; that it is wide again is not.
-const LOOK: Duration = Duration::from_secs(60);
 
 /// A running switch. Dropping it ends the workers and closes every port.
 pub struct Yard {
@@ -75,7 +65,7 @@ impl Yard {
         let watched = Arc::clone(&state);
         let watcher = thread::Builder::new()
             .name("watcher".into())
-            .spawn(move || watch(&watched, &events, &woken, &links))
+            .spawn(move || watcher::watch(&watched, &events, &woken, &links))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(Yard { state, watcher: Some(watcher) })
     }
@@ -149,6 +139,8 @@ pub(super) struct State {
     installed: BTreeMap<PortId, u64>,
     /// When the ways to peers were last looked at unasked.
     looked: Instant,
+    /// When it was last taken note of that guests have come or gone.
+    guests_noted: Option<Instant>,
     /// Limits what rules have logged.
     log_rate: TokenBucket,
     /// Who waits for which echo, the oldest first.
@@ -186,6 +178,7 @@ impl State {
             workers,
             installed: BTreeMap::new(),
             looked: started,
+            guests_noted: None,
             log_rate: TokenBucket::new(MAX_LOGGED),
             echoes: VecDeque::new(),
             wake,
@@ -403,13 +396,6 @@ impl State {
         }
     }
 
-    /// Asks anew what the way to a peer lets through.
-    fn look_at_ways_to(&mut self, address: IpAddr) {
-        let has = |port: &LivePort| port.tunnel.as_ref().is_some_and(|t| t.has(address));
-        let ports: Vec<_> = self.live.ports.values().filter(|port| has(port)).map(|port| port.id).collect();
-        self.look_at_links(|port| ports.contains(&port));
-    }
-
     /// Removes what is known of an address: static entries from the configuration, learned ones from the tables.
     fn fdb_del(&mut self, bridge: Option<&str>, mac: Mac, vlan: Option<u16>) -> Result<Applied, String> {
         let mut document = self.document.clone();
@@ -426,199 +412,16 @@ impl State {
         }
         Ok(applied)
     }
-
-    /// Looks for what nobody tells, and says when to do so again, if ever.
-    fn do_chores(&mut self) -> Option<Duration> {
-        self.look_at_guests();
-        let retry = self.look_for_missing().then_some(RETRY);
-        let tunnels = self.live.ports.values().filter(|port| port.tunnel.is_some());
-        let tunnels: Vec<_> = tunnels.map(|port| port.id).collect();
-        if tunnels.is_empty() {
-            return retry;
-        }
-        if self.looked.elapsed() >= LOOK {
-            self.looked = Instant::now();
-            self.look_at_links(|port| tunnels.contains(&port));
-        }
-        Some(retry.unwrap_or(LOOK.saturating_sub(self.looked.elapsed())))
-    }
-
-    /// Takes note of guests that have attached to a port, and of those that have left.
-    fn look_at_guests(&mut self) {
-        let mut left = Vec::new();
-        let mut changed = false;
-        for (name, port) in &mut self.live.ports {
-            match port.look_at_guest() {
-                None => continue,
-                Some(true) => tracing::info!("port {name}: a guest is attached"),
-                Some(false) => {
-                    tracing::info!("port {name}: its guest has left; the port waits for the next");
-                    left.push(port.id);
-                }
-            }
-            changed = true;
-        }
-        if changed {
-            let topology = self.next_topology();
-            self.exchange(topology, Vec::new(), Vec::new());
-        }
-        for id in left {
-            self.live.bridges.values().for_each(|bridge| {
-                bridge.fdb.flush(|_, entry| entry.port == id);
-            });
-        }
-    }
-
-    /// The callback by which a port says that its guest has come or gone.
-    pub(super) fn news(&self) -> News {
-        let wake = self.wake.clone();
-        // When one is on its way already, that is enough.
-        Arc::new(move || _ = wake.try_send(()))
-    }
-
-    /// Looks for the devices of ports that are missing; true when some still are.
-    fn look_for_missing(&mut self) -> bool {
-        let missing: Vec<_> =
-            self.live.ports.iter().filter(|(_, port)| port.missing).map(|(name, _)| name.clone()).collect();
-        for name in missing {
-            let Some(config) = self.config.ports.get(&name) else { continue };
-            if !opening::exists(&config.kind) {
-                continue;
-            }
-            match self.open(&name, config) {
-                Ok(opened) => {
-                    self.reattach(&name, opened);
-                    tracing::info!("port {name}: its device is back");
-                }
-                Err(why) => self.complain(&name, why),
-            }
-        }
-        self.live.ports.values().any(|port| port.missing)
-    }
-
-    /// Logs why a missing port cannot be taken again, once: it is tried every second.
-    fn complain(&mut self, name: &str, why: String) {
-        if let Some(port) = self.live.ports.get_mut(name)
-            && port.complaint != why
-        {
-            tracing::warn!("{why}");
-            port.complaint = why;
-        }
-    }
-
-    /// Looks at the devices of ports, and publishes what MTUs have changed.
-    fn look_at_links(&mut self, which: impl Fn(PortId) -> bool) {
-        let mut changed = false;
-        for (name, port) in self.live.ports.iter_mut().filter(|(_, port)| which(port.id)) {
-            let before = port.mtu();
-            changed |= port.look();
-            if port.mtu() != before {
-                tracing::info!("port {name}: its MTU is {} now", port.mtu());
-            }
-        }
-        if changed {
-            let topology = self.next_topology();
-            self.exchange(topology, Vec::new(), Vec::new());
-        }
-    }
-
-    /// Logs a packet that a rule wants logged, not more than some a second.
-    fn note_logged(&mut self, rule: u32, port: PortId, tuple: Tuple) {
-        let now = Time::ZERO + self.started.elapsed();
-        if !self.log_rate.take(now) {
-            return;
-        }
-        let port = self.live.port_name(port).unwrap_or("-");
-        let end = |address: Address, port: u16| match (tuple.protocol, port) {
-            (tcp::PROTOCOL | udp::PROTOCOL, port) => SocketAddr::new(address.into(), port).to_string(),
-            _ => address.to_string(),
-        };
-        let from = end(tuple.source, tuple.source_port);
-        let to = end(tuple.destination, tuple.destination_port);
-        let protocol = protocol_text(tuple.protocol);
-        let comment = self.config.rules.get(rule as usize).and_then(|rule| rule.comment.as_deref());
-        let comment = comment.map(|comment| format!(" ({comment})")).unwrap_or_default();
-        tracing::info!("rule {}{comment}: {protocol} from {from} to {to}, in by port {port}", rule + 1);
-    }
-
-    fn note_flap(&mut self, bridge: BridgeId, mac: Mac, from: PortId, to: PortId) {
-        let told = |bridge: &mut LiveBridge| bridge.may_tell_of_flap(Instant::now());
-        let Some(name) = self.live.bridge_name(bridge).map(str::to_owned) else { return };
-        if self.live.bridges.get_mut(&name).is_some_and(told) {
-            let port = |id| self.live.port_name(id).unwrap_or("?");
-            let (from, to) = (port(from), port(to));
-            tracing::warn!(
-                "bridge {name}: {mac} moves to and fro between {from} and {to}: two hosts with one address, or a loop \
-                 (bridge show counts further flaps)"
-            );
-        }
-    }
-
-    /// Looks at the ports whose interface something has happened to; false when there are none.
-    fn note_link(&mut self, event: &LinkEvent) -> bool {
-        let concerns = |(name, port): &(&String, &LivePort)| {
-            let Some(config) = self.config.ports.get(*name) else { return false };
-            let Some((device, netns)) = config.kind.device() else { return false };
-            let Some((index, name)) = &event.link else { return true };
-            netns == event.netns.as_ref().map(Netns::as_str)
-                && (name == device || port.link.as_ref().is_some_and(|link| link.index == *index))
-        };
-        let ports: Vec<_> = self.live.ports.iter().filter(concerns).map(|(_, port)| port.id).collect();
-        self.look_at_links(|port| ports.contains(&port));
-        !ports.is_empty()
-    }
-
-    fn note(&mut self, event: Event) {
-        match event {
-            Event::Switch(switch::Event::TooLong(id)) => self.look_at_links(|port| port == id),
-            // What was gone may have been replaced while the worker told it.
-            Event::Gone { port, installed } if self.installed.get(&port) == Some(&installed) => {
-                if let Some(name) = self.live.port_name(port).map(str::to_owned) {
-                    self.mark_missing(&name);
-                }
-            }
-            Event::Gone { .. } => {}
-            Event::PathMtu { to } => self.look_at_ways_to(to),
-            Event::NotSent { token, reason } => self.end_echo(token, Echo::NotSent(reason.meaning().into())),
-            Event::Switch(switch::Event::Echo { token, after }) => {
-                self.end_echo(token, Echo::Answered(after))
-            }
-            Event::Switch(switch::Event::Logged { rule, port, tuple }) => self.note_logged(rule, port, tuple),
-            Event::Switch(switch::Event::Flap { bridge, mac, from, to }) => {
-                self.note_flap(bridge, mac, from, to);
-            }
-        }
-    }
 }
 
 fn json(value: impl serde::Serialize) -> Result<Value, String> {
     serde_json::to_value(value).map_err(|error| error.to_string())
 }
 
-/// Takes what the workers and the kernel tell, and looks now and then for what nobody tells. Ends with the workers.
-fn watch(state: &Mutex<State>, events: &Receiver<Event>, woken: &Receiver<()>, links: &Receiver<LinkEvent>) {
-    let (mut chores, mut links) = (never(), links.clone());
-    loop {
-        select! {
-            recv(events) -> event => match event {
-                Ok(event) => lock(state).note(event),
-                Err(_) => return,
-            },
-            recv(links) -> event => match event {
-                Ok(event) if lock(state).note_link(&event) => {}
-                Ok(_) => continue, // of an interface that no port has
-                Err(_) => links = never(), // the thread that listened has ended, and said so
-            },
-            recv(woken) -> _ => {}
-            recv(chores) -> _ => {}
-        }
-        chores = lock(state).do_chores().map_or_else(never, after);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::switch;
 
     #[test]
     fn the_end_of_a_device_that_was_replaced_meanwhile_is_no_news() {
@@ -634,6 +437,21 @@ mod tests {
         assert!(!state.live.ports["a"].missing);
         state.note(Event::Gone { port, installed });
         assert!(state.live.ports["a"].missing);
+    }
+
+    #[test]
+    fn a_socket_for_guests_that_was_lost_is_made_again() {
+        let path = std::env::temp_dir().join(format!("tapyard-yard-{}.sock", std::process::id()));
+        let text = format!(
+            "bridge.lan = {{}}\nport.vm = {{ type = \"stream\", bridge = \"lan\", listen = \"{}\" }}",
+            path.display()
+        );
+        let yard = Yard::start(Document::parse(&text, "t").unwrap(), None).unwrap();
+        let mut state = lock(&yard.state);
+        state.mark_missing("vm");
+        assert!(!path.exists());
+        state.do_chores();
+        assert!(path.exists() && !state.live.ports["vm"].missing);
     }
 
     #[test]

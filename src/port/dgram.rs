@@ -8,14 +8,14 @@
 
 use std::array;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use socket2::{SockAddr, SockRef};
+use socket2::{SockAddr, SockRef, Type};
 
 use super::guest::{Attached, Guest, GuestOptions, News, Place};
 use super::stream::reader;
@@ -46,7 +46,8 @@ pub fn open(
 ) -> Result<Opened, PortError> {
     let path = &options.door.path;
     let failed = |error| PortError::system(&path.display().to_string(), "attend its socket", error);
-    let (socket, place) = Place::take(&options.door, UnixDatagram::bind)?;
+    let (socket, place) = Place::take(&options.door, Type::DGRAM)?;
+    let socket = UnixDatagram::from(OwnedFd::from(socket));
     socket.set_nonblocking(true).map_err(failed)?;
     // As much as this user may have.
     let _ = SockRef::from(&socket).set_send_buffer_size(SOCKET_BUFFER);
@@ -73,14 +74,7 @@ pub fn open(
             _watch: watch.clone(),
         }))
     };
-    Ok(Opened {
-        made: None,
-        queues: (0..workers).map(queue).collect(),
-        capabilities: Capabilities::NONE,
-        link: None,
-        guest: Some(Arc::clone(&line.guest)),
-        look: Box::new(|| None),
-    })
+    Ok(Opened::at_socket((0..workers).map(queue).collect(), Arc::clone(&line.guest)))
 }
 
 /// What the queues of a port share.

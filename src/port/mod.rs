@@ -151,5 +151,19 @@ pub struct Opened {
     pub made: Option<Made>,
 }
 
+impl Opened {
+    /// A port that guests attach to by a socket: it has no device, and can send what the guest takes that is there.
+    fn at_socket(queues: Vec<Queue>, guest: Arc<Guest>) -> Opened {
+        Opened {
+            queues,
+            capabilities: Capabilities::NONE,
+            link: None,
+            guest: Some(guest),
+            look: Box::new(|| None),
+            made: None,
+        }
+    }
+}
+
 /// See [`Opened::look`].
 pub type Look = Box<dyn Fn() -> Option<Link> + Send>;

@@ -47,7 +47,10 @@ pub fn open(options: &GuestOptions, workers: usize, news: News) -> Result<Opened
     let attended = Arc::clone(&line);
     let attendant = Attendant::start(&options.name, door, move |peer| {
         if let Err(error) = attended.serve(peer) {
-            tracing::warn!("port {}: cannot serve who came to its socket: {error}", attended.name);
+            let name = &attended.name;
+            attended
+                .guest
+                .complain(format_args!("port {name}: cannot serve who came to its socket: {error}"));
         }
     });
     let attendant = Arc::new(attendant.map_err(failed)?);
@@ -62,14 +65,7 @@ pub fn open(options: &GuestOptions, workers: usize, news: News) -> Result<Opened
             _attendant: Arc::clone(&attendant),
         }))
     };
-    Ok(Opened {
-        made: None,
-        queues: (0..workers).map(queue).collect(),
-        capabilities: Capabilities::NONE,
-        link: None,
-        guest: Some(Arc::clone(&line.guest)),
-        look: Box::new(|| None),
-    })
+    Ok(Opened::at_socket((0..workers).map(queue).collect(), Arc::clone(&line.guest)))
 }
 
 /// Which of the workers reads what comes by a socket: the ports of a switch spread over them.
@@ -178,11 +174,11 @@ impl End {
                 }
                 Next::TooLong(len) => {
                     counters.discard(DropReason::Oversized, 0);
-                    tracing::warn!(
+                    line.guest.complain(format_args!(
                         "port {}: its guest announces a frame of {len} bytes, which is no frame: hanging up (does it \
                          speak the same protocol, -netdev stream?)",
                         line.name
-                    );
+                    ));
                     return None;
                 }
                 Next::Incomplete if dry => return Some(Rx::Drained),

@@ -1,13 +1,14 @@
 //! Hearing of what happens to interfaces, at once: rtnetlink's link events of the namespaces that ports are in.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::linux::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, select};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
@@ -35,6 +36,8 @@ pub struct LinkWatch {
     /// The namespaces listened in, and which they were: one of the same name may have come since.
     namespaces: Mutex<HashMap<Option<Netns>, (u64, u64)>>,
     commands: Option<Sender<Command>>,
+    /// Nothing is ever sent by it; it goes when all is to end, which whoever waits to be heard notices.
+    alive: Option<Sender<Infallible>>,
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
 }
@@ -53,9 +56,17 @@ impl LinkWatch {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (commands, inbox) = crossbeam_channel::unbounded();
-        let listener = Listener { poll, inbox, events, sockets: HashMap::new(), next: 0 };
+        let (alive, ended) = crossbeam_channel::bounded(0);
+        let news = News { events, ended };
+        let listener = Listener { poll, inbox, news, sockets: HashMap::new(), next: 0 };
         let thread = thread::Builder::new().name("links".into()).spawn(move || listener.run())?;
-        Ok(LinkWatch { namespaces: Mutex::default(), commands: Some(commands), waker, thread: Some(thread) })
+        Ok(LinkWatch {
+            namespaces: Mutex::default(),
+            commands: Some(commands),
+            alive: Some(alive),
+            waker,
+            thread: Some(thread),
+        })
     }
 
     /// Listens in a namespace from now on, if not done so already. One that cannot be listened in is looked at now and then
@@ -101,6 +112,7 @@ impl LinkWatch {
 impl Drop for LinkWatch {
     fn drop(&mut self) {
         self.commands = None;
+        self.alive = None;
         let _ = self.waker.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -120,7 +132,7 @@ fn subscribe() -> io::Result<Socket> {
 struct Listener {
     poll: Poll,
     inbox: Receiver<Command>,
-    events: Sender<LinkEvent>,
+    news: News,
     sockets: HashMap<Token, (Option<Netns>, Socket)>,
     next: usize,
 }
@@ -144,7 +156,7 @@ impl Listener {
             }
             for event in &ready {
                 if let Some((netns, socket)) = self.sockets.get(&event.token())
-                    && read(socket, netns.as_ref(), &self.events).is_none()
+                    && read(socket, netns.as_ref(), &self.news).is_none()
                 {
                     return; // nobody listens any more
                 }
@@ -168,9 +180,25 @@ impl Listener {
     }
 }
 
+/// Where what has happened is told.
+struct News {
+    events: Sender<LinkEvent>,
+    ended: Receiver<Infallible>,
+}
+
+impl News {
+    /// Waits until there is room for it; `None` when nobody wants to be told any more.
+    fn tell(&self, event: LinkEvent) -> Option<()> {
+        select! {
+            send(self.events, event) -> told => told.ok(),
+            recv(self.ended) -> _ => None,
+        }
+    }
+}
+
 /// Reads a socket dry; `None` when nobody wants to be told any more.
-fn read(socket: &Socket, netns: Option<&Netns>, events: &Sender<LinkEvent>) -> Option<()> {
-    let tell = |link| events.send(LinkEvent { netns: netns.cloned(), link }).ok();
+fn read(socket: &Socket, netns: Option<&Netns>, news: &News) -> Option<()> {
+    let tell = |link| news.tell(LinkEvent { netns: netns.cloned(), link });
     loop {
         let answer = match socket.recv_from_full() {
             Ok((answer, _)) => answer,

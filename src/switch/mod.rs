@@ -345,7 +345,7 @@ impl Switch {
                 let (cache, arrivals) = (&self.cache, &mut self.arrivals);
                 let frames = frames.map(|(frame, peer)| (frame, Location { port: port_id, peer }));
                 let whole = port.guard.is_some() || topology.bridge(id).is_some_and(Bridge::reads_packets);
-                stage::ingress::arrive(port, id, whole, frames, batch, cache, counters, arrivals);
+                stage::ingress::arrive(port, (id, whole), frames, batch, cache, counters, arrivals);
             }
         }
         if origin == Origin::Ourselves {

@@ -10,12 +10,21 @@ use super::check;
 /// # Errors
 /// The kernel cannot wait.
 pub fn wait(stream: BorrowedFd<'_>) -> io::Result<()> {
+    while !poll(stream, -1)? {}
+    Ok(())
+}
+
+/// Whether it is so already.
+pub fn has_come(stream: BorrowedFd<'_>) -> bool {
+    poll(stream, 0).unwrap_or(false)
+}
+
+fn poll(stream: BorrowedFd<'_>, timeout_ms: libc::c_int) -> io::Result<bool> {
     let mut watched = libc::pollfd { fd: stream.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
     loop {
         // SAFETY: the pointer is to one pollfd, which lives across the call.
-        match check(unsafe { libc::poll(&mut watched, 1, -1) }) {
-            Ok(0) => {}
-            Ok(_) => return Ok(()),
+        match check(unsafe { libc::poll(&mut watched, 1, timeout_ms) }) {
+            Ok(ready) => return Ok(ready > 0),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
@@ -45,8 +54,10 @@ mod tests {
                 let waiting = scope.spawn(|| wait(ours.as_fd()));
                 theirs.write_all(b"unread").unwrap();
                 assert!(!waiting.is_finished());
+                assert!(!has_come(ours.as_fd()));
                 end(&ours, theirs);
                 waiting.join().unwrap().unwrap();
+                assert!(has_come(ours.as_fd()));
             });
         }
     }

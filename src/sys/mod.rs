@@ -5,8 +5,10 @@
 //! in one system call.
 #![allow(unsafe_code)]
 
+pub mod alarm;
 mod ancillary;
 pub mod datagrams;
+pub mod descriptors;
 pub mod guest_memory;
 pub mod hangup;
 pub mod inet;

@@ -28,7 +28,7 @@ use busy_poll::BusyPoll;
 
 /// Batches that a port may have in its turn, before the others have theirs.
 const BUDGET: usize = 4;
-/// Turns of all ready ports between two looks for further ones.
+/// Turns of all ready ports between two looks for further ones, and how often in a row a look at rings may do for one.
 const TURNS_PER_POLL: u32 = 4;
 /// How long after an error a port is read again: the kernel wakes the reader of a TAP just before the TAP is gone.
 const RECHECK: Duration = Duration::from_millis(10);
@@ -37,6 +37,9 @@ const TOO_LONG_PAUSE: Duration = Duration::from_secs(1);
 /// With so many events waiting for control, flaps, echoes and troubles of peers are not told any more: anybody can make
 /// any number of them. What concerns ports always is, there being no more of that than ports.
 const MAX_WAITING: usize = 64;
+/// How long a worker that waits looks into nothing but rings before it looks further, which is a system call, and lets
+/// others have the core.
+const RING_SPIN: Duration = Duration::from_micros(2);
 const WAKER: Token = Token(usize::MAX);
 
 /// What a worker is told.
@@ -189,6 +192,7 @@ pub fn start(
         batch: Batch::default(),
         underlays: Vec::new(),
         rings: Vec::new(),
+        only_rings: 0,
         received: Vec::new(),
         busy_poll: BusyPoll::new(busy_poll),
         origin,
@@ -229,6 +233,8 @@ struct Worker {
     underlays: Vec<PortId>,
     /// Ports among the slots that share memory with who sends, and are looked at.
     rings: Vec<PortId>,
+    /// How often in a row rings have had frames, so that descriptors were not asked.
+    only_rings: u32,
     /// What an underlay said of the batch.
     received: Vec<Received>,
     busy_poll: BusyPoll,
@@ -468,13 +474,16 @@ impl Worker {
     fn wait(&mut self) {
         let since = self.now();
         let window = self.busy_poll.window();
-        while self.now().since(since) < window {
-            if self.look_at_rings() || self.poll(Some(Duration::ZERO)) {
+        let mut passed = Duration::ZERO;
+        while passed < window {
+            let look_further = passed + if self.rings.is_empty() { Duration::ZERO } else { RING_SPIN };
+            if self.look_around(since, look_further) {
                 self.activity.busy_hits += 1;
                 return self.busy_poll.gap(self.now().since(since));
             }
             // Whoever else wants this core is who the next frame comes from.
             thread::yield_now();
+            passed = self.now().since(since);
         }
         if self.arm_rings() {
             // However often that happens, the other ports have their turn.
@@ -487,6 +496,25 @@ impl Worker {
         if self.poll(timeout) {
             self.busy_poll.gap(self.now().since(since));
         }
+    }
+
+    /// Looks for ports that have frames; true when there are some. Rings cost nothing to look at, and come first, until so
+    /// much time has passed `since`. But where they have something each time, other ports have their turn too.
+    fn look_around(&mut self, since: Time, until: Duration) -> bool {
+        let in_rings = loop {
+            if self.look_at_rings() {
+                break true;
+            }
+            if self.now().since(since) >= until {
+                break false;
+            }
+            std::hint::spin_loop();
+        };
+        if in_rings && self.only_rings < TURNS_PER_POLL {
+            self.only_rings += 1;
+            return true;
+        }
+        self.poll(Some(Duration::ZERO)) || in_rings
     }
 
     /// Puts ports on the ready list in whose rings frames wait; true when there are some.
@@ -515,6 +543,7 @@ impl Worker {
 
     /// Puts the ports that became readable on the ready list; true when anything happened at all.
     fn poll(&mut self, timeout: Option<Duration>) -> bool {
+        self.only_rings = 0;
         if let Err(error) = self.poll.poll(&mut self.events, timeout)
             && error.kind() != io::ErrorKind::Interrupted
         {

@@ -33,8 +33,7 @@ fn pings(host: &impl End, address: &str, size: usize, count: u32, patience: u32)
     let output = host.run(30, "ping", &args);
     let text = String::from_utf8_lossy(&output.stdout);
     let summary = text.lines().find(|line| line.contains("packets transmitted"));
-    let summary =
-        summary.unwrap_or_else(|| panic!("ping: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    let summary = summary.unwrap_or_else(|| panic!("ping from {host}: {output:?}"));
     let mut numbers = summary.split(' ').filter_map(|word| word.parse().ok());
     let mut next = || numbers.next().expect("a summary has both numbers");
     (next(), next())

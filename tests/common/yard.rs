@@ -120,7 +120,11 @@ impl Yard {
         }
         // Where it was built, nobody may not be let in.
         let program = self.dir.0.join("tapyard");
-        fs::copy(TAPYARD, &program).expect("the directory is ours");
+        if !program.exists() {
+            // By another process: who forks here while this one writes the file would keep it from being run (ETXTBSY).
+            let copied = bounded(30, "cp", &[TAPYARD, program.to_str().expect("the path is text")]);
+            assert!(copied.status.success(), "cp: {}", String::from_utf8_lossy(&copied.stderr));
+        }
         chown(&self.dir.0, Some(NOBODY), Some(NOBODY)).expect("root may");
         let mut command = Command::new("setpriv");
         command.args([&format!("--reuid={NOBODY}"), &format!("--regid={NOBODY}"), "--clear-groups"]);

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)] // each test uses a part of it
 
 pub mod bench;
+pub mod hostile;
 pub mod messages;
 #[path = "../vring_kit/mod.rs"]
 pub mod vring_kit;
@@ -43,8 +44,8 @@ pub const OFFLOADS: u64 = CSUM | GUEST_CSUM | GUEST_TSO4 | HOST_TSO4;
 pub const GUEST: u64 = 0x4000_0000;
 pub const USER: u64 = 0x7f12_3400_0000;
 /// How much there is for each ring: its parts first, buffers behind.
-const RING_MEMORY: u64 = 32 << 20;
-const PARTS: u64 = 1 << 20;
+pub const RING_MEMORY: u64 = 32 << 20;
+pub const PARTS: u64 = 1 << 20;
 /// Bytes of the buffers that hold a superframe.
 const LONG: u64 = 96 << 10;
 

@@ -2,17 +2,23 @@
 
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::Door;
+use super::door::{Door, connect};
+use crate::sys::hangup;
+use crate::sys::peer::peek;
 
 /// How long to wait before connecting again where nobody listens, and between two peers: one that comes and goes as fast
 /// as it can is to keep nobody busy.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// Peers that have gone before they were served and are passed over without a pause: a peer can make any number of them.
+const MAX_GONE: usize = 256;
 
 /// Waits at a door and serves who comes, on a thread of its own. Dropping it ends the peer's connection, and the thread.
 pub struct Attendant {
@@ -51,7 +57,14 @@ impl Attendant {
         let shared = Arc::clone(&line);
         let mut doubt = Doubt { port: name.to_owned(), told: None };
         let thread = thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
+            let mut gone = 0;
             while let Some(peer) = shared.next(&door, &mut doubt) {
+                // Guests that went before their turn came are not to keep the next one waiting for long.
+                if gone < MAX_GONE && has_left(&peer) {
+                    gone += 1;
+                    continue;
+                }
+                gone = 0;
                 if let Ok(connection) = peer.try_clone()
                     && shared.begin(connection)
                 {
@@ -63,6 +76,11 @@ impl Attendant {
         })?;
         Ok(Attendant { line, thread: Some(thread) })
     }
+}
+
+/// Whether a peer has gone and left nothing that could be read.
+fn has_left(peer: &UnixStream) -> bool {
+    hangup::has_come(peer.as_fd()) && !matches!(peek(peer, &mut [0]), Ok(1))
 }
 
 impl Drop for Attendant {
@@ -91,7 +109,7 @@ impl Line {
             let found = match door {
                 Door::Listen(listener) => listener.accept(),
                 Door::Connect(path) => {
-                    let found = UnixStream::connect(path);
+                    let found = connect(path);
                     doubt.tell(path, found.as_ref().err());
                     found
                 }

@@ -1,13 +1,21 @@
 //! Where a guest and its port meet: a socket in the file system that the one listens at and the other connects to.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use socket2::{Domain, SockAddr, Socket, Type};
+
 use crate::port::PortError;
+
+/// What may be done with a socket's file: owner and group may use it, and nobody else.
+const RIGHTS: u32 = 0o660;
+
+/// How many may wait to be met.
+const BACKLOG: i32 = 128;
 
 /// A socket's place, and who may use it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +59,8 @@ pub struct Listener {
 
 impl Listener {
     fn bind(options: &DoorOptions) -> Result<Listener, PortError> {
-        let (socket, place) = Place::take(options, UnixListener::bind)?;
-        Ok(Listener { socket, _place: place })
+        let (socket, place) = Place::take(options, Type::STREAM)?;
+        Ok(Listener { socket: OwnedFd::from(socket).into(), _place: place })
     }
 
     /// The next peer; waits for it. Fails when [`Listener::end`] was shut down.
@@ -73,11 +81,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Makes a socket by `bind`, at a place that is free or where one was left behind, and lets in who may use it.
-    pub(in crate::port) fn take<'a, S>(
-        options: &'a DoorOptions,
-        bind: impl FnOnce(&'a Path) -> io::Result<S>,
-    ) -> Result<(S, Place), PortError> {
+    /// Makes a socket of this kind at a place that is free or where one was left behind, and lets in who may use it.
+    pub(in crate::port) fn take(options: &DoorOptions, kind: Type) -> Result<(Socket, Place), PortError> {
         let path = &options.path;
         let shown = || path.display().to_string();
         let failed = |error: io::Error| PortError::Socket(shown(), error);
@@ -86,23 +91,47 @@ impl Place {
             Obstacle::NoSocket => PortError::SocketInTheWay(shown()),
             Obstacle::Taken | Obstacle::Doubtful(_) => PortError::SocketTaken(shown()),
         })?;
-        let socket = bind(path).map_err(failed)?;
-        let place = Place::of(path).map_err(failed)?;
-        if options.owner.is_some() || options.group.is_some() {
-            chown(path, options.owner, options.group).map_err(failed)?;
-        }
+        let (socket, place) = Place::make(path, kind).map_err(failed)?;
+        place.give(options.owner, options.group).map_err(failed)?;
         Ok((socket, place))
     }
 
-    /// Takes charge of the socket that was just made at `path`: owner and group may use it, and nobody else.
+    /// Makes a socket of this kind at `path`, where nothing is; one of streams listens.
     ///
     /// # Errors
-    /// It is not there.
-    pub fn of(path: &Path) -> io::Result<Place> {
+    /// The kernel's; nothing is left behind then.
+    pub fn make(path: &Path, kind: Type) -> io::Result<(Socket, Place)> {
+        let socket = Socket::new(Domain::UNIX, kind, None)?;
+        // Said before there is a file: it is made with these rights, or fewer, so nobody else gets in first.
+        File::from(OwnedFd::from(socket.try_clone()?)).set_permissions(Permissions::from_mode(RIGHTS))?;
+        socket.bind(&SockAddr::unix(path)?)?;
         let metadata = fs::symlink_metadata(path)?;
         let place = Place { path: path.to_owned(), inode: (metadata.dev(), metadata.ino()) };
-        fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-        Ok(place)
+        if kind == Type::STREAM {
+            // Soon: where nobody listens, another switch sees what was left behind.
+            socket.listen(BACKLOG)?;
+        }
+        place.give(None, None)?;
+        Ok((socket, place))
+    }
+
+    /// Has the socket belong to these, with all of [`RIGHTS`], of which the umask may have taken some.
+    ///
+    /// Whoever may write to its directory can put something else there at any time, a link to a file that is not theirs
+    /// for one. So the file is looked at first, and then changed by what holds it, not by its name.
+    fn give(&self, owner: Option<u32>, group: Option<u32>) -> io::Result<()> {
+        let held =
+            OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(&self.path)?;
+        let metadata = held.metadata()?;
+        if !metadata.file_type().is_socket() || (metadata.dev(), metadata.ino()) != self.inode {
+            return Err(io::Error::other("somebody has put something else in its place"));
+        }
+        let itself = format!("/proc/self/fd/{}", held.as_raw_fd());
+        fs::set_permissions(&itself, Permissions::from_mode(RIGHTS))?;
+        if owner.is_some() || group.is_some() {
+            chown(&itself, owner, group)?;
+        }
+        Ok(())
     }
 
     /// The path.
@@ -151,13 +180,93 @@ pub fn claim(path: &Path) -> Result<(), Obstacle> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Obstacle::Hidden(error)),
     }
-    match UnixStream::connect(path) {
+    match connect(path) {
         Ok(_) => Err(Obstacle::Taken),
+        // Who listens has let nobody in for long.
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Obstacle::Taken),
         // A socket of datagrams, which only a living one says of itself.
         Err(error) if error.raw_os_error() == Some(libc::EPROTOTYPE) => Err(Obstacle::Taken),
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(Obstacle::Stays)
         }
         Err(error) => Err(Obstacle::Doubtful(error)),
+    }
+}
+
+/// Connects to who listens at `path`, if that can be done at once: one who lets nobody in is not waited for.
+///
+/// # Errors
+/// The kernel's; EAGAIN when as many wait there already as may.
+pub(super) fn connect(path: &Path) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    socket.set_nonblocking(false)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A directory of a test's own, which goes with it.
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Directory {
+            let path = std::env::temp_dir().join(format!("tapyard-door-{}-{name}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Directory(path)
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.0.join(name)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_socket_is_not_followed() {
+        let directory = Directory::new("link");
+        let (path, other) = (directory.at("s"), directory.at("precious"));
+        fs::write(&other, "").unwrap();
+        fs::set_permissions(&other, Permissions::from_mode(0o600)).unwrap();
+        let (_socket, place) = Place::make(&path, Type::DGRAM).unwrap();
+        assert_eq!(mode(&path), RIGHTS);
+        fs::remove_file(&path).unwrap();
+        symlink(&other, &path).unwrap();
+        assert!(place.give(Some(crate::sys::effective_user()), None).is_err());
+        assert_eq!(mode(&other), 0o600);
+        drop(place);
+        assert!(path.is_symlink(), "what is not ours stays");
+    }
+
+    #[test]
+    fn one_who_listens_and_lets_nobody_in_is_not_waited_for() {
+        let directory = Directory::new("full");
+        let path = directory.at("s");
+        let full = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        full.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        full.listen(0).unwrap();
+        let mut waiting = Vec::new();
+        let refused = loop {
+            match connect(&path) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+        assert!(matches!(claim(&path), Err(Obstacle::Taken)));
     }
 }

@@ -6,11 +6,14 @@
 
 mod attendant;
 mod door;
+mod hush;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use attendant::Attendant;
 pub use door::{Door, DoorOptions, Listener, Obstacle, Place, claim};
+pub use hush::Hush;
 
 use crate::packet::Capabilities;
 
@@ -34,6 +37,7 @@ pub struct Guest {
     pub mtu: u32,
     attached: Mutex<Option<Attached>>,
     news: News,
+    hush: Hush,
 }
 
 /// A guest that is there.
@@ -48,7 +52,14 @@ pub struct Attached {
 impl Guest {
     /// A port that nobody has attached to yet; `news` is called when that changes.
     pub fn new(mtu: u32, news: News) -> Guest {
-        Guest { mtu, attached: Mutex::new(None), news }
+        Guest { mtu, attached: Mutex::new(None), news, hush: Hush::default() }
+    }
+
+    /// Logs what is wrong with the guest, unless too much is.
+    pub fn complain(&self, what: impl fmt::Display) {
+        if let Some(unsaid) = self.hush.ask() {
+            tracing::warn!("{what}{unsaid}");
+        }
     }
 
     /// Who is there now.

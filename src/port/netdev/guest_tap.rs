@@ -67,10 +67,11 @@ impl GuestTap {
         let queue = open_node(device)?;
         tun::attach(&queue, device, Mode::Tap, self.is_multi_queue())
             .map_err(|e| PortError::system(device, "make it", e))?;
+        let failed = |e| PortError::system(device, "set owner, group or persist", e);
+        // First of all: until it has an owner or a group, anybody may open further queues of it.
+        self.grant(&queue).map_err(failed)?;
         self.configure(device, links).map_err(|e| PortError::setting(device, e))?;
-        self.grant(&queue)
-            .and_then(|()| tun::set_persist(&queue))
-            .map_err(|e| PortError::system(device, "set owner, group or persist", e))
+        tun::set_persist(&queue).map_err(failed)
     }
 
     fn configure(&self, device: &str, links: &mut Links) -> Result<(), LinkError> {

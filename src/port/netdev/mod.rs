@@ -1,8 +1,8 @@
 //! Ports on interfaces that exist: a veth, a NIC, or the kernel end of a TAP that QEMU opened.
 //!
 //! An AF_PACKET socket sees all that comes in by the interface and sends out by it. With PACKET_VNET_HDR superframes and
-//! unfinished checksums pass both ways. Frames are read from a ring in memory, and sent in batches. Several workers have a socket each,
-//! in a fanout group that keeps a flow on one of them.
+//! unfinished checksums pass both ways. Frames are read from a ring in memory, and sent in batches. Several workers have a
+//! socket each, in a fanout group that keeps a flow on one of them.
 //!
 //! The kernel takes the outer VLAN tag out of a frame and tells it beside; it is put back here.
 //!

@@ -5,8 +5,9 @@
 //! last one stopped ([`Backend::refit`]).
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use socket2::SockRef;
@@ -99,10 +100,10 @@ impl Backend {
         let mtu = body.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
         if let Some(mtu) = mtu.filter(|&mtu| mtu > u64::from(self.guest.mtu)) {
             let (name, own) = (&self.name, self.guest.mtu);
-            tracing::warn!(
+            self.guest.complain(format_args!(
                 "port {name}: the guest's MTU is {mtu} and the port's {own}: set mtu = {mtu} on the port, or \
                  host_mtu={own} on the guest's device"
-            );
+            ));
         }
         0
     }
@@ -184,7 +185,7 @@ impl Backend {
         let start = ring.base.map_or(Base::start(terms.packed()), Base::from_bits);
         let lent: Arc<dyn Memory> = Arc::new(Lent(Arc::clone(memory)));
         // The old one is dropped, and its memory unmapped, when the workers can go on.
-        let made = self.card.change(index, |slot| {
+        let (_old, made) = self.card.change(index, |slot| {
             let old = slot.take();
             let base = old.as_ref().map_or(start, |old| old.ring.base());
             let mut made = Ring::new(Arc::clone(memory), &layout, base);
@@ -192,7 +193,7 @@ impl Backend {
                 // The workers look when they have something to send, and until they go to sleep.
                 made.suppress();
             }
-            made.map(|made| {
+            let made = made.map(|made| {
                 *slot = Some(Running {
                     ring: made,
                     terms,
@@ -203,10 +204,10 @@ impl Backend {
                     lent,
                     held: Vec::new(),
                 });
-                old
-            })
+            });
+            (old, made)
         });
-        made.map(drop).map_err(|fault| refused(&fault.to_string()))
+        made.map_err(|fault| refused(&fault.to_string()))
     }
 
     fn refit_all(&mut self) -> Result<()> {
@@ -258,23 +259,19 @@ fn region(described: &VhostUserMemoryRegion, file: File) -> Region {
     }
 }
 
-/// An event counter to call by. Anything else that can be written to could have us wait for its reader.
-fn callable(file: File) -> Result<Arc<File>> {
-    let failed = |error: io::Error| refused_by("a descriptor to call by that is of no use", &error);
-    let kind = file.metadata().map_err(failed)?.file_type();
+/// An event counter to call or to kick by. With anything else, the worker could have to wait for who stands behind it: a
+/// pipe's reader, or the program that serves a file and is asked whether that is readable.
+fn event_counter(file: File) -> Result<File> {
+    let failed = |error: io::Error| refused_by("an event counter that is none", &error);
+    let kind = file.metadata().map_err(failed)?.mode() & libc::S_IFMT;
     // What is made by eventfd(2) and its like is none of all that has a name.
-    use std::os::unix::fs::FileTypeExt;
-    let named = kind.is_file()
-        || kind.is_dir()
-        || kind.is_fifo()
-        || kind.is_socket()
-        || kind.is_char_device()
-        || kind.is_block_device();
-    if named {
-        return Err(refused("a descriptor to call by that is no event counter"));
+    if kind != 0 {
+        return Err(refused("an event counter that is none"));
     }
     SockRef::from(&file).set_nonblocking(true).map_err(failed)?;
-    Ok(Arc::new(file))
+    // Of these, only an event counter takes a zero, and is as it was: an epoll, which could lead anywhere, does not.
+    (&file).write_all(&0u64.to_ne_bytes()).map_err(failed)?;
+    Ok(file)
 }
 
 impl VhostUserBackendReqHandlerMut for Backend {
@@ -349,17 +346,24 @@ impl VhostUserBackendReqHandlerMut for Backend {
         file: File,
         _: Option<bool>,
     ) -> Result<Option<VhostUserMemoryRegionBase>> {
-        if self.memory.regions() as u64 >= MEMORY_SLOTS {
+        // QEMU before 8.0 says so once for each pair of queues; the last time counts.
+        let (guest, user, len) = (described.guest_phys_addr, described.user_addr, described.memory_size);
+        let others = self.memory.without(guest, user, len);
+        let others = others.as_ref().unwrap_or(&self.memory);
+        if others.regions() as u64 >= MEMORY_SLOTS {
             return Err(refused("more regions of memory than fit"));
         }
-        let memory = self.memory.with(region(described, file));
+        let memory = others.with(region(described, file));
         self.set_memory(memory.map_err(|error| refused_by("memory of no use", &error))?).map(|()| None)
     }
 
     fn remove_mem_region(&mut self, described: &VhostUserSingleMemoryRegion) -> Result<()> {
         let (guest, user, len) = (described.guest_phys_addr, described.user_addr, described.memory_size);
-        let memory = self.memory.without(guest, user, len);
-        self.set_memory(memory.ok_or_else(|| refused("memory to take back that it has not given"))?)
+        match self.memory.without(guest, user, len) {
+            Some(memory) => self.set_memory(memory),
+            // As above.
+            None => Ok(()),
+        }
     }
 
     fn set_vring_num(&mut self, index: u32, num: u32) -> Result<()> {
@@ -399,7 +403,7 @@ impl VhostUserBackendReqHandlerMut for Backend {
     fn set_vring_kick(&mut self, index: u8, kick: Option<File>) -> Result<()> {
         let at = usize::from(index);
         self.vring(index.into())?;
-        let kick = kick.map_or(Kick::Never, Kick::By);
+        let kick = kick.map(event_counter).transpose()?.map_or(Kick::Never, Kick::By);
         if let Kick::By(kick) = &kick
             && brings(at)
         {
@@ -417,7 +421,7 @@ impl VhostUserBackendReqHandlerMut for Backend {
     }
 
     fn set_vring_call(&mut self, index: u8, call: Option<File>) -> Result<()> {
-        self.vring(index.into())?.call = call.map(callable).transpose()?;
+        self.vring(index.into())?.call = call.map(event_counter).transpose()?.map(Arc::new);
         self.refit(index.into())
     }
 

@@ -16,6 +16,7 @@ use mio::{Interest, Poll, Registry, Token, Waker};
 use super::features::Terms;
 use super::ring::{Chain, Fault, Ring};
 use crate::packet::Memory;
+use crate::sys::alarm;
 use crate::sys::guest_memory::GuestMemory;
 
 /// The most pairs of queues that a guest may use.
@@ -33,6 +34,11 @@ pub(super) enum Trouble {
     /// See [`GuestMemory::broken`].
     #[error("the file behind its memory was cut off")]
     Broken,
+    /// A worker had to wait to call it.
+    #[error(
+        "its front-end has let an event counter run full, and changed it so that we wait until it is not"
+    )]
+    Waits,
 }
 
 /// What is shared. Rings are numbered as the protocol does: of pair `p`, `2p` is where the guest receives, and `2p + 1`
@@ -82,21 +88,26 @@ pub(super) struct Running {
 impl Running {
     /// Shows the guest what is complete, and calls it if it wants that.
     #[inline]
-    pub(super) fn publish(&mut self) {
+    pub(super) fn publish(&mut self) -> Result<(), Trouble> {
         if self.ring.publish()
             && let Some(call) = &self.call
         {
-            // Only a counter that is full makes it fail, and then the guest has a call to see.
-            let _ = (&**call).write(&1u64.to_ne_bytes());
+            return match alarm::bounded(|| (&**call).write(&1u64.to_ne_bytes())) {
+                // It was not to wait, and only the front-end can have it do so nevertheless.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Trouble::Waits),
+                // Else only a counter that is full makes it fail, and then the guest has a call to see.
+                _ => Ok(()),
+            };
         }
+        Ok(())
     }
 
     /// Gives the guest back what was held.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn settle(&mut self) -> Result<(), Trouble> {
         for chain in self.held.drain(..) {
             self.ring.complete(chain, 0);
         }
-        self.publish();
+        self.publish()
     }
 
     /// Whether its memory is what the front-end said.
@@ -128,6 +139,8 @@ struct Watch {
 struct Line {
     connection: Option<UnixStream>,
     trouble: Option<Trouble>,
+    /// Rings that were given up.
+    fallen: Vec<Running>,
 }
 
 impl Card {
@@ -206,21 +219,24 @@ impl Card {
 
     /// A front-end has connected.
     pub(super) fn begin(&self, connection: UnixStream) {
-        *self.line() = Line { connection: Some(connection), trouble: None };
+        *self.line() = Line { connection: Some(connection), ..Line::default() };
     }
 
     /// It is gone. Why, if a worker had it go.
     pub(super) fn end(&self) -> Option<Trouble> {
-        std::mem::take(&mut *self.line()).trouble
+        let line = std::mem::take(&mut *self.line());
+        line.trouble
     }
 
-    /// Has the attendant learn that the guest cannot be served any longer.
+    /// Has the attendant learn that the guest cannot be served any longer, and leaves it the ring: whoever drops the last
+    /// one has all the guest's memory unmapped, which takes long.
     #[cold]
-    pub(super) fn fail(&self, trouble: Trouble) {
+    pub(super) fn fail(&self, trouble: Trouble, ring: Option<Running>) {
         let mut line = self.line();
         if let Some(connection) = &line.connection {
             let _ = connection.shutdown(Shutdown::Both);
             line.trouble.get_or_insert(trouble);
+            line.fallen.extend(ring);
         }
     }
 

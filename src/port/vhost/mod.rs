@@ -1,9 +1,9 @@
 //! vhost-user: a guest's network card served by us, in the guest's own memory.
 //!
-//! The port's attendant ([`guest`](super::guest)) speaks the protocol with the front-end, QEMU for one: [`conversation`]
-//! reads the messages, [`backend`] does what they say, [`features`] is what can be agreed on. From it come rings, which it
-//! puts into the [`card`]; there the workers find them, and move frames: [`receive`], [`send`], both called by the
-//! [`queue`] that each worker has. Underneath, [`ring`] is the device's side of virtqueues, and
+//! The port's attendant ([`guest`](super::guest)) speaks the protocol with the front-end, QEMU for one: `conversation`
+//! reads the messages, `backend` does what they say, `features` is what can be agreed on. From it come rings, which it
+//! puts into the `card`; there the workers find them, and move frames: `receive`, `send`, both called by the
+//! `queue` that each worker has. Underneath, [`ring`] is the device's side of virtqueues, and
 //! [`guest_memory`](crate::sys::guest_memory) what they lie in.
 //!
 //! # Who does what
@@ -18,7 +18,7 @@
 //! None of what is in the guest's memory, nor of what the front-end says. Whatever is wrong there ends this connection, is
 //! logged with the port's name, and counted ([`BadRing`](crate::packet::DropReason::BadRing)); the front-end may connect
 //! anew. Calls go to an event counter of the front-end's, set not to block: one that both changes that back and fills the
-//! counter at the same moment could hold a worker up, which takes a front-end, not a guest, to be hostile.
+//! counter holds a worker up for some [milliseconds](crate::sys::alarm), and is disconnected.
 //!
 //! # Migration
 //!
@@ -37,7 +37,6 @@ use std::sync::Arc;
 
 use super::guest::{Attendant, Door, Guest, GuestOptions, News};
 use super::{Opened, PortError};
-use crate::packet::Capabilities;
 use card::Card;
 use queue::Queue;
 
@@ -61,12 +60,5 @@ pub fn open(options: &GuestOptions, offload: bool, workers: usize, news: News) -
         let queue = Queue::new(Arc::clone(&card), (worker, workers), poll, Arc::clone(&attendant));
         super::Queue::Port(Box::new(queue))
     };
-    Ok(Opened {
-        made: None,
-        queues: polls.into_iter().enumerate().map(queue).collect(),
-        capabilities: Capabilities::NONE,
-        link: None,
-        guest: Some(guest),
-        look: Box::new(|| None),
-    })
+    Ok(Opened::at_socket(polls.into_iter().enumerate().map(queue).collect(), guest))
 }

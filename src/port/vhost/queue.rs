@@ -81,20 +81,24 @@ impl Port for Queue {
         self.refresh();
         for _ in 0..self.receives.len() {
             let index = self.receives[self.turn];
+            let next = (self.turn + 1) % self.receives.len();
             let mut slot = self.card.ring(index);
-            let Some(running) = &mut *slot else { continue };
+            let Some(running) = &mut *slot else {
+                self.turn = next;
+                continue;
+            };
             let end = receive::receive(running, batch, counters, &mut self.receiving);
             if !running.held.is_empty() && !self.lent.contains(&index) {
                 self.lent.push(index);
             }
             if let Err(trouble) = end {
                 // A ring whose memory is gone contradicts itself too.
-                self.card.fail(running.check_memory().err().unwrap_or(trouble));
-                *slot = None;
+                let trouble = running.check_memory().err().unwrap_or(trouble);
+                self.card.fail(trouble, slot.take());
                 counters.discard(DropReason::BadRing, 0);
             }
             drop(slot);
-            self.turn = (self.turn + 1) % self.receives.len();
+            self.turn = next;
             if end == Ok(Rx::More) {
                 return Rx::More;
             }
@@ -108,8 +112,8 @@ impl Port for Queue {
         match slot.as_deref_mut() {
             Some(Some(running)) if running.mode == Mode::On => {
                 if let Err(trouble) = send::send(running, batch, frames, counters, &mut self.sending) {
-                    self.card.fail(running.check_memory().err().unwrap_or(trouble));
-                    slot.as_deref_mut().and_then(Option::take);
+                    let trouble = running.check_memory().err().unwrap_or(trouble);
+                    self.card.fail(trouble, slot.as_deref_mut().and_then(Option::take));
                 }
             }
             _ => frames.iter().for_each(|_| counters.drop(DropReason::NotAttached)),
@@ -126,8 +130,9 @@ impl Port for Queue {
         }
         batch.frames_mut().iter_mut().for_each(|frame| frame.let_go());
         for index in self.lent.drain(..) {
-            if let Some(running) = &mut *self.card.ring(index) {
-                running.settle();
+            let mut slot = self.card.ring(index);
+            if let Some(Err(trouble)) = slot.as_mut().map(|running| running.settle()) {
+                self.card.fail(trouble, slot.take());
             }
         }
     }

@@ -13,6 +13,10 @@ const COPIED: usize = 512;
 /// How much of it is copied, at least: all headers that a bridge looks at, with room to spare.
 const HEADERS: usize = 192;
 
+/// With so many pieces a batch is full, however few frames they are: a guest may cut its frames as small as it likes, but
+/// not have the other ports wait for that. Superframes have about twenty each.
+const MAX_PIECES: usize = 2048;
+
 /// Lists that are used over and over.
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -37,7 +41,7 @@ pub(super) fn receive(
     pieces.clear();
     chains.clear();
     let (mut bytes, mut end) = (0, Ok(Rx::More));
-    while chains.len() < spare.len() && bytes < MAX_BATCH_BYTES as u64 {
+    while chains.len() < spare.len() && bytes < MAX_BATCH_BYTES as u64 && pieces.len() < MAX_PIECES {
         match running.ring.pop_readable(pieces) {
             Ok(Some(chain)) => {
                 bytes += u64::from(chain.len);
@@ -73,7 +77,11 @@ pub(super) fn receive(
         }
     }
     if let Err(trouble) = running.check_memory() {
-        (0..taken).for_each(|frame| counters.discard(DropReason::BadRing, spare[frame].len()));
+        for frame in &mut spare[..taken] {
+            counters.discard(DropReason::BadRing, frame.len());
+            // Nobody will be told to: the frame does not get into the batch.
+            frame.let_go();
+        }
         return Err(trouble);
     }
     batch.commit(taken);
@@ -81,7 +89,7 @@ pub(super) fn receive(
         running.held.append(chains);
     } else {
         chains.drain(..).for_each(|chain| running.ring.complete(chain, 0));
-        running.publish();
+        running.publish()?;
     }
     end
 }

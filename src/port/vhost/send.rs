@@ -12,6 +12,10 @@ use crate::wire::virtio_net;
 /// The most buffers that one frame is spread over. The longest takes 44 of those that hold an ordinary frame each.
 const MAX_SPREAD: usize = 256;
 
+/// The most pieces of buffers that are looked at in one go. A guest may give buffers as small as it likes, even some that
+/// no frame fits into, but not have the other ports wait for that. A batch of the longest frames needs 2816 of the usual ones.
+const MAX_PIECES: usize = 4096;
+
 /// Lists that are used over and over.
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -27,8 +31,8 @@ struct Plan {
     pieces: usize,
 }
 
-/// Puts frames into the ring, as far as the guest has given buffers, and shows them to it. On trouble none was sent; all
-/// are counted in any case.
+/// Puts frames into the ring, as far as the guest has given buffers, and shows them to it. All are counted in any case,
+/// on trouble too.
 pub(super) fn send(
     running: &mut Running,
     batch: &mut Batch,
@@ -40,12 +44,17 @@ pub(super) fn send(
     pieces.clear();
     chains.clear();
     plans.clear();
-    let mut lost = 0;
+    let (mut lost, mut seen) = (0, 0);
     let mut plan = || {
         for &frame in frames {
             let (first_chain, first_piece) = (chains.len(), pieces.len());
             let mark = running.ring.mark();
-            match find_room(running, &batch.frames()[frame as usize], pieces, chains)? {
+            let found = match seen < MAX_PIECES {
+                true => find_room(running, &batch.frames()[frame as usize], pieces, chains)?,
+                false => Err(DropReason::QueueFull),
+            };
+            seen += pieces.len() - first_piece;
+            match found {
                 Ok(()) => plans.push(Plan {
                     frame,
                     chains: chains.len() - first_chain,
@@ -82,8 +91,7 @@ pub(super) fn send(
         }
         counters.sent(frame.len());
     }
-    running.publish();
-    Ok(())
+    running.publish()
 }
 
 /// Takes as many buffers as the frame needs. What was taken when there were too few is for the caller to give back.
@@ -100,13 +108,16 @@ fn find_room(
     }
     let needed = running.terms.header_len() + frame.len();
     let most = if running.terms.mergeable() { MAX_SPREAD } else { 1 };
-    let mut room = 0;
+    let (mut room, before) = (0, pieces.len());
     for _ in 0..most {
         let Some(chain) = running.ring.pop_writable(pieces)? else { return Ok(Err(DropReason::QueueFull)) };
         room += chain.len as usize;
         chains.push(chain);
         if room >= needed {
             return Ok(Ok(()));
+        }
+        if pieces.len() - before >= MAX_PIECES {
+            break;
         }
     }
     Ok(Err(DropReason::ExceedsMtu))

@@ -21,11 +21,10 @@ pub(in crate::switch) struct Arrival {
 }
 
 /// Takes frames in that came by `port`, which is on a bridge, each with where it came from; those that do not pass are
-/// counted. `whole`: more than their headers will be read.
+/// counted. `whole`: more of them than their headers will be read there.
 pub(in crate::switch) fn arrive(
     port: &Port,
-    bridge: BridgeId,
-    whole: bool,
+    (bridge, whole): (BridgeId, bool),
     frames: impl Iterator<Item = (u32, Location)>,
     batch: &mut Batch,
     cache: &FdbCache,

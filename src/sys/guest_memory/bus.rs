@@ -18,6 +18,12 @@ use crate::sys::check;
 /// The most mappings at the same time, of all guests. A guest of QEMU has two or three.
 const MAX_MAPPINGS: usize = 8192;
 
+/// The most bytes of all of them. A process has twice as many addresses, and what it does without any left is to abort.
+const MAX_BYTES: usize = 1 << 46;
+
+/// How many bytes there are now.
+static BYTES: AtomicUsize = AtomicUsize::new(0);
+
 static TABLE: [Entry; MAX_MAPPINGS] = [const { Entry::new() }; MAX_MAPPINGS];
 
 /// No entry; no mapping begins here.
@@ -58,6 +64,7 @@ impl Guarded {
 
     /// Gives the entry back, before the mapping goes.
     pub(super) fn release(&self) {
+        BYTES.fetch_sub(self.0.len.load(Ordering::Relaxed), Ordering::Relaxed);
         self.0.start.store(FREE, Ordering::Release);
     }
 }
@@ -65,10 +72,15 @@ impl Guarded {
 /// Guards the mapping of `len` bytes at `start`, which must be one, of whole pages.
 pub(super) fn guard(start: usize, len: usize) -> io::Result<Guarded> {
     install()?;
+    let more = |bytes: usize| bytes.checked_add(len).filter(|&bytes| bytes <= MAX_BYTES);
+    if BYTES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+        return Err(io::Error::other("too much memory of all guests"));
+    }
     let free = |entry: &&Entry| {
         entry.start.compare_exchange(FREE, TAKEN, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     };
     let Some(entry) = TABLE.iter().find(free) else {
+        BYTES.fetch_sub(len, Ordering::Relaxed);
         return Err(io::Error::other("too many regions of all guests"));
     };
     entry.broken.store(false, Ordering::Relaxed);

@@ -114,21 +114,21 @@ impl Pages {
 
 /// The size of the pages that `file` is mapped by.
 ///
-/// A file that another process stands behind, or a network, is refused: a page fault would wait for them, and with it
-/// every port of the worker.
+/// Only files of memory and on disks of this machine are taken. Behind another, a program or a network could stand, for
+/// which a page fault would wait, and with it every port of the worker.
 fn page_of(file: &File) -> io::Result<u64> {
     /// linux/magic.h; libc has not all of them.
     const HUGETLBFS: u64 = 0x9584_58f6;
-    const WAITING: [u64; 9] = [
-        0x6573_5546, // FUSE
-        0x6969,      // NFS
-        0x517b,      // SMB
-        0xff53_4d42, // CIFS
-        0xfe53_4d42, // SMB2
-        0x0102_1997, // 9P
-        0x00c3_6400, // Ceph
-        0x5346_414f, // AFS
-        0x7375_7245, // Coda
+    const OURS: [u64; 9] = [
+        HUGETLBFS,
+        0x0102_1994, // tmpfs, memfd
+        0x8584_58f6, // ramfs
+        0xef53,      // ext4
+        0x5846_5342, // XFS
+        0x9123_683e, // Btrfs
+        0xca45_1a4e, // bcachefs
+        0xf2f5_2010, // F2FS
+        0x2fc1_2fc1, // ZFS
     ];
     let mut about = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: the kernel fills the structure, which lives across the call.
@@ -137,8 +137,8 @@ fn page_of(file: &File) -> io::Result<u64> {
     let about = unsafe { about.assume_init() };
     // Of 32 bits, whatever sign the architecture gives it.
     let kind = u64::from(about.f_type as u32);
-    if WAITING.contains(&kind) {
-        let what = "a region of a file that another program or a network stands behind";
+    if !OURS.contains(&kind) {
+        let what = "a region of a file that is neither of memory nor on a disk of this machine";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
     if kind == HUGETLBFS {

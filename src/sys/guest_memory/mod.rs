@@ -6,7 +6,7 @@
 //! another process (or, where a guest names one buffer twice, another worker's copy like our own), the compiler knows
 //! nothing of it, and the bytes mean nothing to the program's own state: that is what makes the copies sound.
 //!
-//! The front-end can also cut off the file behind a mapping. Then a copy raises SIGBUS, which [`bus`] answers by putting
+//! The front-end can also cut off the file behind a mapping. Then a copy raises SIGBUS, which `bus` answers by putting
 //! empty pages in the place of the mapping: the copy ends with zeros, and [`GuestMemory::broken`] says so from then on.
 //! It costs that guest its port, and nobody else anything.
 //!
@@ -26,6 +26,10 @@ use mapping::Mapping;
 
 /// The most regions that one guest's memory may have: as many as QEMU and the kernel have slots for.
 pub const MAX_REGIONS: usize = 509;
+
+/// The most bytes that one guest's memory may have: a file may claim to be of any length, and our addresses are all of
+/// ours, of which the allocator needs some too.
+pub const MAX_LEN: u64 = 1 << 42;
 
 /// One region as a front-end describes it.
 #[derive(Debug)]
@@ -116,7 +120,7 @@ impl GuestMemory {
     ///
     /// # Errors
     /// A region that is empty, overlaps another in either kind of address or passes the end of them, a file that is
-    /// shorter, or that is of a kind where reading could wait for ever; too many regions, of one guest or of all; and
+    /// shorter, or that is of a kind where reading could wait for ever; too many regions or bytes, of one guest or of all; and
     /// what mmap says, such as EACCES for a file that is not open for writing.
     pub fn with(&self, region: Region) -> io::Result<GuestMemory> {
         let mut memory = GuestMemory { spans: self.spans.clone(), longest: self.longest };
@@ -152,6 +156,10 @@ impl GuestMemory {
         };
         if !self.spans.iter().all(clear) {
             return refuse("regions that overlap");
+        }
+        let before: u64 = self.spans.iter().map(|span| span.place.len).sum();
+        if len > MAX_LEN - before {
+            return refuse("more than 4 TiB of memory");
         }
         let mapping = Mapping::new(&file, offset, len)?;
         let place = Place { guest, len, host: mapping.start() };

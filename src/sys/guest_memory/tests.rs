@@ -104,14 +104,19 @@ fn regions_that_cannot_be_are_refused() {
         (region(u64::MAX, 0x8000, PAGE, 0, &file), "the end of all addresses"),
         (region(0x8000, u64::MAX, PAGE, 0, &file), "the end of all addresses"),
         (region(0x8000, 0x8000, PAGE, u64::MAX, &file), "the end of all addresses"),
-        (region(0x8000, 0x8000, u64::MAX - 0x8000, 0, &file), "the end of all addresses"),
+        (region(0x8000, 0x8000, u64::MAX - 0x8000, 0, &file), "more than 4 TiB"),
+        (region(0x8000, 0x8000, MAX_LEN + 1 - PAGE, 0, &file), "more than 4 TiB"),
+        (
+            region(0x8000, 0x8000, PAGE, 0, &File::open("/proc/self/maps").unwrap()),
+            "neither of memory nor on a disk",
+        ),
         (region(0x8000, 0x8000, PAGE, 0, &File::open("/dev/zero").unwrap()), "no file"),
     ] {
         let error = GuestMemory::map(vec![sound(), bad]).expect_err(words);
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
         assert!(error.to_string().contains(words), "{error} instead of {words}");
     }
-    let read_only = File::open("/proc/self/exe").unwrap();
+    let read_only = File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
     let error = GuestMemory::map(vec![region(0, 0, PAGE, 0, &read_only)]).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(libc::EACCES));
 

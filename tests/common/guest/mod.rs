@@ -80,7 +80,11 @@ impl Guest {
 
         let mut command = super::command("qemu-system-x86_64");
         command.args(&self.arguments).arg("-kernel").arg(&image.kernel).arg("-initrd").arg(&image.initramfs);
-        command.args(["-append", "console=ttyS0 loglevel=5 mitigations=off panic=-1"]);
+        // On a machine that is busy, timers do not tick as the kernel would have them while it boots, at which it gives up
+        // if it checks; what it says then is seen.
+        let options =
+            "console=ttyS0 earlyprintk=ttyS0 loglevel=5 no_timer_check nokaslr mitigations=off panic=-1";
+        command.args(["-append", options]);
         command.arg("-serial").arg(format!("file:{}", self.files.0.join("console").display()));
         command.arg("-chardev").arg(format!("socket,id=agent,path={}", agent.display()));
         command.args(["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent"]);
@@ -316,12 +320,16 @@ impl fmt::Display for Guest {
 /// QEMU's arguments, but for those that name files of one run.
 fn arguments(nics: &[Nic]) -> Vec<String> {
     let cpus = nics.iter().map(Nic::queues).max().unwrap_or(1);
-    // Memory that another process may map, which vhost-user wants.
-    let machine = "-accel tcg -cpu max -machine q35,memory-backend=mem -m 128M \
-                   -object memory-backend-memfd,id=mem,size=128M,share=on \
-                   -display none -nodefaults -no-user-config -no-reboot";
+    // In MiB: a driver fills its rings with buffers, some of which are for superframes.
+    let memory = 96 + 32 * nics.len();
+    // Memory that another process may map, which vhost-user wants. Room for a further processor, without which QEMU takes
+    // the guest's memory barriers for needless: then the guest and who serves its rings would miss each other's calls.
+    let machine = format!(
+        "-accel tcg,thread=multi -cpu max -smp {cpus},maxcpus=4 -machine q35,memory-backend=mem -m {memory}M \
+         -object memory-backend-memfd,id=mem,size={memory}M,share=on \
+         -display none -nodefaults -no-user-config -no-reboot"
+    );
     let mut arguments: Vec<_> = machine.split_whitespace().map(str::to_owned).collect();
-    arguments.extend(["-smp".to_owned(), cpus.to_string()]);
     for (n, nic) in nics.iter().enumerate() {
         arguments.extend(nic.arguments(n));
     }

@@ -200,17 +200,6 @@ impl Ring {
         Ok(Ring { memory, layout: layout.clone(), form })
     }
 
-    /// Goes on in another table of the same guest's memory. Pieces that were taken before may not be in it.
-    ///
-    /// # Errors
-    /// [`Fault::Ring`]; nothing is changed then.
-    pub fn remap(&mut self, memory: Arc<GuestMemory>) -> Result<(), Fault> {
-        let areas = Areas::of(&memory, &self.layout)?;
-        either!(&mut self.form, ring => ring.areas = areas);
-        self.memory = memory;
-        Ok(())
-    }
-
     /// The memory that its pieces are in.
     pub fn memory(&self) -> &Arc<GuestMemory> {
         &self.memory

@@ -54,7 +54,7 @@ impl Position {
 
 #[derive(Debug)]
 pub(super) struct Packed {
-    pub(super) areas: Areas,
+    areas: Areas,
     size: u16,
     event_idx: bool,
     indirect: bool,

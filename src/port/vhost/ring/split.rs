@@ -22,7 +22,7 @@ const ENTRIES: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Split {
-    pub(super) areas: Areas,
+    areas: Areas,
     size: u16,
     event_idx: bool,
     indirect: bool,
