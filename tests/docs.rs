@@ -116,7 +116,7 @@ fn the_configurations_of_the_page_on_guests_are_configurations() {
     let whole = files.map(|file| file.lines().map(|line| format!("{}\n", line.trim_start())).collect());
     let fragments = examples(page).into_iter().map(|keys| format!("[bridge.lan]\n{keys}"));
     let texts: Vec<String> = whole.chain(fragments).collect();
-    assert_eq!(texts.len(), 3, "{texts:#?}");
+    assert_eq!(texts.len(), 4, "{texts:#?}");
     for text in texts {
         let config = Document::parse(&text, "guests.md").and_then(|document| document.to_config());
         config.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
@@ -168,7 +168,7 @@ fn every_key_is_in_the_reference() {
     for kind in ["masquerade", "snat", "dnat", "port-forward", "static", "npt"] {
         tables.push(format!("[[router.gw.nat]]\ntype = \"{kind}\"\nzzzzzzzzzz = 1"));
     }
-    for kind in ["tap", "tun", "netdev", "stream", "dgram", "patch", "vxlan", "geneve", "gre"] {
+    for kind in ["tap", "tun", "netdev", "stream", "dgram", "vhost-user", "patch", "vxlan", "geneve", "gre"] {
         for payload in ["", "payload = \"ip\"\n"] {
             tables.push(format!("[port.p]\ntype = \"{kind}\"\n{payload}zzzzzzzzzz = 1"));
         }

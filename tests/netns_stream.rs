@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -441,4 +441,25 @@ fn an_idle_guest_costs_no_time() {
     std::thread::sleep(Duration::from_millis(500));
     // Each look wakes a worker once.
     assert!(sleeps(&pair.yard) - before < 10, "a worker is woken without need");
+}
+
+#[test]
+fn a_socket_that_cannot_be_connected_to_is_told_once_and_found_when_it_can() {
+    let sockets = Sockets::new();
+    let path = sockets.at("c");
+    let _other = UnixDatagram::bind(&path).unwrap();
+    open_to_all(&path);
+    let config = format!("[bridge.lan]\n{}", stream("c", "connect", &path, ""));
+    let yard = Yard::start_unprivileged(&config);
+    let told = || yard.log().lines().filter(|line| line.contains("cannot be connected to")).count();
+    wait_until("it is told", || told() > 0);
+    assert!(yard.log().contains(&format!("port c: {}: cannot be connected to: ", path.display())));
+
+    let new = sockets.at("new");
+    let listener = UnixListener::bind(&new).unwrap();
+    open_to_all(&new);
+    fs::rename(&new, &path).unwrap();
+    let _guest = Guest::accept(&listener);
+    yard.wait_for_state("c", "up");
+    assert_eq!(told(), 1);
 }

@@ -246,7 +246,7 @@ fn ending(report: Report) -> String {
         false => "NOT every frame is accounted for.".into(),
     };
     let seen = report.tcp.iter().flat_map(|tcp| &tcp.seconds).map(|second| second.bytes_per_frame).max();
-    let mtu = report.ports.iter().map(|port| u64::from(port.mtu)).max();
+    let mtu = report.ports.iter().filter_map(|port| port.mtu).map(u64::from).max();
     let superframes = match (seen, mtu) {
         (Some(seen), Some(mtu)) if seen > mtu => {
             format!("The MTU is {mtu}: superframes of up to 64 KiB passed whole, and nobody cut them.\n")

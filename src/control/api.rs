@@ -444,8 +444,8 @@ pub struct PortInfo {
     /// program holds: the kernel drops what is sent there), `waiting` when no guest is at its socket, or `missing` when its
     /// device is gone.
     pub state: String,
-    /// MTU of its device in bytes.
-    pub mtu: u32,
+    /// MTU of its device in bytes; none where the device has never been there.
+    pub mtu: Option<u32>,
     /// MAC address of its device's kernel end.
     pub mac: Option<Mac>,
     /// `10`, `trunk 10,20 native 1`, or `-`.

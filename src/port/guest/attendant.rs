@@ -1,9 +1,10 @@
 //! The thread that waits for a port's peers and serves them, one after the other.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -54,9 +55,10 @@ impl Attendant {
             line.lock().waits_at.push(listener.end()?);
         }
         let shared = Arc::clone(&line);
+        let mut doubt = Doubt { port: name.to_owned(), told: None };
         let thread = thread::Builder::new().name(name.chars().take(15).collect()).spawn(move || {
             let mut gone = 0;
-            while let Some(peer) = shared.next(&door) {
+            while let Some(peer) = shared.next(&door, &mut doubt) {
                 // Guests that went before their turn came are not to keep the next one waiting for long.
                 if gone < MAX_GONE && has_left(&peer) {
                     gone += 1;
@@ -102,11 +104,15 @@ impl Line {
     }
 
     /// Waits for the next peer; `None` at the end.
-    fn next(&self, door: &Door) -> Option<UnixStream> {
+    fn next(&self, door: &Door, doubt: &mut Doubt) -> Option<UnixStream> {
         while !self.lock().over {
             let found = match door {
                 Door::Listen(listener) => listener.accept(),
-                Door::Connect(path) => connect(path),
+                Door::Connect(path) => {
+                    let found = connect(path);
+                    doubt.tell(path, found.as_ref().err());
+                    found
+                }
             };
             match found {
                 Ok(peer) => return Some(peer),
@@ -134,5 +140,30 @@ impl Line {
     fn pause(&self) {
         let state = self.lock();
         let _ = self.ended.wait_timeout_while(state, RETRY, |state| !state.over);
+    }
+}
+
+/// What keeps a port from its peer beside that nobody is there yet: told once, not at every attempt.
+struct Doubt {
+    port: String,
+    told: Option<ErrorKind>,
+}
+
+impl Doubt {
+    fn tell(&mut self, path: &Path, error: Option<&io::Error>) {
+        let usual = [ErrorKind::NotFound, ErrorKind::ConnectionRefused, ErrorKind::WouldBlock];
+        let error = error.filter(|error| !usual.contains(&error.kind()));
+        if let Some(error) = error.filter(|error| self.told != Some(error.kind())) {
+            let remedy = match error.kind() {
+                ErrorKind::PermissionDenied => "let the switch use the socket and enter its directory",
+                _ => "have a guest listen there, or name another path by connect",
+            };
+            tracing::warn!(
+                "port {}: {}: cannot be connected to: {error}: {remedy}; it is tried on",
+                self.port,
+                path.display()
+            );
+        }
+        self.told = error.map(io::Error::kind);
     }
 }
