@@ -14,10 +14,9 @@ const MAX_SPREAD: usize = 256;
 /// The most pieces that these may have together. A guest whose buffers are of a byte each would have a worker spend on one
 /// frame what others need for a thousand.
 const MAX_PIECES: usize = 1024;
-
 /// The most pieces of buffers that are looked at in one go. A guest may give buffers as small as it likes, even some that
 /// no frame fits into, but not have the other ports wait for that. A batch of the longest frames needs 2816 of the usual ones.
-const MAX_PIECES: usize = 4096;
+const MAX_LOOKED_AT: usize = 4096;
 
 /// Lists that are used over and over.
 #[derive(Default)]
@@ -52,7 +51,7 @@ pub(super) fn send(
         for &frame in frames {
             let (first_chain, first_piece) = (chains.len(), pieces.len());
             let mark = running.ring.mark();
-            let found = match seen < MAX_PIECES {
+            let found = match seen < MAX_LOOKED_AT {
                 true => find_room(running, &batch.frames()[frame as usize], pieces, chains)?,
                 false => Err(DropReason::QueueFull),
             };
@@ -116,9 +115,6 @@ fn find_room(
         let Some(chain) = running.ring.pop_writable(pieces)? else { return Ok(Err(DropReason::QueueFull)) };
         room += chain.len as usize;
         chains.push(chain);
-        if pieces.len() - before > MAX_PIECES {
-            break;
-        }
         if room >= needed {
             return Ok(Ok(()));
         }
