@@ -413,7 +413,7 @@ impl Worker {
             }
             std::hint::spin_loop();
         };
-        if in_rings && self.only_rings < TURNS_PER_POLL {
+        if in_rings && self.only_rings < RINGS_ALONE {
             self.only_rings += 1;
             return true;
         }
