@@ -90,7 +90,7 @@ fn keys_of_another_type() {
     expect(
         &port("tun", "vlan = 10\nbridge = \"lan\""),
         &[
-            "t.toml:4: port.vm1.vlan: `vlan` is no key of type tun (expected on tap, netdev, patch, vxlan, geneve or gre only)",
+            "t.toml:4: port.vm1.vlan: `vlan` is no key of type tun (expected on tap, netdev, stream, dgram, vhost-user, patch, vxlan, geneve or gre only)",
             "t.toml:5: port.vm1.bridge: a tun carries IP, not Ethernet: it belongs to no bridge (expected no `bridge`)",
         ],
     );
@@ -98,7 +98,7 @@ fn keys_of_another_type() {
 
 #[test]
 fn types_of_ports() {
-    let all = "expected tap, tun, netdev, patch, vxlan, geneve or gre";
+    let all = "expected tap, tun, netdev, stream, dgram, vhost-user, patch, vxlan, geneve or gre";
     expect("[port.vm1]\n", &[&format!("t.toml:1: port.vm1.type: missing ({all})")]);
     expect(
         "[port.vm1]\ntype = \"tpa\"\n",

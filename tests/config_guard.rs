@@ -113,6 +113,6 @@ fn wrong_keys() {
         Document::parse("[port.t0]\ntype = \"tun\"\nra-guard = true\n", "t.toml").and_then(|d| d.to_config());
     assert_eq!(
         tun.unwrap_err().to_string().trim_end(),
-        "t.toml:3: port.t0.ra-guard: `ra-guard` is no key of type tun (expected on tap, netdev, patch, vxlan, geneve or gre only)"
+        "t.toml:3: port.t0.ra-guard: `ra-guard` is no key of type tun (expected on tap, netdev, stream, dgram, vhost-user, patch, vxlan, geneve or gre only)"
     );
 }

@@ -79,7 +79,7 @@ fn wrong_values() {
     expect(
         &ports(&[("t", "type = \"tun\", mode = \"vepa\"")]).replace("bridge = \"lan\", ", ""),
         &["t.toml:2: port.t.mode: `mode` is no key of type tun \
-           (expected on tap, netdev, patch, vxlan, geneve or gre only)"],
+           (expected on tap, netdev, stream, dgram, vhost-user, patch, vxlan, geneve or gre only)"],
     );
 }
 
