@@ -22,9 +22,26 @@ pub(super) fn warnings(config: &Config) -> Findings {
         long_prefixes(router, &path.to("interface"), &mut found);
     }
     mode::doubts(config, &mut found);
+    own_guests(config, &mut found);
     hidden_rules(&config.rules, &mut found);
     one_way_policies(config, &mut found);
     found
+}
+
+/// Ports that would be each other's guests.
+fn own_guests(config: &Config, found: &mut Findings) {
+    for (name, port) in &config.ports {
+        let Some(at) = port.kind.socket().filter(|at| !at.listen) else { continue };
+        let listens = |other: &PortConfig| {
+            other.kind.socket().is_some_and(|socket| socket.listen && socket.path == at.path)
+        };
+        if let Some((listener, _)) = config.ports.iter().find(|(_, other)| listens(other)) {
+            let message = format!(
+                "port {listener} listens there itself: the two join their bridges, as a patch does better"
+            );
+            found.add(Path::default().to("port").to(name.as_str()).to("connect"), message);
+        }
+    }
 }
 
 /// A router that leads nowhere.
