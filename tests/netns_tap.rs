@@ -132,7 +132,6 @@ fn what_cannot_be_opened_is_refused_with_its_remedy() {
             ("multi --type tap --bridge lan offload=false", &["multi", "queue"]),
             ("ip --type tap --bridge lan", &["ip", "TUN"]),
             ("veth0 --type tap --bridge lan", &["veth0", "netdev"]),
-            ("gone --type netdev --bridge lan", &["gone"]),
             ("x --type tap --bridge lan netns=no-such-namespace", &["x", "no-such-namespace"]),
             ("twice --type tap --bridge lan device=held", &["held"]),
         ] {
