@@ -115,11 +115,11 @@ fn find_room(
         let Some(chain) = running.ring.pop_writable(pieces)? else { return Ok(Err(DropReason::QueueFull)) };
         room += chain.len as usize;
         chains.push(chain);
+        if pieces.len() - before > MAX_PIECES {
+            break;
+        }
         if room >= needed {
             return Ok(Ok(()));
-        }
-        if pieces.len() - before >= MAX_PIECES {
-            break;
         }
     }
     Ok(Err(DropReason::ExceedsMtu))
