@@ -103,7 +103,7 @@ impl Outbox {
     }
 
     /// Queues a frame for the port `queue`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, queue: PortId, departure: Departure) {
         let departures = &mut self.queues[queue.index()];
         if departures.is_empty() {

@@ -5,7 +5,7 @@ use std::any::Any;
 use super::card::{Lent, Running, Trouble};
 use super::ring::Chain;
 use super::ring::pieces::{Place, copy, scatter};
-use crate::packet::{Batch, Counters, DropReason, Frame, Piece};
+use crate::packet::{Batch, Counters, DropReason, Frame, Offload, Piece};
 use crate::sys::guest_memory::GuestMemory;
 use crate::wire::virtio_net;
 
@@ -131,9 +131,21 @@ fn write(memory: &GuestMemory, pieces: &[Piece], frame: &mut Frame, header_len: 
     if lent(frame).is_none() {
         frame.pull();
     }
-    let mut header = frame.offload.to_header().emit();
-    header[virtio_net::LEN..].copy_from_slice(&buffers.to_le_bytes());
-    let here = frame.with_prefix(&header[..header_len]);
+    let [low, high] = buffers.to_le_bytes();
+    let header = match frame.offload {
+        // Usual, and a constant: what is put together byte by byte cannot be read before it has got to memory.
+        Offload::NONE => [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, low, high],
+        offload => {
+            let mut header = offload.to_header().emit();
+            [header[virtio_net::LEN], header[virtio_net::LEN + 1]] = [low, high];
+            header
+        }
+    };
+    // Of a length that is known, it is two stores.
+    let here = match header_len {
+        virtio_net::LEN_MRG => frame.with_prefix(&header),
+        _ => frame.with_prefix(&header[..virtio_net::LEN]),
+    };
     let skip = here.len();
     // Nothing of this fails: each ring has checked its pieces against the same memory.
     let _ = match pieces {

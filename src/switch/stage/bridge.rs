@@ -409,11 +409,12 @@ impl<'a> Forwarding<'a> {
     #[inline(always)]
     fn depart(&mut self, arrival: &Arrival, out: PortId, port: &Port, to: Recipients, shared: bool) {
         let form = port.vlan.form(arrival.vid, arrival.priority);
-        let departure = Departure { frame: arrival.frame, form, out, to, shared, echo: false };
+        // One for each way: a single one would be put together in memory, and read from there before it has got there.
+        let departure = || Departure { frame: arrival.frame, form, out, to, shared, echo: false };
         match &port.way {
-            Way::Queue | Way::Underlay(_) => self.outbox.push(out, departure),
-            Way::Patch(peer) => self.outbox.patched.push(Crossing { peer: *peer, departure }),
-            Way::Tunnel(overlay) => self.enter(overlay, port, departure),
+            Way::Queue | Way::Underlay(_) => self.outbox.push(out, departure()),
+            Way::Patch(peer) => self.outbox.patched.push(Crossing { peer: *peer, departure: departure() }),
+            Way::Tunnel(overlay) => self.enter(overlay, port, departure()),
         }
     }
 

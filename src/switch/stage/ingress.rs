@@ -56,7 +56,7 @@ struct Headers {
     source: Mac,
 }
 
-#[inline]
+#[inline(always)]
 fn look(port: &Port, frame: &mut Frame) -> Result<Headers, DropReason> {
     let Some(header) = frame.bytes().first_chunk::<{ ethernet::HEADER_LEN }>() else {
         return Err(DropReason::Runt);

@@ -231,16 +231,18 @@ impl GuestMemory {
         Ok(())
     }
 
-    /// Whether all of the `len` bytes at `at` are in one region. The processor begins to fetch the first of them, as
-    /// whoever asks will want them soon.
+    /// Whether all of the `len` bytes at `at` are in one region. The processor begins to fetch the first two lines of them,
+    /// which hold a short frame and its header, as whoever asks will want them soon.
     #[inline]
     pub fn holds(&self, at: u64, len: u32) -> bool {
         let Ok(_at) = self.find(at, len.into()) else { return false };
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: a prefetch reads nothing that the program could see, and raises no signal wherever it points.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(_at.cast()) };
+            for line in [_at, _at.wrapping_add(64)] {
+                // SAFETY: a prefetch reads nothing that the program could see, and raises no signal wherever it points.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+            }
         }
         true
     }
