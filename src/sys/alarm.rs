@@ -1,7 +1,7 @@
 //! A system call that waits for somebody who is not trusted, cut short.
 //!
 //! Only a signal ends a call that waits and was not told not to. A timer of the thread's own raises one every
-//! [`PATIENCE`] while such calls are made, and stops by itself soon after the last: a thread that sleeps is left alone.
+//! `PATIENCE` while such calls are made, and stops by itself soon after the last: a thread that sleeps is left alone.
 
 use std::io;
 use std::mem::MaybeUninit;

@@ -16,7 +16,7 @@ pub enum Command {
     Change(Change),
     /// Say what you have seen.
     Report(Sender<Report>),
-    /// Send an echo to a peer of a tunnel; see [`Switch::probe`].
+    /// Send an echo to a peer of a tunnel; see [`Switch::probe`](switch::Switch::probe).
     Probe {
         /// The peer.
         at: Location,
@@ -78,11 +78,11 @@ pub struct Report {
     pub retired: Counters,
     /// Counters of the peers of tunnels.
     pub peers: Vec<(Location, PeerCounters)>,
-    /// The options that peers last sent, see [`Switch::all_options`].
+    /// The options that peers last sent, see [`Switch::all_options`](switch::Switch::all_options).
     pub options: Vec<(Location, Vec<u8>)>,
-    /// Who sent what nobody is expected to send, see [`Switch::all_intruders`].
+    /// Who sent what nobody is expected to send, see [`Switch::all_intruders`](switch::Switch::all_intruders).
     pub intruders: Vec<(PortId, Intruder)>,
-    /// What rules have matched, see [`Switch::rule_counters`].
+    /// What rules have matched, see [`Switch::rule_counters`](switch::Switch::rule_counters).
     pub rules: Vec<RuleCounters>,
     /// How the worker spent its time.
     pub activity: Activity,
