@@ -361,6 +361,16 @@ fn entries_of(len: u32) -> Result<u16, Fault> {
     }
 }
 
+/// Whether a descriptor with these flags names a table of others, which it may where that was agreed on, and by itself.
+fn names_table(flags: u16, agreed: bool) -> Result<bool, Fault> {
+    match flags & INDIRECT != 0 {
+        false => Ok(false),
+        true if !agreed => Err(Fault::Indirect),
+        true if flags & NEXT != 0 => Err(Fault::IndirectNext),
+        true => Ok(true),
+    }
+}
+
 /// Whether an index that goes from `old` to `new` passes the one behind `event` (VIRTIO 1.2, 2.7.7.2).
 #[inline]
 fn passes(event: u16, new: u16, old: u16) -> bool {

@@ -11,7 +11,10 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::pieces::Pieces;
-use super::{Areas, Base, Chain, Fault, INDIRECT, Layout, MAX_CHAIN, Mark, NEXT, WRITE, entries_of, passes};
+use super::{
+    Areas, Base, Chain, Fault, INDIRECT, Layout, MAX_CHAIN, Mark, NEXT, WRITE, entries_of, names_table,
+    passes,
+};
 
 /// VIRTQ_DESC_F_AVAIL.
 const AVAIL: u16 = 1 << 7;
@@ -145,13 +148,7 @@ impl Packed {
         let mut slots = 1;
         loop {
             let (len, id, flags) = (rest as u32, (rest >> 32) as u16, (rest >> 48) as u16);
-            if flags & INDIRECT != 0 {
-                if !self.indirect {
-                    return Err(Fault::Indirect);
-                }
-                if flags & NEXT != 0 {
-                    return Err(Fault::IndirectNext);
-                }
+            if names_table(flags, self.indirect)? {
                 walk_table(at, len, pieces)?;
                 return Ok((id, slots));
             }

@@ -9,7 +9,9 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::pieces::Pieces;
-use super::{Areas, Base, Chain, Fault, INDIRECT, Layout, MAX_CHAIN, Mark, NEXT, entries_of, passes};
+use super::{
+    Areas, Base, Chain, Fault, INDIRECT, Layout, MAX_CHAIN, Mark, NEXT, entries_of, names_table, passes,
+};
 
 /// VIRTQ_AVAIL_F_NO_INTERRUPT.
 const NO_CALL: u16 = 1;
@@ -108,13 +110,7 @@ impl Split {
         let mut left = self.size.min(MAX_CHAIN);
         loop {
             let (len, flags, next) = (rest as u32, (rest >> 32) as u16, (rest >> 48) as u16);
-            if flags & INDIRECT != 0 {
-                if !self.indirect {
-                    return Err(Fault::Indirect);
-                }
-                if flags & NEXT != 0 {
-                    return Err(Fault::IndirectNext);
-                }
+            if names_table(flags, self.indirect)? {
                 return walk_table(at, len, pieces);
             }
             pieces.add(at, len, flags)?;
