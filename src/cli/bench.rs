@@ -1,5 +1,6 @@
 //! `tapyard bench`: how fast the switch is on this machine, measured with no other program.
 
+mod devices;
 mod engine;
 mod frames;
 mod machine;
@@ -10,12 +11,14 @@ mod results;
 mod summary;
 mod trial;
 
+use std::slice;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
 use super::interrupt::Interrupt;
-use super::{Failure, Format, Outcome, print, print_json};
+use super::{Failure, Format, Outcome, isolation, print, print_json};
+use devices::Devices;
 use engine::Engine;
 use engine::topology::Shape;
 use frames::Size;
@@ -24,7 +27,7 @@ use method::Round;
 use path::Path;
 use progress::Progress;
 use results::{Cell, LeftOut, Results, Settings};
-use trial::Rig;
+use trial::{Load, Rig};
 
 /// Measure how fast the switch is on this machine, with no other program
 #[derive(Debug, Args)]
@@ -85,54 +88,72 @@ impl Bench {
     }
 
     fn run(&self, interrupt: &Interrupt) -> Result<Results, Failure> {
-        let (paths, left_out) = self.paths();
-        let settings = Settings {
-            seconds: self.seconds,
-            rounds: self.rounds,
-            workers: self.workers,
-            resolution: method::RESOLUTION,
-            build: if cfg!(debug_assertions) { "debug" } else { "release" }.into(),
-        };
-        let mut results = Results {
+        let mut left_out = Vec::new();
+        let paths = self.paths(&mut left_out)?;
+        let results = self.measure(&paths, &mut left_out, interrupt)?;
+        Ok(Results {
             schema: results::SCHEMA.into(),
             version: env!("CARGO_PKG_VERSION").into(),
             date: machine::now(),
             machine: Machine::this(),
-            settings,
-            results: Vec::new(),
+            settings: Settings {
+                seconds: self.seconds,
+                rounds: self.rounds,
+                workers: self.workers,
+                resolution: method::RESOLUTION,
+                build: if cfg!(debug_assertions) { "debug" } else { "release" }.into(),
+            },
+            results,
             scaling: Vec::new(),
             left_out,
-        };
-        results.results = self.measure(&paths, interrupt)?;
-        Ok(results)
+        })
     }
 
-    /// What is measured, and what is left out.
-    fn paths(&self) -> (Vec<Path>, Vec<LeftOut>) {
-        let asked = if self.paths.is_empty() { Path::value_variants().to_vec() } else { self.paths.clone() };
-        (asked.into_iter().filter(|path| !path.needs_devices()).collect(), Vec::new())
+    /// What is measured. Leaves the host's network where devices are needed for it.
+    fn paths(&self, left_out: &mut Vec<LeftOut>) -> Result<Vec<Path>, Failure> {
+        let asked = match self.paths.is_empty() {
+            true => Path::value_variants(),
+            false => &self.paths,
+        };
+        if !asked.iter().any(|path| path.needs_devices()) {
+            return Ok(asked.to_vec());
+        }
+        match isolation::leave_host() {
+            Ok(()) => Ok(asked.to_vec()),
+            Err(why) if !self.paths.is_empty() => Err(Failure::Said(why)),
+            Err(why) => {
+                let (devices, others) = asked.iter().partition::<Vec<Path>, _>(|path| path.needs_devices());
+                left_out
+                    .extend(devices.iter().map(|path| LeftOut { path: path.name(), reason: why.clone() }));
+                Ok(others)
+            }
+        }
     }
 
     fn all_sizes(&self) -> Vec<Size> {
-        let mut sizes = Vec::new();
+        let mut sizes: Vec<Size> = Vec::new();
         for asked in &self.sizes {
-            match asked {
-                Sizes::One(size) => sizes.push(*size),
-                Sizes::All => sizes.extend(Size::ALL),
+            let asked = match asked {
+                Sizes::One(size) => slice::from_ref(size),
+                Sizes::All => &Size::ALL,
+            };
+            for size in asked {
+                if !sizes.contains(size) {
+                    sizes.push(*size);
+                }
             }
         }
-        let mut seen = Vec::new();
-        sizes.retain(|size| {
-            !seen.contains(size) && {
-                seen.push(*size);
-                true
-            }
-        });
         sizes
     }
 
-    /// Measures all paths with all sizes, in rounds, so that a machine whose speed drifts treats all alike.
-    fn measure(&self, paths: &[Path], interrupt: &Interrupt) -> Result<Vec<Cell>, Failure> {
+    /// Measures all paths with all sizes, in rounds, so that a machine whose speed drifts treats all alike. A path that
+    /// nobody asked for by name and that cannot be measured here is left out.
+    fn measure(
+        &self,
+        paths: &[Path],
+        left_out: &mut Vec<LeftOut>,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Cell>, Failure> {
         let sizes = self.all_sizes();
         let cases: Vec<(Path, Size)> =
             paths.iter().flat_map(|&path| sizes.iter().map(move |&size| (path, size))).collect();
@@ -140,19 +161,33 @@ impl Bench {
         let mut progress = Progress::new(cases.len() * self.rounds as usize);
         for _ in 0..self.rounds {
             for (&(path, size), rounds) in cases.iter().zip(&mut measured) {
-                progress.step(&format!("{} {size}", path.name()));
-                let mut rig = Engine::new(path.way(), size, Shape::SMALL, interrupt);
-                rounds.push(self.round(&mut rig)?);
+                let name = path.name();
+                progress.step(&format!("{name} {size}"));
+                if left_out.iter().any(|left| left.path == name) {
+                    continue;
+                }
+                match self.round(path, size, interrupt) {
+                    Ok(round) => rounds.push(round),
+                    Err(Failure::Said(why)) if self.paths.is_empty() => {
+                        left_out.push(LeftOut { path: name, reason: format!("{size}: {why}") });
+                    }
+                    Err(Failure::Said(why)) => return Err(format!("{name} {size}: {why}").into()),
+                    Err(other) => return Err(other),
+                }
             }
         }
         let cells = cases.iter().zip(&measured);
         Ok(cells.filter_map(|(&(path, size), rounds)| Cell::of(&path.name(), size, rounds)).collect())
     }
 
-    /// Measures a rig once, when it has warmed up.
-    fn round(&self, rig: &mut dyn Rig) -> Result<Round, Failure> {
+    fn round(&self, path: Path, size: Size, interrupt: &Interrupt) -> Result<Round, Failure> {
+        let mut rig: Box<dyn Rig + '_> = match path.needs_devices() {
+            true => Box::new(Devices::new(path, size, self.workers, interrupt)?),
+            false => Box::new(Engine::new(path.way(), size, Shape::SMALL, interrupt)),
+        };
         let duration = Duration::from_secs_f64(self.seconds);
-        rig.trial(trial::Load::Most, duration / 2)?;
-        method::measure(rig, duration)
+        // What is cold at first is no part of it.
+        rig.trial(Load::Most, duration / 2)?;
+        method::measure(&mut *rig, duration)
     }
 }

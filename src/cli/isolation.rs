@@ -5,11 +5,11 @@
 
 use std::fs::{self, File};
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::{io, process};
 
-use crate::port::link::Links;
+use crate::port::link::{LinkError, Links};
 use crate::sys::netns::{self, Netns};
 use crate::sys::tun;
 
@@ -74,7 +74,7 @@ pub(super) struct Host {
     /// Its namespace.
     pub(super) netns: Netns,
     /// Keeps the namespace, and is what the path in `netns` leads to.
-    _held: File,
+    held: File,
 }
 
 impl Host {
@@ -82,12 +82,32 @@ impl Host {
     pub(super) fn new(name: &'static str, address: Ipv4Addr) -> Result<Host, String> {
         let held = netns::create().map_err(|error| format!("cannot make a network namespace: {error}"))?;
         let netns = Netns::new(format!("/proc/{}/fd/{}", process::id(), held.as_raw_fd()));
-        let loopback = || Links::open().and_then(|mut links| links.set_up(1));
-        netns
-            .run(loopback)
-            .map_err(|error| format!("cannot enter {netns}: {error}"))?
-            .map_err(|error| format!("{netns}: loopback: {error}"))?;
-        Ok(Host { name, address, netns, _held: held })
+        let host = Host { name, address, netns, held };
+        host.links(|links| links.set_up(1))?;
+        Ok(host)
+    }
+
+    /// Makes a veth between this host and another, with these names. Both ends are up and take packets of `mtu` bytes.
+    pub(super) fn veth(&self, own: &str, to: &Host, theirs: &str, mtu: u32) -> Result<(), String> {
+        self.links(|links| links.add_veth(own, theirs, to.held.as_fd()))?;
+        for (host, name) in [(self, own), (to, theirs)] {
+            host.links(|links| {
+                let index = links.must_find(name)?.index;
+                links.set_mtu(index, mtu)?;
+                links.set_up(index)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Does something with the interfaces of the namespace; an error says what, and where.
+    pub(super) fn links<T: Send>(
+        &self,
+        work: impl FnOnce(&mut Links) -> Result<T, LinkError> + Send,
+    ) -> Result<T, String> {
+        let result = self.netns.run(|| Links::open().and_then(|mut links| work(&mut links)));
+        let result = result.map_err(|error| format!("cannot enter {}: {error}", self.netns))?;
+        result.map_err(|error| format!("{}: {error}", self.name))
     }
 
     /// Runs `work` inside the namespace; an error says what was attempted, and where.

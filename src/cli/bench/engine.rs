@@ -87,12 +87,12 @@ impl<'a> Engine<'a> {
             began: Instant::now(),
             interrupt,
         };
-        engine.greet(way, shape);
+        engine.greet(way, size, shape);
         engine
     }
 
-    /// Has the stations that are talked to be heard, so that nothing is flooded.
-    fn greet(&mut self, way: Way, shape: Shape) {
+    /// Has the stations that are talked to be heard, so that nothing is flooded, and the flows begin.
+    fn greet(&mut self, way: Way, size: Size, shape: Shape) {
         let (now, mut hellos) = (self.now(), Source::new(topology::hellos(way, shape)));
         for n in 0..hellos.frames.len() {
             self.batch.clear();
@@ -101,6 +101,13 @@ impl<'a> Engine<'a> {
                 None => self.switch.process(topology::behind(n, shape), &mut self.batch, now),
                 Some(far) => far.greet(&mut self.batch, &mut self.switch, now),
             }
+            self.switch.transmit(&mut self.batch, |_, batch, outgoing| discard(batch, outgoing));
+        }
+        let mut openings = Source::new(topology::openings(way, size, shape));
+        for _ in 0..openings.frames.len() {
+            self.batch.clear();
+            openings.read(&mut self.batch, 1);
+            self.switch.process(INLET, &mut self.batch, now);
             self.switch.transmit(&mut self.batch, |_, batch, outgoing| discard(batch, outgoing));
         }
     }

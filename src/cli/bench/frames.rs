@@ -137,6 +137,19 @@ pub(super) fn frame(size: Size, from: Station, port: u16, to: Station) -> (Vec<u
     }
 }
 
+/// What opens the connection of a superframe: a SYN, since a router that translates lets no other TCP begin. UDP needs none.
+pub(super) fn opening(size: Size, from: Station, port: u16, to: Station) -> Option<Vec<u8>> {
+    let headers = PacketBuilder::ethernet2(from.mac.octets(), to.mac.octets());
+    let headers = headers.ipv4(from.address.octets(), to.address.octets(), 64);
+    let mut bytes = Vec::new();
+    let headers = match size {
+        Size::Frame(_) => return None,
+        Size::Super => headers.tcp(port, DISCARD, 0, 65_535).syn(),
+    };
+    headers.write(&mut bytes, &[]).expect("a vector takes all");
+    Some(bytes)
+}
+
 /// What stands in the checksum of a TCP segment that the device is to finish.
 fn pseudo_header(from: Ipv4Addr, to: Ipv4Addr, len: u16) -> u16 {
     let words = |address: Ipv4Addr| (address.to_bits() >> 16) + (address.to_bits() & 0xffff);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::frames::{Size, Station, frame};
+use super::super::frames::{Size, Station, frame, opening};
 use super::super::path::{Protocol, Way};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, Layer, Offload, PeerId, PortId, RouterId};
 use crate::switch::mode::Apart;
@@ -94,16 +94,22 @@ pub(super) fn behind(hello: usize, shape: Shape) -> PortId {
 
 /// The frames that are offered, in an order in which neighbours in time are no neighbours in any table.
 pub(super) fn talk(way: Way, size: Size, shape: Shape) -> Vec<(Vec<u8>, Offload)> {
-    match way {
-        Way::Bridged | Way::Tunnel(_) => {
-            shuffled(shape.pairs()).map(|n| frame(size, near(n), 1024, far(n))).collect()
-        }
-        Way::Routed | Way::Nat => {
-            let to = Station { mac: ROUTER, ..far(0) };
-            let flow = |n: usize| (near(n % SOURCES), 1024 + (n / SOURCES % 60_000) as u16);
-            shuffled(shape.flows).map(flow).map(|(from, port)| frame(size, from, port, to)).collect()
-        }
-    }
+    flows(way, shape).map(|(from, port, to)| frame(size, from, port, to)).collect()
+}
+
+/// What has to be said before.
+pub(super) fn openings(way: Way, size: Size, shape: Shape) -> Vec<(Vec<u8>, Offload)> {
+    let openings = flows(way, shape).filter_map(|(from, port, to)| opening(size, from, port, to));
+    openings.map(|bytes| (bytes, Offload::NONE)).collect()
+}
+
+/// Who talks, from which port, to whom.
+fn flows(way: Way, shape: Shape) -> impl Iterator<Item = (Station, u16, Station)> {
+    let routed = matches!(way, Way::Routed | Way::Nat);
+    shuffled(if routed { shape.flows } else { shape.pairs() }).map(move |n| match routed {
+        true => (near(n % SOURCES), 1024 + (n / SOURCES % 60_000) as u16, Station { mac: ROUTER, ..far(0) }),
+        false => (near(n), 1024, far(n)),
+    })
 }
 
 /// Sources of the flows that are routed.
