@@ -20,4 +20,5 @@ pub mod server;
 mod shape;
 mod show;
 pub mod socket;
+mod watching;
 pub mod yard;

@@ -19,14 +19,16 @@ use serde_json::Value;
 use super::api::{Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
 use super::config::{Config, Document, SwitchConfig};
 use super::probe::{self, Target};
-use super::server::{Handler, Peer};
+use super::server::{Handler, Peer, Response, Stream};
 use super::shape::{Live, WORKER_PATIENCE};
 use super::show::live::{self, Wanted};
 use super::show::routers;
+use super::watching::{Watch, Watches};
 use super::{opening, show};
 use crate::packet::{Location, PortId};
 use crate::port::netdev;
 use crate::port::watch::LinkWatch;
+use crate::switch::watch::Watcher;
 use crate::table::fdb::Generations;
 use crate::table::token_bucket::TokenBucket;
 use crate::wire::ethernet::Mac;
@@ -103,12 +105,13 @@ impl Drop for Yard {
 struct Door(Arc<Mutex<State>>);
 
 impl Handler for Door {
-    fn handle(&self, request: Request, _peer: Peer) -> Result<Value, String> {
+    fn handle(&self, request: Request, _peer: Peer) -> Result<Response, String> {
         let reply = lock(&self.0).answer(request)?;
         match reply {
-            Reply::Now(value) => Ok(value),
+            Reply::Now(value) => Ok(value.into()),
             // Nobody else waits for what is on its way.
-            Reply::Later(echo) => json(echo.wait()),
+            Reply::Later(echo) => Ok(json(echo.wait())?.into()),
+            Reply::Stream(value, stream) => Ok(Response { value, stream: Some(stream) }),
         }
     }
 }
@@ -118,6 +121,8 @@ enum Reply {
     Now(Value),
     /// With how an echo ends.
     Later(probe::Sent),
+    /// With this, and a stream behind it.
+    Stream(Value, Stream),
 }
 
 /// The state behind its lock; a holder that panicked has left it as consistent as its last finished step.
@@ -149,6 +154,8 @@ pub(super) struct State {
     wake: Sender<()>,
     /// Has the watcher hear of interfaces.
     links: LinkWatch,
+    /// How many watch, and how many ever have.
+    watches: Watches,
 }
 
 impl State {
@@ -183,6 +190,7 @@ impl State {
             echoes: VecDeque::new(),
             wake,
             links,
+            watches: Watches::default(),
         })
     }
 
@@ -193,6 +201,14 @@ impl State {
         netdev::undo(made).iter().for_each(|note| tracing::warn!("{note}"));
         opening::remove_all(&self.config);
         self.workers.clear();
+    }
+
+    /// Has watchers, which `make` makes for each worker by its number, watch what passes until what is returned is dropped.
+    ///
+    /// # Errors
+    /// When too many watch already.
+    pub(super) fn watch(&mut self, make: impl FnMut(usize) -> Box<dyn Watcher>) -> Result<Watch, String> {
+        self.watches.start(&self.workers, make)
     }
 
     /// What every worker has seen, each at one moment between two batches.
