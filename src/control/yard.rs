@@ -4,10 +4,13 @@
 //! All who ask wait for one lock, which no worker ever takes.
 
 mod apply;
+mod listener;
+mod view;
 mod watcher;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -24,7 +27,7 @@ use super::shape::{Live, WORKER_PATIENCE};
 use super::show::live::{self, Wanted};
 use super::show::routers;
 use super::watching::{Watch, Watches};
-use super::{opening, show};
+use super::{http, opening, show};
 use crate::packet::{Location, PortId};
 use crate::port::netdev;
 use crate::port::watch::LinkWatch;
@@ -33,6 +36,8 @@ use crate::table::fdb::Generations;
 use crate::table::token_bucket::TokenBucket;
 use crate::wire::ethernet::Mac;
 use crate::worker::{self, Command, Echo, Event, Report};
+
+pub(super) use view::View;
 
 /// Most workers without being asked: beyond, a switch takes cores that its guests need.
 const DEFAULT_MAX_WORKERS: usize = 4;
@@ -60,10 +65,10 @@ impl Yard {
         let (changed, links) = crossbeam_channel::bounded(MAX_LINK_EVENTS);
         let link_watch =
             LinkWatch::start(changed).map_err(|error| format!("cannot start a thread: {error}"))?;
-        let mut state = State::new(config.switch.clone(), path, &happened, wake, link_watch)?;
+        let state = State::new(config.switch.clone(), path, &happened, wake, link_watch)?;
         drop(happened);
-        state.apply(document, config)?;
-        let state = Arc::new(Mutex::new(state));
+        let state = Arc::new_cyclic(|shared| Mutex::new(State { view: View::new(shared.clone()), ..state }));
+        lock(&state).apply(document, config)?;
         let watched = Arc::clone(&state);
         let watcher = thread::Builder::new()
             .name("watcher".into())
@@ -84,6 +89,11 @@ impl Yard {
             (state.live.bridges.len(), state.config.own_ports().count(), state.workers.len());
         let some = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         format!("{}, {}, {}", some(bridges, "bridge"), some(ports, "port"), some(workers, "worker"))
+    }
+
+    /// Where metrics are to be had over HTTP.
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        lock(&self.state).listener.as_ref().map(http::Server::address)
     }
 
     /// The door for the control socket.
@@ -156,6 +166,10 @@ pub(super) struct State {
     links: LinkWatch,
     /// How many watch, and how many ever have.
     watches: Watches,
+    /// Shows the state to whoever asks over HTTP.
+    view: View,
+    /// Who answers them.
+    listener: Option<http::Server>,
 }
 
 impl State {
@@ -177,7 +191,8 @@ impl State {
         Ok(State {
             path,
             document: Document::default(),
-            config: Config { switch, ..Config::default() },
+            // The listener comes as all else does that a change can bring.
+            config: Config { switch: SwitchConfig { metrics: None, ..switch }, ..Config::default() },
             live: Live::default(),
             epoch: 0,
             started,
@@ -191,10 +206,13 @@ impl State {
             wake,
             links,
             watches: Watches::default(),
+            view: View::default(),
+            listener: None,
         })
     }
 
     fn stop(&mut self) {
+        self.listener = None;
         // So that nobody is told that the devices are gone.
         let live = std::mem::take(&mut self.live);
         let made = live.ports.into_values().filter_map(|port| port.made).collect();
