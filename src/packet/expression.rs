@@ -19,7 +19,6 @@
 mod headers;
 mod parse;
 
-
 use core::fmt;
 use core::str::FromStr;
 

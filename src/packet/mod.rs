@@ -7,6 +7,7 @@ mod batch;
 pub mod coalesce;
 mod counters;
 mod datagram;
+pub mod describe;
 mod drop;
 pub mod ecn;
 pub mod expression;

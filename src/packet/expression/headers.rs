@@ -99,7 +99,9 @@ impl<'a> Headers<'a> {
 
     fn mac(&self, at: usize) -> Option<u64> {
         match (self.layer, self.bytes.get(at..at + 6)) {
-            (Layer::Ethernet, Some(&[a, b, c, d, e, f])) => Some(ethernet::Mac::new([a, b, c, d, e, f]).bits()),
+            (Layer::Ethernet, Some(&[a, b, c, d, e, f])) => {
+                Some(ethernet::Mac::new([a, b, c, d, e, f]).bits())
+            }
             _ => None,
         }
     }
@@ -168,7 +170,8 @@ impl<'a> Upper<'a> {
             Some(protocol) => self.protocol == protocol,
             None => matches!(self.protocol, tcp::PROTOCOL | udp::PROTOCOL | SCTP),
         };
-        let port = |at| self.bytes.get(at..at + 2).is_some_and(|port| (first..=last).contains(&be16(port, 0)));
+        let port =
+            |at| self.bytes.get(at..at + 2).is_some_and(|port| (first..=last).contains(&be16(port, 0)));
         has_ports && side.holds(|| port(0), || port(2))
     }
 }

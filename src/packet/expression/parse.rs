@@ -277,7 +277,9 @@ impl<'a> Parser<'a> {
             "stp" => return self.test(Test::Llc(STP)),
             "lldp" => return self.test(Test::EtherType(LLDP)),
             text if text.contains('[') => {
-                return Err(word.is_no("test", "words: tcp-syn, tcp-ack, … in place of bytes by their number"));
+                return Err(
+                    word.is_no("test", "words: tcp-syn, tcp-ack, … in place of bytes by their number")
+                );
             }
             _ => self.at -= 1,
         }
@@ -286,7 +288,9 @@ impl<'a> Parser<'a> {
         }
         let of = self.protocol();
         let side = self.side();
-        if side.is_none() && let Some(group) = self.take(&["broadcast", "multicast"]) {
+        if side.is_none()
+            && let Some(group) = self.take(&["broadcast", "multicast"])
+        {
             return self.group(of, group == "broadcast", word);
         }
         let kind = self.look_up(&KINDS);
@@ -355,7 +359,10 @@ impl<'a> Parser<'a> {
             (None | Some(Of::Ether), false) => self.test(Test::Multicast),
             (Some(Of::Network(ipv4::ETHER_TYPE)), false) => self.test(Test::Group { v4: true }),
             (Some(Of::Network(ipv6::ETHER_TYPE)), false) => self.test(Test::Group { v4: false }),
-            _ => Err(word.is_no("protocol with such a test", "ether broadcast, ether multicast, ip multicast or ip6 multicast")),
+            _ => Err(word.is_no(
+                "protocol with such a test",
+                "ether broadcast, ether multicast, ip multicast or ip6 multicast",
+            )),
         }
     }
 
@@ -410,7 +417,9 @@ impl<'a> Parser<'a> {
         let node = self.test(test)?;
         let before = match (kind, of) {
             (Kind::Port | Kind::PortRange, Of::Network(network)) => Test::Network(network),
-            (Kind::Address | Kind::Host | Kind::Net, Of::Upper(number)) => Test::Protocol { v4: None, number },
+            (Kind::Address | Kind::Host | Kind::Net, Of::Upper(number)) => {
+                Test::Protocol { v4: None, number }
+            }
             _ => return Ok(node),
         };
         Ok(Node::And(Box::new((self.test(before)?, node))))
@@ -419,8 +428,12 @@ impl<'a> Parser<'a> {
     fn address(&mut self, said: Said) -> Result<Test, String> {
         let expected = match said.kind {
             Kind::Net => "a network, as 10.9.0.0/16 or fd00::/64",
-            Kind::Host => "an address, as 10.9.0.1 or fd00::1; `ether host` for a MAC address, `net` for a network",
-            _ => "an address or a network, as 10.9.0.1 or fd00::/64; `ether` before the MAC address of a frame",
+            Kind::Host => {
+                "an address, as 10.9.0.1 or fd00::1; `ether host` for a MAC address, `net` for a network"
+            }
+            _ => {
+                "an address or a network, as 10.9.0.1 or fd00::/64; `ether` before the MAC address of a frame"
+            }
         };
         let word = self.need(expected)?;
         let what = if said.kind == Kind::Net { "network" } else { "address" };
@@ -473,7 +486,12 @@ impl<'a> Parser<'a> {
     }
 
     /// A name of the table, with or without tcpdump's backslash, or a number in `range`, decimal or hexadecimal.
-    fn named(&mut self, what: &str, names: &[(&str, u32)], range: RangeInclusive<u32>) -> Result<u32, String> {
+    fn named(
+        &mut self,
+        what: &str,
+        names: &[(&str, u32)],
+        range: RangeInclusive<u32>,
+    ) -> Result<u32, String> {
         let mut expected: Vec<_> = names.iter().map(|(name, _)| *name).collect();
         let numbers = format!("{} to {}", range.start(), range.end());
         expected.push(&numbers);
