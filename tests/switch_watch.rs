@@ -26,6 +26,8 @@ struct Notes {
     /// Only these ports.
     ports: Option<Vec<u16>>,
     only_once: bool,
+    /// So many frames came at once.
+    asked: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Watcher for Notes {
@@ -39,7 +41,8 @@ impl Watcher for Notes {
         self.seen.lock().unwrap().push(seen);
     }
 
-    fn picks(&self) -> bool {
+    fn picks(&mut self, frames: usize) -> bool {
+        self.asked.lock().unwrap().push(frames);
         self.from.is_some()
     }
 
@@ -140,6 +143,7 @@ fn a_picked_frame_walks_alone_and_in_its_order() {
     let left = yard.send_all(0, 0, &frames);
     assert!(left.iter().map(|sent| &sent.bytes).eq(frames.iter().map(|(bytes, _)| bytes)), "none overtakes");
     assert_eq!(notes.fates(), vec![(0, vec![1], vec![]); 3]);
+    assert_eq!(*notes.asked.lock().unwrap(), [6], "once for all");
     yard.goes(0, &broadcast(7));
     assert_eq!(notes.fates().pop().map(|(_, mut sent, _)| (sent.sort(), sent).1), Some(vec![1, 2]));
     yard.goes(0, &unicast(7, 7));

@@ -252,7 +252,7 @@ impl Switch {
         now: Time,
         mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>),
     ) {
-        if self.outbox.watching.picks() {
+        if self.outbox.watching.picks(|| batch.len()) {
             let topology = Arc::clone(&self.topology);
             self.carry_watched(&topology, Incoming::Read(port), batch, now, &mut send);
         } else {
@@ -270,14 +270,18 @@ impl Switch {
         now: Time,
         mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>),
     ) {
-        if self.outbox.watching.picks() {
+        if self.outbox.watching.is_idle() {
+            self.receive(underlay, batch, received, now);
+        } else {
             let topology = Arc::clone(&self.topology);
             let mut unwrapping = std::mem::take(&mut self.unwrapping);
             let frames = self.unwrap(&topology, &mut unwrapping, underlay, received, batch, now);
-            self.carry_watched(&topology, Incoming::Unwrapped(frames), batch, now, &mut send);
+            let incoming = Incoming::Unwrapped(frames);
+            match self.outbox.watching.picks(|| frames.len()) {
+                true => self.carry_watched(&topology, incoming, batch, now, &mut send),
+                false => self.take_in(&topology, incoming, 0..frames.len(), batch, now),
+            }
             self.unwrapping = unwrapping;
-        } else {
-            self.receive(underlay, batch, received, now);
         }
         self.transmit(batch, send);
     }
@@ -302,9 +306,8 @@ impl Switch {
                 Incoming::Read(port) => (at, port),
                 Incoming::Unwrapped(frames) => (frames[at].frame as usize, frames[at].at.port),
             };
-            let frame = &mut batch.frames_mut()[frame];
-            frame.pull();
-            let Some(lone) = self.outbox.watching.pick(port, frame, now) else { continue };
+            let picked = self.outbox.watching.pick(port, &batch.frames()[frame], now);
+            let Some(lone) = picked else { continue };
             self.take_in(topology, incoming, begin..at, batch, now);
             self.transmit(batch, &mut *send);
             batch.truncate(live);

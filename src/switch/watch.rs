@@ -67,12 +67,15 @@ pub trait Watcher: Send {
     /// Sees a frame; it may be one that it did not want.
     fn see(&mut self, sight: &Sight<'_>);
 
-    /// Whether it picks frames. Those of others cost less.
-    fn picks(&self) -> bool {
+    /// Whether it will pick some of the next `frames` frames that have come in. If not, it is not asked about them one by
+    /// one, so that a sampler costs a frame nothing.
+    fn picks(&mut self, frames: usize) -> bool {
+        let _ = frames;
         false
     }
 
-    /// Whether to follow `frame`, which has come in by `port`.
+    /// Whether to follow `frame`, which has come in by `port`. Its headers are at hand, the rest may still be
+    /// [`outside`](Frame::outside).
     fn pick(&mut self, port: PortId, frame: &Frame, now: Time) -> bool {
         let _ = (port, frame, now);
         false
@@ -104,6 +107,8 @@ pub(super) struct Lone {
 #[derive(Default)]
 pub(super) struct Watching {
     watchers: Vec<(WatchId, Box<dyn Watcher>)>,
+    /// Which of them may pick some of the frames at hand.
+    picking: Vec<bool>,
     now: Time,
     lone: Option<Lone>,
 }
@@ -141,16 +146,24 @@ impl Watching {
             || self.watchers.iter().any(|(_, watcher)| watcher.wants(port, moment))
     }
 
-    /// Somebody picks frames.
+    /// Whether somebody picks some of the next `frames` frames.
     #[inline(always)]
-    pub(super) fn picks(&self) -> bool {
-        !self.is_idle() && self.watchers.iter().any(|(_, watcher)| watcher.picks())
+    pub(super) fn picks(&mut self, frames: impl FnOnce() -> usize) -> bool {
+        !self.is_idle() && self.ask_who_picks(frames())
+    }
+
+    #[cold]
+    fn ask_who_picks(&mut self, frames: usize) -> bool {
+        self.picking.clear();
+        self.picking.extend(self.watchers.iter_mut().map(|(_, watcher)| watcher.picks(frames)));
+        self.picking.contains(&true)
     }
 
     /// Whether somebody wants to follow a frame, and what is to be noted of it.
     pub(super) fn pick(&mut self, port: PortId, frame: &Frame, now: Time) -> Option<Lone> {
-        let watchers = self.watchers.iter_mut();
-        let by: Vec<_> = watchers.filter_map(|(id, who)| who.pick(port, frame, now).then_some(*id)).collect();
+        let watchers = self.watchers.iter_mut().zip(&self.picking).filter(|&(_, &picks)| picks);
+        let picked = watchers.filter_map(|((id, watcher), _)| watcher.pick(port, frame, now).then_some(*id));
+        let by: Vec<_> = picked.collect();
         (!by.is_empty()).then(|| Lone { by, sent: Vec::new(), dropped: Vec::new() })
     }
 
