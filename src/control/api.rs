@@ -11,6 +11,7 @@
 //! `null`.
 
 mod routing;
+mod talkers;
 
 use std::net::IpAddr;
 
@@ -20,6 +21,8 @@ pub use routing::{
     FlowInfo, HopInfo, NatFilter, NatInfo, NatRuleInfo, NatStats, NeighborFilter, NeighborInfo,
     RouteExplanation, RouteInfo, RouterInfo, RouterInterfaceInfo, RuleInfo, SessionInfo,
 };
+
+pub use talkers::TalkerInfo;
 
 use super::config::Edits;
 use crate::wire::ethernet::Mac;
@@ -286,6 +289,9 @@ pub enum Request {
     Stats {},
     /// Dropped frames by port and reason: a list of [`DropInfo`].
     Drops {},
+    /// The conversations that most comes in of: a list of [`TalkerInfo`], the largest first. They are counted from the
+    /// first request on, so that one has no answer yet, and until some seconds after the last.
+    Talkers {},
     /// Reads the configuration file again and applies what has changed: [`Applied`].
     Reload {},
     /// The configuration that runs: [`ConfigInfo`].
@@ -322,6 +328,7 @@ impl Request {
             | RuleShow { .. }
             | Stats {}
             | Drops {}
+            | Talkers {}
             | ConfigShow {} => false,
         }
     }

@@ -26,5 +26,6 @@ mod shape;
 mod show;
 mod site;
 pub mod socket;
+mod talkers;
 mod watching;
 pub mod yard;

@@ -19,13 +19,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use serde_json::Value;
 
-use super::api::{Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
+use super::api::{
+    Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, TalkerInfo, VersionInfo,
+};
 use super::config::{Config, Document, SwitchConfig};
 use super::probe::{self, Target};
 use super::server::{Handler, Peer, Response, Stream};
 use super::shape::{Live, WORKER_PATIENCE};
 use super::show::live::{self, Wanted};
 use super::show::routers;
+use super::talkers::Talkers;
 use super::watching::{Watch, Watches};
 use super::{http, opening, show};
 use crate::packet::{Location, PortId};
@@ -34,6 +37,7 @@ use crate::port::watch::LinkWatch;
 use crate::switch::watch::Watcher;
 use crate::table::fdb::Generations;
 use crate::table::token_bucket::TokenBucket;
+use crate::time::Time;
 use crate::wire::ethernet::Mac;
 use crate::worker::{self, Command, Echo, Event, Report};
 
@@ -166,6 +170,8 @@ pub(super) struct State {
     links: LinkWatch,
     /// How many watch, and how many ever have.
     watches: Watches,
+    /// Counts who talks most, while somebody asks for it.
+    talkers: Talkers,
     /// Shows the state to whoever asks over HTTP.
     view: View,
     /// Who answers them.
@@ -206,6 +212,7 @@ impl State {
             wake,
             links,
             watches: Watches::default(),
+            talkers: Talkers::default(),
             view: View::default(),
             listener: None,
         })
@@ -227,6 +234,11 @@ impl State {
     /// When too many watch already.
     pub(super) fn watch(&mut self, make: impl FnMut(usize) -> Box<dyn Watcher>) -> Result<Watch, String> {
         self.watches.start(&self.workers, make)
+    }
+
+    fn talkers(&mut self) -> Result<Vec<TalkerInfo>, String> {
+        let now = Time::ZERO + self.started.elapsed();
+        self.talkers.ask(&mut self.watches, &self.workers, &self.live, now)
     }
 
     /// What every worker has seen, each at one moment between two batches.
@@ -391,6 +403,7 @@ impl State {
             Request::RuleDel { number } => json(self.edit(|document| document.rule_del(number))?),
             Request::RuleMove { from, to } => json(self.edit(|document| document.rule_move(from, to))?),
             Request::Stats {} => json(show::stats(self)),
+            Request::Talkers {} => json(self.talkers()?),
             Request::Drops {} => json(show::drops(self)),
             Request::Reload {} => json(self.reload()?),
             Request::ConfigShow {} => json(ConfigInfo { toml: self.document.to_string() }),
