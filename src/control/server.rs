@@ -15,6 +15,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::api::{Answer, Request};
+use super::log::ASKED;
 use super::socket::ControlSocket;
 pub use crate::sys::peer::Peer;
 
@@ -171,7 +172,7 @@ fn answer(request: &[u8], peer: Peer, shared: &Shared) -> Answer {
     let result = shared.handler.handle(request, peer);
     if let Some(request) = noted {
         let result = result.as_ref().map_or_else(String::as_str, |_| "done");
-        tracing::info!(uid = peer.uid, gid = peer.gid, pid = peer.pid, request, result, "control");
+        tracing::info!(target: ASKED, uid = peer.uid, gid = peer.gid, pid = peer.pid, request, result, "control");
     }
     match result {
         Ok(value) => Answer::Ok(value),

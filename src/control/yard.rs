@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::api::{Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
 use super::config::{Config, Document, SwitchConfig};
+use super::host::{self, Places};
 use super::probe::{self, Target};
 use super::server::{Handler, Peer};
 use super::shape::{Live, WORKER_PATIENCE};
@@ -28,7 +29,6 @@ use crate::packet::{Location, PortId};
 use crate::port::netdev;
 use crate::port::watch::LinkWatch;
 use crate::table::fdb::Generations;
-use crate::table::token_bucket::TokenBucket;
 use crate::wire::ethernet::Mac;
 use crate::worker::{self, Command, Echo, Event, Report};
 
@@ -36,8 +36,6 @@ use crate::worker::{self, Command, Echo, Event, Report};
 const DEFAULT_MAX_WORKERS: usize = 4;
 /// The longest busy-poll window without being asked.
 const DEFAULT_BUSY_POLL: Duration = Duration::from_micros(50);
-/// Packets that rules have logged in a second.
-const MAX_LOGGED: u32 = 10;
 /// Echoes whose answers are waited for, at most.
 const MAX_ECHOES: usize = 1024;
 /// What has happened to interfaces and was not looked at yet; more of that is left to the kernel.
@@ -109,6 +107,7 @@ impl Handler for Door {
             Reply::Now(value) => Ok(value),
             // Nobody else waits for what is on its way.
             Reply::Later(echo) => json(echo.wait()),
+            Reply::Host(places) => json(host::look(&places)),
         }
     }
 }
@@ -118,6 +117,8 @@ enum Reply {
     Now(Value),
     /// With how an echo ends.
     Later(probe::Sent),
+    /// With what the machine looks like at these places, which takes a while.
+    Host(Places),
 }
 
 /// The state behind its lock; a holder that panicked has left it as consistent as its last finished step.
@@ -141,8 +142,6 @@ pub(super) struct State {
     looked: Instant,
     /// When it was last taken note of that guests have come or gone.
     guests_noted: Option<Instant>,
-    /// Limits what rules have logged.
-    log_rate: TokenBucket,
     /// Who waits for which echo, the oldest first.
     echoes: VecDeque<(u64, Sender<Echo>)>,
     /// Wakes the watcher.
@@ -179,7 +178,6 @@ impl State {
             installed: BTreeMap::new(),
             looked: started,
             guests_noted: None,
-            log_rate: TokenBucket::new(MAX_LOGGED),
             echoes: VecDeque::new(),
             wake,
             links,
@@ -357,6 +355,7 @@ impl State {
             Request::RuleMove { from, to } => json(self.edit(|document| document.rule_move(from, to))?),
             Request::Stats {} => json(show::stats(self)),
             Request::Drops {} => json(show::drops(self)),
+            Request::HostShow {} => return Ok(Reply::Host(Places::of(&self.config))),
             Request::Reload {} => json(self.reload()?),
             Request::ConfigShow {} => json(ConfigInfo { toml: self.document.to_string() }),
         };
@@ -412,6 +411,11 @@ impl State {
         }
         Ok(applied)
     }
+}
+
+/// What an error says of a port, where who reads it knows already which.
+fn about<'a>(port: &str, why: &'a str) -> &'a str {
+    why.strip_prefix("port ").and_then(|rest| rest.strip_prefix(port)?.strip_prefix(": ")).unwrap_or(why)
 }
 
 fn json(value: impl serde::Serialize) -> Result<Value, String> {
