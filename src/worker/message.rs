@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 
 use crate::packet::{Counters, DropReason, Location, PortId};
 use crate::port::Queue;
+use crate::switch::watch::{WatchId, Watcher};
 use crate::switch::{self, Intruder, PeerCounters, RuleCounters, Topology};
 
 /// What a worker is told.
@@ -16,6 +17,10 @@ pub enum Command {
     Change(Change),
     /// Say what you have seen.
     Report(Sender<Report>),
+    /// Have somebody watch what passes.
+    Watch(WatchId, Box<dyn Watcher>),
+    /// Let a watcher go.
+    Unwatch(WatchId),
     /// Send an echo to a peer of a tunnel; see [`Switch::probe`](switch::Switch::probe).
     Probe {
         /// The peer.

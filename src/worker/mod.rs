@@ -47,18 +47,36 @@ const WAKER: Token = Token(usize::MAX);
 
 /// A running worker, as control sees it. Dropping it ends the worker.
 pub struct Handle {
-    commands: Sender<Command>,
-    waker: Arc<Waker>,
+    inbox: Inbox,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Handle {
+/// Where a worker takes commands from. It may outlive the worker.
+#[derive(Clone)]
+pub struct Inbox {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl Inbox {
     /// Gives the worker a command; it takes it between two batches, at once if it sleeps.
     pub fn send(&self, command: Command) {
         // It fails only when the thread has ended; then nobody waits for an answer in vain, since the sender of it is
         // dropped with the command.
         let _ = self.commands.send(command);
         let _ = self.waker.wake();
+    }
+}
+
+impl Handle {
+    /// Gives the worker a command, as [`Inbox::send`] does.
+    pub fn send(&self, command: Command) {
+        self.inbox.send(command);
+    }
+
+    /// The worker's inbox, for whoever has something to tell it later.
+    pub fn inbox(&self) -> Inbox {
+        self.inbox.clone()
     }
 }
 
@@ -105,7 +123,7 @@ pub fn start(
         stopping: false,
     };
     let thread = thread::Builder::new().name(format!("tapyard-{index}")).spawn(move || worker.run())?;
-    Ok(Handle { commands, waker, thread: Some(thread) })
+    Ok(Handle { inbox: Inbox { commands, waker }, thread: Some(thread) })
 }
 
 struct Slot {
@@ -187,6 +205,8 @@ impl Worker {
             match command {
                 Command::Change(change) => self.change(change),
                 Command::Report(to) => drop(to.send(self.report())),
+                Command::Watch(id, watcher) => self.switch.watch(id, watcher),
+                Command::Unwatch(id) => self.switch.unwatch(id),
                 Command::Probe { at, token, size } => self.probe(at, token, size),
                 Command::Stop => self.stopping = true,
             }
@@ -283,11 +303,13 @@ impl Worker {
             if !self.batch.is_empty() {
                 self.activity.batches += 1;
                 self.activity.frames += self.batch.len() as u64;
+                let (slots, ready, batch) = (&mut self.slots, &mut self.ready, &mut self.batch);
+                let send =
+                    |out, batch: &mut Batch, frames: Outgoing<'_>| hand(slots, ready, out, batch, frames);
                 match self.received.is_empty() {
-                    true => self.switch.process(id, &mut self.batch, now),
-                    false => self.switch.receive(id, &mut self.batch, &self.received, now),
+                    true => self.switch.carry(id, batch, now, send),
+                    false => self.switch.carry_received(id, batch, &self.received, now, send),
                 }
-                self.transmit();
                 if let Some(Slot { queue: Queue::Port(port), .. }) = &mut self.slots[id.index()] {
                     port.release(&mut self.batch);
                 }
@@ -339,28 +361,7 @@ impl Worker {
 
     fn transmit(&mut self) {
         let (slots, ready) = (&mut self.slots, &mut self.ready);
-        self.switch.transmit(&mut self.batch, |out, batch, outgoing| {
-            let there = slots.get_mut(out.index()).and_then(Option::as_mut).filter(|slot| !slot.gone);
-            match (outgoing, there.map(|slot| &mut slot.queue)) {
-                (Outgoing::Frames(frames, counters), Some(Queue::Port(port))) => {
-                    let missing = counters.dropped(DropReason::PortMissing);
-                    port.tx(batch, frames, counters);
-                    // Of some devices only a write learns that they are gone; reading then says so.
-                    if counters.dropped(DropReason::PortMissing) != missing {
-                        make_ready(slots, ready, out);
-                    }
-                }
-                (Outgoing::Datagrams(datagrams), Some(Queue::Underlay(underlay))) => {
-                    underlay.tx(batch, datagrams);
-                }
-                (Outgoing::Frames(frames, counters), _) => {
-                    frames.iter().for_each(|_| counters.drop(DropReason::PortMissing));
-                }
-                (Outgoing::Datagrams(datagrams), _) => {
-                    datagrams.iter_mut().for_each(|datagram| datagram.outcome = Err(DropReason::PortMissing));
-                }
-            }
-        });
+        self.switch.transmit(&mut self.batch, |out, batch, frames| hand(slots, ready, out, batch, frames));
     }
 
     fn leave(&mut self, id: PortId, ended: Rx) {
@@ -505,6 +506,34 @@ fn unwatch(poll: &Poll, queue: &Queue) {
     if let Some(fd) = queue.fd() {
         // It fails when it could not be watched in the first place: nothing is left to do.
         let _ = poll.registry().deregister(&mut SourceFd(&fd));
+    }
+}
+
+/// Hands a port what it is to send.
+fn hand(
+    slots: &mut [Option<Slot>],
+    ready: &mut Vec<PortId>,
+    out: PortId,
+    batch: &mut Batch,
+    outgoing: Outgoing<'_>,
+) {
+    let there = slots.get_mut(out.index()).and_then(Option::as_mut).filter(|slot| !slot.gone);
+    match (outgoing, there.map(|slot| &mut slot.queue)) {
+        (Outgoing::Frames(frames, counters), Some(Queue::Port(port))) => {
+            let missing = counters.dropped(DropReason::PortMissing);
+            port.tx(batch, frames, counters);
+            // Of some devices only a write learns that they are gone; reading then says so.
+            if counters.dropped(DropReason::PortMissing) != missing {
+                make_ready(slots, ready, out);
+            }
+        }
+        (Outgoing::Datagrams(datagrams), Some(Queue::Underlay(underlay))) => underlay.tx(batch, datagrams),
+        (Outgoing::Frames(frames, counters), _) => {
+            frames.iter().for_each(|_| counters.drop(DropReason::PortMissing));
+        }
+        (Outgoing::Datagrams(datagrams), _) => {
+            datagrams.iter_mut().for_each(|datagram| datagram.outcome = Err(DropReason::PortMissing));
+        }
     }
 }
 
