@@ -305,6 +305,7 @@ impl State {
             Request::PortSet { name, keys } => json(self.edit(|document| document.port_set(&name, &keys))?),
             Request::PortDel { name } => json(self.edit(|document| document.port_del(&name))?),
             Request::FdbShow(filter) => json(show::fdb(self, &filter)?),
+            Request::FdbFind(search) => json(show::find(self, &search)?),
             Request::FdbAdd { bridge, mac, port, vlan, remote } => {
                 json(self.edit(|document| document.fdb_add(bridge.as_deref(), mac, &port, vlan, remote))?)
             }

@@ -8,6 +8,7 @@
 
 mod busy_poll;
 mod message;
+mod meter;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -25,7 +26,8 @@ use crate::switch::{self, Outgoing, Switch};
 use crate::table::fdb::Generations;
 use crate::time::Time;
 use busy_poll::BusyPoll;
-pub use message::{Activity, Change, Command, Echo, Event, Report};
+pub use message::{Activity, BATCH_SIZES, Change, Chore, Command, Echo, Event, Pause, Report};
+use meter::Meter;
 
 /// Batches that a port may have in its turn, before the others have theirs.
 const BUDGET: usize = 4;
@@ -119,7 +121,7 @@ pub fn start(
         origin,
         recheck: None,
         too_long: HashMap::default(),
-        activity: Activity::default(),
+        meter: Meter::default(),
         stopping: false,
     };
     let thread = thread::Builder::new().name(format!("tapyard-{index}")).spawn(move || worker.run())?;
@@ -164,7 +166,7 @@ struct Worker {
     recheck: Option<Time>,
     /// When control was last told that frames are too long for a port.
     too_long: HashMap<PortId, Time>,
-    activity: Activity,
+    meter: Meter,
     stopping: bool,
 }
 
@@ -180,12 +182,18 @@ impl Worker {
         if self.stopping {
             return;
         }
-        if self.switch.poll_timeout().is_some_and(|due| due <= self.now()) {
+        if let Some(due) = self.switch.poll_timeout()
+            && let now = self.now()
+            && due <= now
+        {
+            self.meter.begin_chore(now);
             self.run_timers();
+            self.meter.chore(Chore::Timers, now, self.now());
         }
         if self.recheck.is_some_and(|due| due <= self.now()) {
             self.recheck_doubtful();
         }
+        self.meter.look();
         for _ in 0..TURNS_PER_POLL {
             self.serve();
             if self.ready.is_empty() {
@@ -202,14 +210,32 @@ impl Worker {
 
     fn take_commands(&mut self) {
         while let Ok(command) = self.inbox.try_recv() {
-            match command {
-                Command::Change(change) => self.change(change),
-                Command::Report(to) => drop(to.send(self.report())),
-                Command::Watch(id, watcher) => self.switch.watch(id, watcher),
-                Command::Unwatch(id) => self.switch.unwatch(id),
-                Command::Probe { at, token, size } => self.probe(at, token, size),
-                Command::Stop => self.stopping = true,
-            }
+            let since = self.now();
+            self.meter.begin_chore(since);
+            let chore = match command {
+                Command::Change(change) => {
+                    self.change(change);
+                    Chore::Change
+                }
+                Command::Report(to) => {
+                    let _ = to.send(self.report());
+                    Chore::Report
+                }
+                Command::Probe { at, token, size } => {
+                    self.probe(at, token, size);
+                    Chore::Probe
+                }
+                Command::Watch(id, watcher) => {
+                    self.switch.watch(id, watcher);
+                    Chore::Watch
+                }
+                Command::Unwatch(id) => {
+                    self.switch.unwatch(id);
+                    Chore::Watch
+                }
+                Command::Stop => return self.stopping = true,
+            };
+            self.meter.chore(chore, since, self.now());
         }
     }
 
@@ -290,6 +316,7 @@ impl Worker {
 
     fn turn(&mut self, id: PortId) -> Rx {
         let now = self.now();
+        self.meter.turn(now);
         let mut state = Rx::More;
         for _ in 0..BUDGET {
             let Some(slot) = &mut self.slots[id.index()] else { return Rx::Drained };
@@ -301,8 +328,7 @@ impl Worker {
                 Queue::Underlay(underlay) => underlay.rx(&mut self.batch, &mut self.received, counters),
             };
             if !self.batch.is_empty() {
-                self.activity.batches += 1;
-                self.activity.frames += self.batch.len() as u64;
+                self.meter.batch(self.batch.len());
                 let (slots, ready, batch) = (&mut self.slots, &mut self.ready, &mut self.batch);
                 let send =
                     |out, batch: &mut Batch, frames: Outgoing<'_>| hand(slots, ready, out, batch, frames);
@@ -377,13 +403,14 @@ impl Worker {
     /// Polls busily for a while, then sleeps until something happens or a timer is due.
     fn wait(&mut self) {
         let since = self.now();
+        self.meter.idle(since);
         let window = self.busy_poll.window();
         let mut passed = Duration::ZERO;
         while passed < window {
             let look_further = passed + if self.rings.is_empty() { Duration::ZERO } else { RING_SPIN };
             if self.look_around(since, look_further) {
-                self.activity.busy_hits += 1;
-                return self.busy_poll.gap(self.now().since(since));
+                self.meter.busy_hit();
+                return self.stop_waiting(since);
             }
             // Whoever else wants this core is who the next frame comes from.
             thread::yield_now();
@@ -392,14 +419,22 @@ impl Worker {
         if self.arm_rings() {
             // However often that happens, the other ports have their turn.
             self.poll(Some(Duration::ZERO));
-            return self.busy_poll.gap(self.now().since(since));
+            return self.stop_waiting(since);
         }
-        self.activity.sleeps += 1;
+        self.meter.sleep();
         let due = [self.switch.poll_timeout(), self.recheck].into_iter().flatten().min();
         let timeout = due.map(|due| due.since(self.now()));
-        if self.poll(timeout) {
-            self.busy_poll.gap(self.now().since(since));
+        match self.poll(timeout) {
+            true => self.stop_waiting(since),
+            false => self.meter.wake(self.now()),
         }
+    }
+
+    /// Something has happened that was waited for.
+    fn stop_waiting(&mut self, since: Time) {
+        let now = self.now();
+        self.busy_poll.gap(now.since(since));
+        self.meter.wake(now);
     }
 
     /// Looks for ports that have frames; true when there are some. Rings cost nothing to look at, and come first, until so
@@ -497,7 +532,7 @@ impl Worker {
             intruders: self.switch.all_intruders().collect(),
             options: self.switch.all_options().map(|(at, options)| (at, options.to_vec())).collect(),
             rules: self.switch.rule_counters().to_vec(),
-            activity: self.activity,
+            activity: self.meter.activity(self.now()),
         }
     }
 }
