@@ -129,6 +129,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = io::stderr().write_all(format!("{errors}\n").as_bytes());
             ExitCode::FAILURE
         }
+        Err(Failure::Logged) => ExitCode::FAILURE,
         Err(Failure::Interrupted(signal)) => ExitCode::from(128 + signal),
     }
 }
@@ -143,6 +144,8 @@ enum Failure {
     Said(String),
     /// Lines that begin with the file and line that they are about, so that an editor can jump there.
     Listed(String),
+    /// What the log has said already.
+    Logged,
     /// A signal of this number ended it, in order.
     Interrupted(u8),
     /// Nobody reads the output any more.

@@ -10,6 +10,7 @@
 //! Field names are stable; fields may be added. Counters count from when the port was opened. What has no value is
 //! `null`.
 
+mod host;
 mod routing;
 mod talkers;
 
@@ -17,6 +18,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use host::{
+    BridgeFilterInfo, DeviceInfo, HolderInfo, HostInfo, Ipv6Info, NetnsInfo, SocketInfo, TunNodeInfo,
+};
 pub use routing::{
     FlowInfo, HopInfo, NatFilter, NatInfo, NatRuleInfo, NatStats, NeighborFilter, NeighborInfo,
     RouteExplanation, RouteInfo, RouterInfo, RouterInterfaceInfo, RuleInfo, SessionInfo,
@@ -292,6 +296,8 @@ pub enum Request {
     /// The conversations that most comes in of: a list of [`TalkerInfo`], the largest first. They are counted from the
     /// first request on, so that one has no answer yet, and until some seconds after the last.
     Talkers {},
+    /// The machine as the switch finds it: [`HostInfo`].
+    HostShow {},
     /// Reads the configuration file again and applies what has changed: [`Applied`].
     Reload {},
     /// The configuration that runs: [`ConfigInfo`].
@@ -329,6 +335,7 @@ impl Request {
             | Stats {}
             | Drops {}
             | Talkers {}
+            | HostShow {}
             | ConfigShow {} => false,
         }
     }
@@ -560,6 +567,22 @@ pub struct BridgeInfo {
     pub flaps: u64,
     /// Stations that moved to another port.
     pub moves: u64,
+    /// The last that moved to and fro too often.
+    #[serde(default)]
+    pub last_flap: Option<FlapInfo>,
+}
+
+/// A station that moved to and fro too often between two ports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlapInfo {
+    /// Its address.
+    pub mac: Mac,
+    /// The port it was behind.
+    pub from: String,
+    /// The port it was behind then.
+    pub to: String,
+    /// Seconds since.
+    pub age_secs: u64,
 }
 
 /// A tunnel.
@@ -753,6 +776,12 @@ pub struct PortStats {
     pub tx_bytes: u64,
     /// Frames dropped, for any reason.
     pub drops: u64,
+    /// Frames from here that were flooded because they are for all stations, or for a group of them.
+    #[serde(default)]
+    pub groups: u64,
+    /// Frames from here that were flooded because no table had the one station that they are for.
+    #[serde(default)]
+    pub unknown: u64,
 }
 
 /// Frames that a port dropped for one reason.

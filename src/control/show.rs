@@ -10,7 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::api::{
-    AttachInfo, AttachQuery, BridgeInfo, DropInfo, PauseInfo, PortInfo, PortStats, StatsInfo, WorkerInfo,
+    AttachInfo, AttachQuery, BridgeInfo, DropInfo, FlapInfo, PauseInfo, PortInfo, PortStats, StatsInfo,
+    WorkerInfo,
 };
 use super::attach::{self, Around};
 use super::config::{PortConfig, PortKind};
@@ -135,9 +136,19 @@ pub(super) fn bridges(state: &State) -> Vec<BridgeInfo> {
             evictions: stats.evictions,
             flaps: stats.flaps,
             moves: stats.moves,
+            last_flap: bridge.last_flap.as_ref().map(|flap| FlapInfo {
+                mac: flap.mac,
+                from: port_name(state, flap.from),
+                to: port_name(state, flap.to),
+                age_secs: flap.at.elapsed().as_secs(),
+            }),
         })
     };
     state.live.bridges.iter().filter_map(info).collect()
+}
+
+fn port_name(state: &State, port: PortId) -> String {
+    state.live.port_name(port).unwrap_or("-").to_owned()
 }
 
 /// Counters of everything.
@@ -161,6 +172,8 @@ pub(super) fn stats(state: &State) -> StatsInfo {
             tx_frames: counters.tx_frames,
             tx_bytes: counters.tx_bytes,
             drops: counters.dropped_total(),
+            groups: counters.groups,
+            unknown: counters.unknown,
         }
     };
     StatsInfo {

@@ -23,6 +23,7 @@ use super::api::{
     Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, TalkerInfo, VersionInfo,
 };
 use super::config::{Config, Document, SwitchConfig};
+use super::host::{self, Places};
 use super::probe::{self, Target};
 use super::server::{Handler, Peer, Response, Stream};
 use super::shape::{Live, WORKER_PATIENCE};
@@ -36,7 +37,6 @@ use crate::port::netdev;
 use crate::port::watch::LinkWatch;
 use crate::switch::watch::Watcher;
 use crate::table::fdb::Generations;
-use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
 use crate::worker::{self, Command, Echo, Event, Report};
@@ -47,8 +47,6 @@ pub(super) use view::View;
 const DEFAULT_MAX_WORKERS: usize = 4;
 /// The longest busy-poll window without being asked.
 const DEFAULT_BUSY_POLL: Duration = Duration::from_micros(50);
-/// Packets that rules have logged in a second.
-const MAX_LOGGED: u32 = 10;
 /// Echoes whose answers are waited for, at most.
 const MAX_ECHOES: usize = 1024;
 /// What has happened to interfaces and was not looked at yet; more of that is left to the kernel.
@@ -124,6 +122,7 @@ impl Handler for Door {
         match reply {
             Reply::Now(value) => Ok(value.into()),
             // Nobody else waits for what is on its way.
+            Reply::Host(places) => Ok(json(host::look(&places))?.into()),
             Reply::Later(echo) => Ok(json(echo.wait())?.into()),
             Reply::Stream(value, stream) => Ok(Response { value, stream: Some(stream) }),
         }
@@ -135,6 +134,8 @@ enum Reply {
     Now(Value),
     /// With how an echo ends.
     Later(probe::Sent),
+    /// With what the machine looks like at these places, which takes a while.
+    Host(Places),
     /// With this, and a stream behind it.
     Stream(Value, Stream),
 }
@@ -160,8 +161,6 @@ pub(super) struct State {
     looked: Instant,
     /// When it was last taken note of that guests have come or gone.
     guests_noted: Option<Instant>,
-    /// Limits what rules have logged.
-    log_rate: TokenBucket,
     /// Who waits for which echo, the oldest first.
     echoes: VecDeque<(u64, Sender<Echo>)>,
     /// Wakes the watcher.
@@ -207,7 +206,6 @@ impl State {
             installed: BTreeMap::new(),
             looked: started,
             guests_noted: None,
-            log_rate: TokenBucket::new(MAX_LOGGED),
             echoes: VecDeque::new(),
             wake,
             links,
@@ -405,6 +403,7 @@ impl State {
             Request::Stats {} => json(show::stats(self)),
             Request::Talkers {} => json(self.talkers()?),
             Request::Drops {} => json(show::drops(self)),
+            Request::HostShow {} => return Ok(Reply::Host(Places::of(&self.config))),
             Request::Reload {} => json(self.reload()?),
             Request::ConfigShow {} => json(ConfigInfo { toml: self.document.to_string() }),
         };
@@ -460,6 +459,11 @@ impl State {
         }
         Ok(applied)
     }
+}
+
+/// What an error says of a port, where who reads it knows already which.
+fn about<'a>(port: &str, why: &'a str) -> &'a str {
+    why.strip_prefix("port ").and_then(|rest| rest.strip_prefix(port)?.strip_prefix(": ")).unwrap_or(why)
 }
 
 fn json(value: impl serde::Serialize) -> Result<Value, String> {

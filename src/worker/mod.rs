@@ -271,7 +271,7 @@ impl Worker {
             let watched =
                 self.poll.registry().register(&mut SourceFd(&fd), Token(id.index()), Interest::READABLE);
             if let Err(error) = watched {
-                tracing::error!("port {}: cannot watch its descriptor: {error}", id.0);
+                tracing::error!(worker = self.index, slot = id.0, %error, "cannot watch the descriptor of a port");
             }
         }
         if self.slots.len() <= id.index() {
@@ -486,7 +486,7 @@ impl Worker {
         if let Err(error) = self.poll.poll(&mut self.events, timeout)
             && error.kind() != io::ErrorKind::Interrupted
         {
-            tracing::error!("worker {}: cannot poll: {error}", self.index);
+            tracing::error!(worker = self.index, %error, "cannot poll, and ends");
             self.stopping = true;
         }
         for event in &self.events {

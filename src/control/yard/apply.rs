@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use super::State;
+use super::{State, about};
 use crate::control::api::Applied;
 use crate::control::config::{Config, Document, PortConfig, PortKind, StaticEntry};
+use crate::control::log::ASKED;
 use crate::control::opening::{self, Found};
 use crate::control::plan::{self, Change as Step, Plan};
 use crate::control::shape::{self, LiveBridge, LivePort, WORKER_PATIENCE};
@@ -45,10 +46,10 @@ impl State {
         // There may be something new to look at now and then.
         let _ = self.wake.try_send(());
         let changes = plan.lines();
-        changes.iter().for_each(|change| tracing::info!("{change}"));
+        changes.iter().for_each(|change| tracing::info!(target: ASKED, "{change}"));
         let warnings = self.warnings();
         let new = warnings.iter().filter(|warning| !before.contains(warning));
-        new.chain(&notes).for_each(|warning| tracing::warn!("{warning}"));
+        new.chain(&notes).for_each(|warning| tracing::warn!(target: ASKED, "{warning}"));
         Ok(Applied { epoch: self.epoch, changes, warnings: [warnings, notes].concat(), attach: None })
     }
 
@@ -151,7 +152,7 @@ impl State {
         match self.open(name, config) {
             Ok(opened) => self.reattach(name, opened),
             Err(why) => {
-                tracing::error!("{why}");
+                tracing::error!(port = name, "{}", about(name, &why));
                 self.mark_missing(name);
                 // No worker will tell the watcher. When it has not yet seen that it was woken, that is enough.
                 let _ = self.wake.try_send(());
@@ -311,7 +312,7 @@ impl State {
         let id = port.id;
         // What was made is gone, too.
         port.made = None;
-        tracing::warn!("port {name}: its device is gone; it is taken again when it comes back");
+        tracing::warn!(port = name, "its device is gone; it is taken again when it comes back");
         let topology = self.next_topology();
         drop(self.exchange(topology, vec![id], Vec::new()));
         self.live.bridges.values().for_each(|bridge| {
