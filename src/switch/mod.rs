@@ -109,6 +109,28 @@ enum Incoming<'a> {
     Unwrapped(&'a [Unwrapped]),
 }
 
+impl Incoming<'_> {
+    /// The frames from `from` on that have come in by the same port, and that port; `read`: frames of the batch.
+    fn run(&self, from: usize, read: usize) -> Option<(PortId, Range<usize>)> {
+        match self {
+            Incoming::Read(port) => (from < read).then_some((*port, from..read)),
+            Incoming::Unwrapped(frames) => {
+                let port = frames.get(from)?.at.port;
+                let same = frames[from..].iter().take_while(|unwrapped| unwrapped.at.port == port);
+                Some((port, from..from + same.count()))
+            }
+        }
+    }
+
+    /// Where in the batch the frame `at` is.
+    fn frame(&self, at: usize) -> usize {
+        match self {
+            Incoming::Read(_) => at,
+            Incoming::Unwrapped(frames) => frames[at].frame as usize,
+        }
+    }
+}
+
 /// The switching core of one worker.
 pub struct Switch {
     topology: Arc<Topology>,
@@ -292,30 +314,27 @@ impl Switch {
         now: Time,
         send: &mut impl FnMut(PortId, &mut Batch, Outgoing<'_>),
     ) {
-        let (live, mut begin) = (batch.len(), 0);
-        let frames = match incoming {
-            Incoming::Read(_) => live,
-            Incoming::Unwrapped(frames) => frames.len(),
-        };
-        for at in 0..frames {
-            let (frame, port) = match incoming {
-                Incoming::Read(port) => (at, port),
-                Incoming::Unwrapped(frames) => (frames[at].frame as usize, frames[at].at.port),
-            };
-            let frame = &mut batch.frames_mut()[frame];
-            frame.pull();
-            let Some(lone) = self.outbox.watching.pick(port, frame, now) else { continue };
-            self.take_in(topology, incoming, begin..at, batch, now);
-            self.transmit(batch, &mut *send);
-            batch.truncate(live);
-            self.outbox.watching.follow(lone);
-            self.take_in(topology, incoming, at..at + 1, batch, now);
-            self.transmit(batch, &mut *send);
-            batch.truncate(live);
-            self.outbox.watching.tell(port);
-            begin = at + 1;
+        let (live, mut begin, mut seen) = (batch.len(), 0, 0);
+        while let Some((port, run)) = incoming.run(seen, live) {
+            seen = run.end;
+            if !self.outbox.watching.look(port, run.len()) {
+                continue;
+            }
+            for at in run {
+                let frame = &batch.frames()[incoming.frame(at)];
+                let Some(lone) = self.outbox.watching.pick(port, frame, now) else { continue };
+                self.take_in(topology, incoming, begin..at, batch, now);
+                self.transmit(batch, &mut *send);
+                batch.truncate(live);
+                self.outbox.watching.follow(lone);
+                self.take_in(topology, incoming, at..at + 1, batch, now);
+                self.transmit(batch, &mut *send);
+                batch.truncate(live);
+                self.outbox.watching.tell(port);
+                begin = at + 1;
+            }
         }
-        self.take_in(topology, incoming, begin..frames, batch, now);
+        self.take_in(topology, incoming, begin..seen, batch, now);
     }
 
     /// Has somebody watch what passes, until [`Switch::unwatch`] or until it has seen enough.
