@@ -11,6 +11,7 @@ pub mod attach;
 pub mod client;
 pub mod config;
 pub mod daemon;
+mod export;
 mod opening;
 mod overlay;
 pub mod plan;

@@ -4,6 +4,7 @@
 //! All who ask wait for one lock, which no worker ever takes.
 
 mod apply;
+mod exports;
 mod watcher;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -156,6 +157,8 @@ pub(super) struct State {
     links: LinkWatch,
     /// How many watch, and how many ever have.
     watches: Watches,
+    /// The exports that run, by name.
+    exports: BTreeMap<String, exports::LiveExport>,
 }
 
 impl State {
@@ -191,6 +194,7 @@ impl State {
             wake,
             links,
             watches: Watches::default(),
+            exports: BTreeMap::new(),
         })
     }
 
@@ -201,6 +205,8 @@ impl State {
         netdev::undo(made).iter().for_each(|note| tracing::warn!("{note}"));
         opening::remove_all(&self.config);
         self.workers.clear();
+        // Now they have all samples, and tell what they have not told yet.
+        self.exports.clear();
     }
 
     /// Has watchers, which `make` makes for each worker by its number, watch what passes until what is returned is dropped.
@@ -373,6 +379,7 @@ impl State {
             Request::RuleMove { from, to } => json(self.edit(|document| document.rule_move(from, to))?),
             Request::Stats {} => json(show::stats(self)),
             Request::Drops {} => json(show::drops(self)),
+            Request::ExportShow {} => json(self.show_exports()),
             Request::Reload {} => json(self.reload()?),
             Request::ConfigShow {} => json(ConfigInfo { toml: self.document.to_string() }),
         };

@@ -8,6 +8,8 @@
 
 mod busy_poll;
 mod message;
+mod sample;
+mod sampler;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -26,6 +28,8 @@ use crate::table::fdb::Generations;
 use crate::time::Time;
 use busy_poll::BusyPoll;
 pub use message::{Activity, Change, Command, Echo, Event, Report};
+pub use sample::{Fate, MAX_HEADER, Sample, Skips};
+pub use sampler::{Place, Sampler};
 
 /// Batches that a port may have in its turn, before the others have theirs.
 const BUDGET: usize = 4;

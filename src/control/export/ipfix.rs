@@ -5,6 +5,7 @@
 //! templates again and again, since over UDP a collector may have missed them or been started later.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::flows::{End, Flow, Flows, Timeouts};
@@ -261,7 +262,11 @@ impl Telling for Process {
         self.message.flush(now, send);
     }
 
-    fn known_by(&mut self, _: std::net::IpAddr) {} // No message says it.
+    /// To the collector that is a new session (RFC 7011 section 10.3.1), which knows no templates yet.
+    fn opened(&mut self, _: IpAddr) {
+        self.message.sequence = 0;
+        self.templates_due = Duration::ZERO;
+    }
 
     fn flows(&self) -> usize {
         self.flows.len()

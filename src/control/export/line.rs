@@ -88,6 +88,7 @@ impl Line {
                 self.figures.bytes.fetch_add(datagram.len() as u64, Ordering::Relaxed);
                 if self.lost.is_some_and(|lost| lost.elapsed() >= CALM) {
                     self.lost = None;
+                    self.figures.lost.store(false, Ordering::Relaxed);
                     tracing::info!("export {}: {} is reached again", self.name, self.collector);
                 }
             }
@@ -104,6 +105,7 @@ impl Line {
     }
 
     fn note_lost(&mut self, error: &io::Error) {
+        self.figures.lost.store(true, Ordering::Relaxed);
         if self.lost.replace(Instant::now()).is_none() {
             let (name, collector) = (&self.name, self.collector);
             tracing::warn!(

@@ -14,9 +14,9 @@ mod line;
 mod sflow;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -57,6 +57,8 @@ pub(super) struct Figures {
     pub(super) errors: AtomicU64,
     /// Flows that are kept until they are told.
     pub(super) flows: AtomicU64,
+    /// The collector cannot be reached.
+    pub(super) lost: AtomicBool,
 }
 
 /// What an exporter is told of a port.
@@ -98,8 +100,8 @@ trait Telling: Send {
     fn tick(&mut self, now: Clock, send: &mut dyn FnMut(&[u8]));
     /// Tells all that it has not told yet.
     fn finish(&mut self, now: Clock, send: &mut dyn FnMut(&[u8]));
-    /// Takes the address that its datagrams come from.
-    fn known_by(&mut self, address: IpAddr);
+    /// Is told that its datagrams come from a new socket, and from which address.
+    fn opened(&mut self, from: IpAddr);
     /// Flows that it keeps until they are told.
     fn flows(&self) -> usize;
 }
@@ -118,7 +120,6 @@ impl Exporter {
             line: Line::new(name, config, Arc::clone(&figures)),
             figures: Arc::clone(&figures),
             began: Instant::now(),
-            own_address: !matches!(config.protocol, ExportProtocol::Sflow { agent: Some(_), .. }),
         };
         let thread =
             thread::Builder::new().name("export".into()).spawn(move || work.run(taken, &tellings))?;
@@ -157,8 +158,7 @@ impl Drop for Exporter {
 fn telling(config: &ExportConfig) -> Box<dyn Telling> {
     match config.protocol {
         ExportProtocol::Sflow { agent, .. } => {
-            let address = agent.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-            Box::new(sflow::Agent::new(address, config.domain, config.sample))
+            Box::new(sflow::Agent::new(agent, config.domain, config.sample))
         }
         ExportProtocol::Ipfix { active, inactive, templates, flow_limit } => {
             let timeouts = flows::Timeouts { active, inactive };
@@ -173,8 +173,6 @@ struct Work {
     line: Line,
     figures: Arc<Figures>,
     began: Instant,
-    /// It is known by the address of its socket.
-    own_address: bool,
 }
 
 impl Work {
@@ -223,10 +221,8 @@ impl Work {
     fn with(&mut self, act: impl FnOnce(&mut dyn Telling, Clock, &mut dyn FnMut(&[u8]))) {
         let date = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let now = Clock { up: self.began.elapsed(), date };
-        if let Some(address) = self.line.open()
-            && self.own_address
-        {
-            self.telling.known_by(address);
+        if let Some(from) = self.line.open() {
+            self.telling.opened(from);
         }
         act(&mut *self.telling, now, &mut |datagram| self.line.send(datagram));
     }

@@ -6,7 +6,7 @@
 //! a port on the wire is its [`interface_number`].
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::{Clock, Interface, Telling, interface_number};
@@ -34,7 +34,9 @@ const INTERNAL: u32 = 0x3fff_ffff;
 /// An sFlow agent: what it has told of each data source, and the datagram that it is filling.
 pub(super) struct Agent {
     /// The address that the switch is known by.
-    pub(super) address: IpAddr,
+    address: IpAddr,
+    /// That was configured.
+    is_named: bool,
     sub_agent: u32,
     rate: u32,
     sequence: u32,
@@ -56,10 +58,11 @@ struct Source {
 }
 
 impl Agent {
-    /// An agent that picks one frame in `rate`.
-    pub(super) fn new(address: IpAddr, sub_agent: u32, rate: u32) -> Agent {
+    /// An agent that picks one frame in `rate`, and is known by `address`, or else by that of its socket.
+    pub(super) fn new(address: Option<IpAddr>, sub_agent: u32, rate: u32) -> Agent {
         Agent {
-            address,
+            address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            is_named: address.is_some(),
             sub_agent,
             rate,
             sequence: 0,
@@ -157,8 +160,10 @@ impl Telling for Agent {
         self.flush(now, send);
     }
 
-    fn known_by(&mut self, address: IpAddr) {
-        self.address = address;
+    fn opened(&mut self, from: IpAddr) {
+        if !self.is_named {
+            self.address = from;
+        }
     }
 
     fn flows(&self) -> usize {
