@@ -11,6 +11,7 @@ mod completions;
 mod config;
 mod demo;
 mod drops;
+mod export;
 mod fdb;
 mod man;
 mod nat;
@@ -78,6 +79,7 @@ enum Command {
     Rule(rule::Rule),
     Stats(stats::Stats),
     Drops(drops::Drops),
+    Export(export::Export),
     Config(config::Config),
     Completions(completions::Completions),
     Man(man::Man),
@@ -114,6 +116,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Rule(rule) => rule.execute(&switch),
         Command::Stats(stats) => stats.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
+        Command::Export(export) => export.execute(&switch),
         Command::Config(config) => config.execute(&switch),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),

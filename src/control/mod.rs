@@ -15,6 +15,7 @@ pub mod attach;
 pub mod client;
 pub mod config;
 pub mod daemon;
+mod export;
 pub mod host;
 pub mod http;
 pub mod log;

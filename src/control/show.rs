@@ -24,7 +24,7 @@ use crate::packet::{Capabilities, Counters, PortId};
 use crate::worker::{Activity, Pause};
 
 /// The counters of each port, summed over the workers, and those of the ports there were.
-fn counters(state: &State) -> (BTreeMap<PortId, Counters>, Counters) {
+pub(super) fn counters(state: &State) -> (BTreeMap<PortId, Counters>, Counters) {
     let (mut ports, mut retired) = (BTreeMap::<PortId, Counters>::new(), Counters::default());
     for report in state.reports() {
         retired += &report.retired;
@@ -96,7 +96,7 @@ fn device(kind: &PortKind, live: &LivePort) -> Option<String> {
     live.link.as_ref().map(|link| link.name.clone()).or_else(socket)
 }
 
-fn state_of(port: &LivePort) -> &'static str {
+pub(super) fn state_of(port: &LivePort) -> &'static str {
     match &port.link {
         _ if port.missing => "missing",
         _ if port.waits_for_guest() => "waiting",

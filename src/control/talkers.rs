@@ -260,12 +260,16 @@ impl Watcher for Counter {
 
     fn see(&mut self, _: &Sight<'_>) {}
 
-    fn picks(&mut self, frames: usize) -> bool {
+    fn picks(&self) -> bool {
+        true
+    }
+
+    fn passes_over(&mut self, _: PortId, frames: usize) -> bool {
         let passes = self.left == 0 && self.skip as usize > frames;
         if passes {
             self.skip -= frames as u32;
         }
-        !passes
+        passes
     }
 
     /// Counts it; to be followed it needs not.

@@ -4,6 +4,7 @@
 //! All who ask wait for one lock, which no worker ever takes.
 
 mod apply;
+mod exports;
 mod listener;
 mod view;
 mod watcher;
@@ -175,6 +176,8 @@ pub(super) struct State {
     view: View,
     /// Who answers them.
     listener: Option<http::Server>,
+    /// The exports that run, by name.
+    exports: BTreeMap<String, exports::LiveExport>,
 }
 
 impl State {
@@ -213,6 +216,7 @@ impl State {
             talkers: Talkers::default(),
             view: View::default(),
             listener: None,
+            exports: BTreeMap::new(),
         })
     }
 
@@ -224,6 +228,8 @@ impl State {
         netdev::undo(made).iter().for_each(|note| tracing::warn!("{note}"));
         opening::remove_all(&self.config);
         self.workers.clear();
+        // Now they have all samples, and tell what they have not told yet.
+        self.exports.clear();
     }
 
     /// Has watchers, which `make` makes for each worker by its number, watch what passes until what is returned is dropped.
@@ -404,6 +410,7 @@ impl State {
             Request::Talkers {} => json(self.talkers()?),
             Request::Drops {} => json(show::drops(self)),
             Request::HostShow {} => return Ok(Reply::Host(Places::of(&self.config))),
+            Request::ExportShow {} => json(self.show_exports()),
             Request::Reload {} => json(self.reload()?),
             Request::ConfigShow {} => json(ConfigInfo { toml: self.document.to_string() }),
         };

@@ -109,6 +109,28 @@ enum Incoming<'a> {
     Unwrapped(&'a [Unwrapped]),
 }
 
+impl Incoming<'_> {
+    /// The frames from `from` on that have come in by the same port, and that port; `read`: frames of the batch.
+    fn run(&self, from: usize, read: usize) -> Option<(PortId, Range<usize>)> {
+        match self {
+            Incoming::Read(port) => (from < read).then_some((*port, from..read)),
+            Incoming::Unwrapped(frames) => {
+                let port = frames.get(from)?.at.port;
+                let same = frames[from..].iter().take_while(|unwrapped| unwrapped.at.port == port);
+                Some((port, from..from + same.count()))
+            }
+        }
+    }
+
+    /// Where in the batch the frame `at` is.
+    fn frame(&self, at: usize) -> usize {
+        match self {
+            Incoming::Read(_) => at,
+            Incoming::Unwrapped(frames) => frames[at].frame as usize,
+        }
+    }
+}
+
 /// The switching core of one worker.
 pub struct Switch {
     topology: Arc<Topology>,
@@ -252,7 +274,7 @@ impl Switch {
         now: Time,
         mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>),
     ) {
-        if self.outbox.watching.picks(|| batch.len()) {
+        if self.outbox.watching.picks() {
             let topology = Arc::clone(&self.topology);
             self.carry_watched(&topology, Incoming::Read(port), batch, now, &mut send);
         } else {
@@ -270,18 +292,14 @@ impl Switch {
         now: Time,
         mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>),
     ) {
-        if self.outbox.watching.is_idle() {
-            self.receive(underlay, batch, received, now);
-        } else {
+        if self.outbox.watching.picks() {
             let topology = Arc::clone(&self.topology);
             let mut unwrapping = std::mem::take(&mut self.unwrapping);
             let frames = self.unwrap(&topology, &mut unwrapping, underlay, received, batch, now);
-            let incoming = Incoming::Unwrapped(frames);
-            match self.outbox.watching.picks(|| frames.len()) {
-                true => self.carry_watched(&topology, incoming, batch, now, &mut send),
-                false => self.take_in(&topology, incoming, 0..frames.len(), batch, now),
-            }
+            self.carry_watched(&topology, Incoming::Unwrapped(frames), batch, now, &mut send);
             self.unwrapping = unwrapping;
+        } else {
+            self.receive(underlay, batch, received, now);
         }
         self.transmit(batch, send);
     }
@@ -296,29 +314,27 @@ impl Switch {
         now: Time,
         send: &mut impl FnMut(PortId, &mut Batch, Outgoing<'_>),
     ) {
-        let (live, mut begin) = (batch.len(), 0);
-        let frames = match incoming {
-            Incoming::Read(_) => live,
-            Incoming::Unwrapped(frames) => frames.len(),
-        };
-        for at in 0..frames {
-            let (frame, port) = match incoming {
-                Incoming::Read(port) => (at, port),
-                Incoming::Unwrapped(frames) => (frames[at].frame as usize, frames[at].at.port),
-            };
-            let picked = self.outbox.watching.pick(port, &batch.frames()[frame], now);
-            let Some(lone) = picked else { continue };
-            self.take_in(topology, incoming, begin..at, batch, now);
-            self.transmit(batch, &mut *send);
-            batch.truncate(live);
-            self.outbox.watching.follow(lone);
-            self.take_in(topology, incoming, at..at + 1, batch, now);
-            self.transmit(batch, &mut *send);
-            batch.truncate(live);
-            self.outbox.watching.tell(port);
-            begin = at + 1;
+        let (live, mut begin, mut seen) = (batch.len(), 0, 0);
+        while let Some((port, run)) = incoming.run(seen, live) {
+            seen = run.end;
+            if !self.outbox.watching.look(port, run.len()) {
+                continue;
+            }
+            for at in run {
+                let frame = &batch.frames()[incoming.frame(at)];
+                let Some(lone) = self.outbox.watching.pick(port, frame, now) else { continue };
+                self.take_in(topology, incoming, begin..at, batch, now);
+                self.transmit(batch, &mut *send);
+                batch.truncate(live);
+                self.outbox.watching.follow(lone);
+                self.take_in(topology, incoming, at..at + 1, batch, now);
+                self.transmit(batch, &mut *send);
+                batch.truncate(live);
+                self.outbox.watching.tell(port);
+                begin = at + 1;
+            }
         }
-        self.take_in(topology, incoming, begin..frames, batch, now);
+        self.take_in(topology, incoming, begin..seen, batch, now);
     }
 
     /// Has somebody watch what passes, until [`Switch::unwatch`] or until it has seen enough.

@@ -67,15 +67,20 @@ pub trait Watcher: Send {
     /// Sees a frame; it may be one that it did not want.
     fn see(&mut self, sight: &Sight<'_>);
 
-    /// Whether it will pick some of the next `frames` frames that have come in. If not, it is not asked about them one by
-    /// one, so that a sampler costs a frame nothing.
-    fn picks(&mut self, frames: usize) -> bool {
-        let _ = frames;
+    /// Whether it picks frames. Those of others cost less.
+    fn picks(&self) -> bool {
         false
     }
 
-    /// Whether to follow `frame`, which has come in by `port`. Its headers are at hand, the rest may still be
-    /// [`outside`](Frame::outside).
+    /// Whether it picks none of the next `frames` frames of `port`, so that it need not be shown them one by one. It is
+    /// asked once for a batch; who counts frames has counted them when it says so.
+    fn passes_over(&mut self, port: PortId, frames: usize) -> bool {
+        let _ = (port, frames);
+        false
+    }
+
+    /// Whether to follow `frame`, which has come in by `port`. Of a frame that is long its headers are at hand, the rest
+    /// may not be.
     fn pick(&mut self, port: PortId, frame: &Frame, now: Time) -> bool {
         let _ = (port, frame, now);
         false
@@ -107,8 +112,8 @@ pub(super) struct Lone {
 #[derive(Default)]
 pub(super) struct Watching {
     watchers: Vec<(WatchId, Box<dyn Watcher>)>,
-    /// Which of them may pick some of the frames at hand.
-    picking: Vec<bool>,
+    /// Those of them that look at the frames that have just come in, to pick some.
+    looking: Vec<WatchId>,
     now: Time,
     lone: Option<Lone>,
 }
@@ -146,24 +151,28 @@ impl Watching {
             || self.watchers.iter().any(|(_, watcher)| watcher.wants(port, moment))
     }
 
-    /// Whether somebody picks some of the next `frames` frames.
+    /// Somebody picks frames.
     #[inline(always)]
-    pub(super) fn picks(&mut self, frames: impl FnOnce() -> usize) -> bool {
-        !self.is_idle() && self.ask_who_picks(frames())
+    pub(super) fn picks(&self) -> bool {
+        !self.is_idle() && self.watchers.iter().any(|(_, watcher)| watcher.picks())
     }
 
-    #[cold]
-    fn ask_who_picks(&mut self, frames: usize) -> bool {
-        self.picking.clear();
-        self.picking.extend(self.watchers.iter_mut().map(|(_, watcher)| watcher.picks(frames)));
-        self.picking.contains(&true)
+    /// Whether somebody is to look at the next `frames` frames, which have come in by `port`: those are asked to
+    /// [`Watching::pick`].
+    pub(super) fn look(&mut self, port: PortId, frames: usize) -> bool {
+        self.looking.clear();
+        for (id, watcher) in &mut self.watchers {
+            if watcher.picks() && !watcher.passes_over(port, frames) {
+                self.looking.push(*id);
+            }
+        }
+        !self.looking.is_empty()
     }
 
     /// Whether somebody wants to follow a frame, and what is to be noted of it.
     pub(super) fn pick(&mut self, port: PortId, frame: &Frame, now: Time) -> Option<Lone> {
-        let watchers = self.watchers.iter_mut().zip(&self.picking).filter(|&(_, &picks)| picks);
-        let picked = watchers.filter_map(|((id, watcher), _)| watcher.pick(port, frame, now).then_some(*id));
-        let by: Vec<_> = picked.collect();
+        let looking = self.watchers.iter_mut().filter(|(id, _)| self.looking.contains(id));
+        let by: Vec<_> = looking.filter_map(|(id, who)| who.pick(port, frame, now).then_some(*id)).collect();
         (!by.is_empty()).then(|| Lone { by, sent: Vec::new(), dropped: Vec::new() })
     }
 

@@ -9,6 +9,8 @@
 mod busy_poll;
 mod message;
 mod meter;
+mod sample;
+mod sampler;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -28,6 +30,8 @@ use crate::time::Time;
 use busy_poll::BusyPoll;
 pub use message::{Activity, BATCH_SIZES, Change, Chore, Command, Echo, Event, Pause, Report};
 use meter::Meter;
+pub use sample::{Fate, MAX_HEADER, Sample, Skips};
+pub use sampler::{Place, Sampler};
 
 /// Batches that a port may have in its turn, before the others have theirs.
 const BUDGET: usize = 4;

@@ -217,6 +217,7 @@ impl State {
                 | Step::RouterAdd { .. }
                 | Step::RouterChange { .. }
                 | Step::RulesChange { .. } => {}
+                Step::ExportRemove { .. } | Step::ExportAdd { .. } | Step::ExportChange { .. } => {} // below
             }
         }
         let mut install = Vec::new();
@@ -253,7 +254,9 @@ impl State {
             let taken = self.config.ports.values().filter_map(|port| opening::taken_in(&port.kind));
             taken.into_iter().any(|taken| taken.as_ref() == netns)
         });
-        netdev::undo(left_ports.into_iter().filter_map(|port| port.made).collect())
+        let mut notes = netdev::undo(left_ports.into_iter().filter_map(|port| port.made).collect());
+        notes.extend(self.change_exports(&before));
+        notes
     }
 
     /// Forgets what is behind a peer that the workers have forgotten.
