@@ -27,6 +27,7 @@ use super::{opening, show};
 use crate::packet::{Location, PortId};
 use crate::port::netdev;
 use crate::port::watch::LinkWatch;
+use crate::switch::Topology;
 use crate::table::fdb::Generations;
 use crate::table::token_bucket::TokenBucket;
 use crate::wire::ethernet::Mac;
@@ -132,6 +133,8 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) live: Live,
     pub(super) epoch: u64,
+    /// What the workers have.
+    topology: Arc<Topology>,
     pub(super) started: Instant,
     generations: Arc<Generations>,
     pub(super) workers: Vec<worker::Handle>,
@@ -173,6 +176,7 @@ impl State {
             config: Config { switch, ..Config::default() },
             live: Live::default(),
             epoch: 0,
+            topology: Arc::default(),
             started,
             generations,
             workers,

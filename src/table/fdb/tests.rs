@@ -127,7 +127,7 @@ fn threads_that_learn_move_pin_flush_and_age_leave_consistent_counts() {
                         1 => fdb.purge(port),
                         2 => fdb.pin(station, port),
                         3..12 => _ = fdb.remove(station),
-                        12..16 => _ = fdb.expire(now),
+                        12..16 => _ = fdb.expire(now, &mut Fdb::SHARE.clone()),
                         _ => _ = fdb.learn(station, port, Allowance { limit, quota: 10 }, now),
                     }
                 }
@@ -247,7 +247,7 @@ fn ageing_ends_an_entry_within_nine_eighths_of_its_time_however_many_there_are()
         }
         let mut now = Time::from_nanos(count * 1_000_000);
         let last = now + AGEING * 9 / 8;
-        while let Some(due) = fdb.expire(now).filter(|&due| due <= last) {
+        while let Some(due) = fdb.expire(now, &mut Fdb::SHARE.clone()).filter(|&due| due <= last) {
             assert!(due > now);
             let expected = |e: &Entry| now.since(e.seen) <= AGEING * 9 / 8;
             assert!(fdb.entries().iter().all(|(_, entry)| expected(entry)), "{count} at {now:?}");
@@ -286,7 +286,7 @@ fn ageing_keeps_its_promise_when_the_table_fills_up_on_the_way() {
     fdb.learn(station(0), PortId(7), FREE, Time::ZERO);
     let (mut now, mut filled) = (Time::ZERO, false);
     while fdb.lookup(station(0)).is_some() {
-        now = fdb.expire(now).expect("something ages");
+        now = fdb.expire(now, &mut Fdb::SHARE.clone()).expect("something ages");
         assert!(now <= Time::ZERO + AGEING * 9 / 8);
         if !filled && now > Time::ZERO + AGEING * 15 / 16 {
             filled = true;
