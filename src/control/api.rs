@@ -12,6 +12,7 @@
 
 mod routing;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
@@ -708,6 +709,9 @@ pub struct WorkerInfo {
     /// Batches by how many frames were in them: 1, 2 to 3, 4 to 7, 8 to 15, 16 to 31, and 32 and more.
     #[serde(default)]
     pub batch_sizes: Vec<u64>,
+    /// Nanoseconds that it did something else than moving frames, by what that was: `timers`, `report`, `change`, `probe`.
+    #[serde(default)]
+    pub chore_nanos: BTreeMap<String, u64>,
     /// The longest that its ports waited because it did something else than moving frames.
     #[serde(default)]
     pub longest_pause: PauseInfo,
@@ -727,7 +731,7 @@ pub struct WorkerInfo {
 pub struct PauseInfo {
     /// How long, in nanoseconds.
     pub nanos: u64,
-    /// What took the most of it: `timers`, `report`, `change` or `probe`.
+    /// What took the most of it, as in [`WorkerInfo::chore_nanos`].
     pub chore: String,
 }
 

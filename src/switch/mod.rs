@@ -54,6 +54,9 @@ const MAX_TOO_BIG: u32 = 1000;
 /// Events kept until the worker fetches them; more in one go are a storm, and tell nothing new.
 const MAX_EVENTS: usize = 16;
 
+/// When what was not finished in one go, and is not urgent, goes on.
+const SOON: Duration = Duration::from_micros(100);
+
 /// Something an operator should hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -451,7 +454,7 @@ impl Switch {
         self.routing.due = None;
         self.expire_fragments(&topology, batch, now);
         if self.routing.flows.forget_some() {
-            self.routing.wake_at(Some(now));
+            self.routing.wake_at(Some(now + SOON));
         }
         for (id, router) in (0..).zip(&topology.routers) {
             if let Some(router) = router {

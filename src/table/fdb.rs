@@ -28,7 +28,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::ledger::Ledger;
+use super::ledger::{Ledger, MIN_STEP};
 use crate::packet::{BridgeId, Location, PeerId, PortId, Vid};
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
@@ -451,7 +451,7 @@ impl Fdb {
             return Some(ledger.due());
         }
         if *budget == 0 {
-            return Some(now);
+            return Some(now + MIN_STEP);
         }
         for _ in 0..Fdb::SHARE.min(*budget) {
             *budget -= 1;

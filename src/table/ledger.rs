@@ -20,7 +20,7 @@ const VOID: usize = 512;
 /// Places that a sweep looks at for each new entry.
 const SWEPT: usize = 8;
 /// The shortest time between two shares of ageing.
-const MIN_STEP: Duration = Duration::from_micros(100);
+pub(super) const MIN_STEP: Duration = Duration::from_micros(100);
 /// All entries are looked at once in this fraction of the ageing time. One waits for two rounds at worst, where the table
 /// filled up between, so an entry lives at most an eighth longer.
 const ROUNDS: u32 = 16;
