@@ -14,6 +14,7 @@ mod host;
 mod routing;
 mod talkers;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -741,6 +742,9 @@ pub struct WorkerInfo {
     /// Batches by how many frames were in them: 1, 2 to 3, 4 to 7, 8 to 15, 16 to 31, and 32 and more.
     #[serde(default)]
     pub batch_sizes: Vec<u64>,
+    /// Nanoseconds that it did something else than moving frames, by what that was: `timers`, `report`, `change`, `probe`.
+    #[serde(default)]
+    pub chore_nanos: BTreeMap<String, u64>,
     /// The longest that its ports waited because it did something else than moving frames.
     #[serde(default)]
     pub longest_pause: PauseInfo,
@@ -760,7 +764,7 @@ pub struct WorkerInfo {
 pub struct PauseInfo {
     /// How long, in nanoseconds.
     pub nanos: u64,
-    /// What took the most of it: `timers`, `report`, `change` or `probe`.
+    /// What took the most of it, as in [`WorkerInfo::chore_nanos`].
     pub chore: String,
 }
 

@@ -21,7 +21,7 @@ pub(super) use fdb::{fdb, find, flush};
 pub(super) use tunnels::tunnels;
 
 use crate::packet::{Capabilities, Counters, PortId};
-use crate::worker::{Activity, Pause};
+use crate::worker::{Activity, Chore, Pause};
 
 /// The counters of each port, summed over the workers, and those of the ports there were.
 pub(super) fn counters(state: &State) -> (BTreeMap<PortId, Counters>, Counters) {
@@ -200,6 +200,11 @@ fn worker(index: usize, activity: &Activity) -> WorkerInfo {
         at_nanos: activity.at.nanos(),
         busy_nanos: nanos(activity.busy),
         batch_sizes: activity.batch_sizes.to_vec(),
+        chore_nanos: Chore::ALL
+            .into_iter()
+            .zip(activity.chores)
+            .map(|(chore, spent)| (chore.name().to_owned(), nanos(spent)))
+            .collect(),
         longest_pause: pause(activity.longest_pause),
         recent_pause: pause(activity.recent_pause),
         longest_turn_nanos: nanos(activity.longest_turn),

@@ -36,6 +36,7 @@ use super::{http, opening, show};
 use crate::packet::{Location, PortId};
 use crate::port::netdev;
 use crate::port::watch::LinkWatch;
+use crate::switch::Topology;
 use crate::switch::watch::Watcher;
 use crate::table::fdb::Generations;
 use crate::time::Time;
@@ -153,6 +154,8 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) live: Live,
     pub(super) epoch: u64,
+    /// What the workers have.
+    topology: Arc<Topology>,
     pub(super) started: Instant,
     generations: Arc<Generations>,
     pub(super) workers: Vec<worker::Handle>,
@@ -203,6 +206,7 @@ impl State {
             config: Config { switch: SwitchConfig { metrics: None, ..switch }, ..Config::default() },
             live: Live::default(),
             epoch: 0,
+            topology: Arc::default(),
             started,
             generations,
             workers,

@@ -349,6 +349,7 @@ impl State {
         self.installed.retain(|id, _| !remove.contains(id));
         self.installed.extend(install.iter().map(|(id, _)| (*id, topology.epoch)));
         let topology = Arc::new(topology);
+        let before = std::mem::replace(&mut self.topology, Arc::clone(&topology));
         let mut install: Vec<_> = install.into_iter().map(|(id, queues)| (id, queues.into_iter())).collect();
         let (done, taken) = crossbeam_channel::unbounded();
         for worker in &self.workers {
@@ -371,6 +372,8 @@ impl State {
                 self.workers.len()
             );
         }
+        // Whoever is the last to let go of a topology frees all its routes and rules. That is to be nobody who moves frames.
+        drop(before);
         closed.into_iter().flatten().collect()
     }
 }
