@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Sender;
 use serde_json::Value;
@@ -166,10 +166,20 @@ pub(super) struct State {
     links: LinkWatch,
     /// How many watch, and how many ever have.
     watches: Watches,
+    /// How the configuration file was read last.
+    pub(super) loaded: Loaded,
     /// Shows the state to whoever asks over HTTP.
     view: View,
     /// Who answers them.
     listener: Option<http::Server>,
+}
+
+/// How the configuration file was read and put in place.
+pub(super) struct Loaded {
+    /// Whether that succeeded the last time.
+    pub(super) well: bool,
+    /// When it last succeeded.
+    pub(super) at: SystemTime,
 }
 
 impl State {
@@ -206,6 +216,7 @@ impl State {
             wake,
             links,
             watches: Watches::default(),
+            loaded: Loaded { well: true, at: SystemTime::now() },
             view: View::default(),
             listener: None,
         })
@@ -241,6 +252,15 @@ impl State {
     }
 
     fn reload(&mut self) -> Result<Applied, String> {
+        let applied = self.read_again();
+        self.loaded.well = applied.is_ok();
+        if applied.is_ok() {
+            self.loaded.at = SystemTime::now();
+        }
+        applied
+    }
+
+    fn read_again(&mut self) -> Result<Applied, String> {
         let Some(path) = &self.path else {
             return Err("nothing to reload: no configuration file was given".into());
         };
