@@ -18,7 +18,7 @@ use super::config::{PortConfig, PortKind};
 use super::shape::{self, LiveBridge, LivePort};
 use super::yard::State;
 pub(super) use fdb::{fdb, find, flush};
-pub(super) use tunnels::tunnels;
+pub(super) use tunnels::{Health, tunnels};
 
 use crate::packet::{Capabilities, Counters, PortId};
 use crate::worker::{Activity, Chore, Pause};
@@ -91,7 +91,7 @@ pub(super) fn attach(state: &State, query: &AttachQuery) -> Result<AttachInfo, S
 }
 
 /// What frames go through: the interface, by the name it has now, or the socket.
-fn device(kind: &PortKind, live: &LivePort) -> Option<String> {
+pub(super) fn device(kind: &PortKind, live: &LivePort) -> Option<String> {
     let socket = || kind.socket().map(|socket| socket.path.display().to_string());
     live.link.as_ref().map(|link| link.name.clone()).or_else(socket)
 }

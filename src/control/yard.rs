@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Sender;
 use serde_json::Value;
@@ -175,12 +175,22 @@ pub(super) struct State {
     watches: Watches,
     /// Counts who talks most, while somebody asks for it.
     talkers: Talkers,
+    /// How the configuration file was read last.
+    pub(super) loaded: Loaded,
     /// Shows the state to whoever asks over HTTP.
     view: View,
     /// Who answers them.
     listener: Option<http::Server>,
     /// The exports that run, by name.
     exports: BTreeMap<String, exports::LiveExport>,
+}
+
+/// How the configuration file was read and put in place.
+pub(super) struct Loaded {
+    /// Whether that succeeded the last time.
+    pub(super) well: bool,
+    /// When it last succeeded.
+    pub(super) at: SystemTime,
 }
 
 impl State {
@@ -218,6 +228,7 @@ impl State {
             links,
             watches: Watches::default(),
             talkers: Talkers::default(),
+            loaded: Loaded { well: true, at: SystemTime::now() },
             view: View::default(),
             listener: None,
             exports: BTreeMap::new(),
@@ -261,6 +272,15 @@ impl State {
     }
 
     fn reload(&mut self) -> Result<Applied, String> {
+        let applied = self.read_again();
+        self.loaded.well = applied.is_ok();
+        if applied.is_ok() {
+            self.loaded.at = SystemTime::now();
+        }
+        applied
+    }
+
+    fn read_again(&mut self) -> Result<Applied, String> {
         let Some(path) = &self.path else {
             return Err("nothing to reload: no configuration file was given".into());
         };

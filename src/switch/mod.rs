@@ -38,6 +38,7 @@ use crate::packet::{
 };
 use crate::table::fdb::{Fdb, Generations};
 use crate::table::fdb_cache::FdbCache;
+use crate::table::reassembly;
 use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
@@ -683,6 +684,11 @@ impl Switch {
     /// What rules have matched, by their place in [`Topology::rules`].
     pub fn rule_counters(&self) -> &[RuleCounters] {
         &self.routing.rules
+    }
+
+    /// What is kept of packets until the rest of them has come.
+    pub fn fragments(&self) -> reassembly::Fill {
+        self.routing.reassembly.fill()
     }
 
     /// Forgets what is remembered of flows: their next packets are decided about from the beginning.

@@ -10,6 +10,7 @@ use crate::packet::{Counters, DropReason, Location, PortId};
 use crate::port::Queue;
 use crate::switch::watch::{WatchId, Watcher};
 use crate::switch::{self, Intruder, PeerCounters, RuleCounters, Topology};
+use crate::table::reassembly;
 use crate::time::Time;
 
 /// What a worker is told.
@@ -90,6 +91,8 @@ pub struct Report {
     pub intruders: Vec<(PortId, Intruder)>,
     /// What rules have matched, see [`Switch::rule_counters`](switch::Switch::rule_counters).
     pub rules: Vec<RuleCounters>,
+    /// What is kept of packets until the rest of them has come.
+    pub fragments: reassembly::Fill,
     /// How the worker spent its time.
     pub activity: Activity,
 }

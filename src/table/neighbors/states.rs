@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
-use super::{Entry, Heard, Held, Learned, NEVER, NeighborLimits, Resolution, State, Task};
+use super::{Entry, Fill, Heard, Held, Learned, NEVER, NeighborLimits, Resolution, State, Task};
 use crate::packet::{DropReason, Frame, InterfaceId, PortId};
 use crate::time::Time;
 use crate::wire::address::Address;
@@ -112,6 +112,11 @@ impl Table {
 
     pub(super) fn configure(&mut self, limits: NeighborLimits) {
         self.limits = limits;
+    }
+
+    pub(super) fn fill(&self) -> Fill {
+        let NeighborLimits { known: known_limit, unknown: unknown_limit, .. } = self.limits;
+        Fill { known: self.known, known_limit, unknown: self.unknown, unknown_limit }
     }
 
     pub(super) fn generation(&self) -> u32 {
