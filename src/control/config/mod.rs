@@ -11,6 +11,7 @@ mod check;
 mod document;
 mod errors;
 mod keys;
+mod mirror;
 mod mode;
 mod nat;
 mod net;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 pub use document::{Document, Edits, parse_value};
 pub use errors::{ConfigError, Errors};
+pub use mirror::{MirrorConfig, MirrorDirection};
 pub use nat::{NatConfig, NatKind, Transport};
 pub use prefix::{Prefix, addresses_text, ports_text};
 pub use router::{
@@ -65,6 +67,8 @@ pub struct Config {
     pub routers: BTreeMap<String, RouterConfig>,
     /// The filter rules of all routers and bridges, in the order of the file, numbered from 1: `[[rule]]`.
     pub rules: Vec<RuleConfig>,
+    /// The mirrors by name: `[mirror.NAME]`.
+    pub mirrors: BTreeMap<String, MirrorConfig>,
 }
 
 impl Config {
@@ -159,7 +163,8 @@ impl Default for BridgeConfig {
 /// A port: what every type has, and what is its type's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortConfig {
-    /// The bridge it belongs to, which exists. Always there, except on a port that carries no Ethernet, and an underlay.
+    /// The bridge it belongs to, which exists. Always there, except on a port that carries no Ethernet, on that of mirrors,
+    /// and on an underlay.
     pub bridge: Option<String>,
     /// Its VLANs.
     pub vlan: VlanMode,
@@ -179,6 +184,8 @@ pub struct PortConfig {
     pub guard: GuardConfig,
     /// The port it is joined to, which names this one; both carry IP packets and are on no bridge.
     pub wire: Option<String>,
+    /// Whether it sends the copies of mirrors and nothing else.
+    pub mirror: bool,
     /// Its type, with the keys of the type.
     pub kind: PortKind,
 }
