@@ -13,6 +13,7 @@ mod demo;
 mod drops;
 mod fdb;
 mod man;
+mod mirror;
 mod nat;
 mod neighbor;
 mod port;
@@ -70,6 +71,7 @@ enum Command {
     Fdb(fdb::Fdb),
     Bridge(bridge::Bridge),
     Tunnel(tunnel::Tunnel),
+    Mirror(mirror::Mirror),
     Router(router::Router),
     Route(route::Route),
     #[command(alias = "neighbour")]
@@ -107,6 +109,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Fdb(fdb) => fdb.execute(&switch),
         Command::Bridge(bridge) => bridge.execute(&switch),
         Command::Tunnel(tunnel) => tunnel.execute(&switch),
+        Command::Mirror(mirror) => mirror.execute(&switch),
         Command::Router(router) => router.execute(&switch),
         Command::Route(route) => route.execute(&switch),
         Command::Neighbor(neighbor) => neighbor.execute(&switch),

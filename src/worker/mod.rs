@@ -532,6 +532,7 @@ impl Worker {
             intruders: self.switch.all_intruders().collect(),
             options: self.switch.all_options().map(|(at, options)| (at, options.to_vec())).collect(),
             rules: self.switch.rule_counters().to_vec(),
+            mirrors: self.switch.mirror_counters().to_vec(),
             activity: self.meter.activity(self.now()),
         }
     }
