@@ -18,6 +18,7 @@ mod fdb;
 mod interrupt;
 mod isolation;
 mod man;
+mod mirror;
 mod nat;
 mod neighbor;
 mod port;
@@ -77,6 +78,7 @@ enum Command {
     Fdb(fdb::Fdb),
     Bridge(bridge::Bridge),
     Tunnel(tunnel::Tunnel),
+    Mirror(mirror::Mirror),
     Router(router::Router),
     Route(route::Route),
     #[command(alias = "neighbour")]
@@ -116,6 +118,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Fdb(fdb) => fdb.execute(&switch),
         Command::Bridge(bridge) => bridge.execute(&switch),
         Command::Tunnel(tunnel) => tunnel.execute(&switch),
+        Command::Mirror(mirror) => mirror.execute(&switch),
         Command::Router(router) => router.execute(&switch),
         Command::Route(route) => route.execute(&switch),
         Command::Neighbor(neighbor) => neighbor.execute(&switch),

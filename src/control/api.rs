@@ -11,6 +11,7 @@
 //! `null`.
 
 mod host;
+mod mirror;
 mod routing;
 mod talkers;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use host::{
     BridgeFilterInfo, DeviceInfo, HolderInfo, HostInfo, Ipv6Info, NetnsInfo, SocketInfo, TunNodeInfo,
 };
+pub use mirror::MirrorInfo;
 pub use routing::{
     FlowInfo, HopInfo, NatFilter, NatInfo, NatRuleInfo, NatStats, NeighborFilter, NeighborInfo,
     RouteExplanation, RouteInfo, RouterInfo, RouterInterfaceInfo, RuleInfo, SessionInfo,
@@ -115,6 +117,31 @@ pub enum Request {
         port: Option<String>,
         /// How long the echo is, in bytes as the tunnel's MTU counts them.
         size: u32,
+    },
+    /// The mirrors, or the one of this name: a list of [`MirrorInfo`].
+    MirrorShow {
+        /// The mirror.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// Adds a mirror: [`Applied`].
+    MirrorAdd {
+        /// Its name.
+        name: String,
+        /// Its keys, as in the configuration.
+        keys: Edits,
+    },
+    /// Changes keys of a mirror; `null` removes one: [`Applied`].
+    MirrorSet {
+        /// The mirror.
+        name: String,
+        /// The keys to change.
+        keys: Edits,
+    },
+    /// Removes a mirror: [`Applied`].
+    MirrorDel {
+        /// The mirror.
+        name: String,
     },
     /// The routers, or the one of this name: a list of [`RouterInfo`].
     RouterShow {
@@ -314,6 +341,7 @@ impl Request {
         match self {
             PortAdd { .. } | PortSet { .. } | PortDel { .. } => true,
             FdbAdd { .. } | FdbDel { .. } | FdbFlush(_) | Reload {} => true,
+            MirrorAdd { .. } | MirrorSet { .. } | MirrorDel { .. } => true,
             RouterAdd { .. } | RouterSet { .. } | RouterDel { .. } => true,
             InterfaceAdd { .. } | InterfaceSet { .. } | InterfaceDel { .. } => true,
             RouteAdd { .. } | RouteDel { .. } => true,
@@ -328,6 +356,7 @@ impl Request {
             | BridgeShow {}
             | TunnelShow { .. }
             | TunnelProbe { .. }
+            | MirrorShow { .. }
             | RouterShow { .. }
             | RouteShow { .. }
             | RouteGet { .. }
@@ -510,6 +539,9 @@ pub struct PortInfo {
     pub hairpin: bool,
     /// Whether it is kept apart from other isolated ports.
     pub isolated: bool,
+    /// The mirrors whose copies it sends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
     /// Queues of its device, or that its guest uses.
     pub queues: usize,
     /// The offloads that its device takes.

@@ -2,6 +2,7 @@
 
 mod fdb;
 pub(super) mod live;
+mod mirrors;
 pub(super) mod routers;
 mod tunnels;
 
@@ -19,6 +20,8 @@ use super::shape::{self, LiveBridge, LivePort};
 use super::yard::State;
 pub(super) use fdb::{fdb, find, flush};
 pub(super) use tunnels::{Health, tunnels};
+pub(super) use mirrors::mirrors;
+pub(super) use tunnels::tunnels;
 
 use crate::packet::{Capabilities, Counters, PortId};
 use crate::worker::{Activity, Chore, Pause};
@@ -60,6 +63,7 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
             mode: config.mode.name().to_owned(),
             hairpin: config.hairpin,
             isolated: config.isolated,
+            mirrors: mirrors::sent_by(state, name),
             queues: live.queues(),
             offloads: offloads(live.capabilities()),
             rx_frames: counters.rx_frames,

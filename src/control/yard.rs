@@ -361,6 +361,14 @@ impl State {
             Request::TunnelProbe { to, port, size } => {
                 return self.probe(&to, port.as_deref(), size).map(Reply::Later);
             }
+            Request::MirrorShow { name } => json(show::mirrors(self, name.as_deref())?),
+            Request::MirrorAdd { name, keys } => {
+                json(self.edit(|document| document.mirror_add(&name, &keys))?)
+            }
+            Request::MirrorSet { name, keys } => {
+                json(self.edit(|document| document.mirror_set(&name, &keys))?)
+            }
+            Request::MirrorDel { name } => json(self.edit(|document| document.mirror_del(&name))?),
             Request::RouterShow { name } => {
                 json(routers::routers(&self.config, &live::seen(self, Wanted::default()), name.as_deref())?)
             }

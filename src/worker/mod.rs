@@ -537,6 +537,7 @@ impl Worker {
             options: self.switch.all_options().map(|(at, options)| (at, options.to_vec())).collect(),
             rules: self.switch.rule_counters().to_vec(),
             fragments: self.switch.fragments(),
+            mirrors: self.switch.mirror_counters().to_vec(),
             activity: self.meter.activity(self.now()),
         }
     }

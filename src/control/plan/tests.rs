@@ -462,6 +462,7 @@ fn port() -> impl Strategy<Value = PortConfig> {
                 storm: Storm { broadcast, multicast, unknown },
                 guard: GuardConfig { mac, ip, dhcp, router },
                 wire,
+                mirror: false,
                 kind,
             }
         },
