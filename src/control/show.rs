@@ -21,7 +21,6 @@ use super::yard::State;
 pub(super) use fdb::{fdb, find, flush};
 pub(super) use tunnels::{Health, tunnels};
 pub(super) use mirrors::mirrors;
-pub(super) use tunnels::tunnels;
 
 use crate::packet::{Capabilities, Counters, PortId};
 use crate::worker::{Activity, Chore, Pause};
