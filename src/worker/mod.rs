@@ -28,7 +28,7 @@ use crate::table::fdb::Generations;
 use crate::time::Time;
 use busy_poll::BusyPoll;
 pub use message::{Activity, Change, Command, Echo, Event, Report};
-pub use sample::{Fate, MAX_HEADER, Sample, Skips};
+pub use sample::{Fate, Header, MAX_HEADER, Sample, Skips};
 pub use sampler::{Place, Sampler};
 
 /// Batches that a port may have in its turn, before the others have theirs.
