@@ -123,6 +123,8 @@ pub struct Activity {
     pub frames: u64,
     /// Batches by how many frames were in them, see [`BATCH_SIZES`].
     pub batch_sizes: [u64; BATCH_SIZES],
+    /// How much of [`Activity::busy`] it did something else than moving frames, by [`Chore`].
+    pub chores: [Duration; Chore::ALL.len()],
     /// The longest that ports had to wait because it did something else than moving frames.
     pub longest_pause: Pause,
     /// The same for the last ten to twenty seconds.
@@ -159,6 +161,9 @@ pub enum Chore {
 }
 
 impl Chore {
+    /// All of them, in the order of [`Activity::chores`].
+    pub const ALL: [Chore; 4] = [Chore::Timers, Chore::Report, Chore::Change, Chore::Probe];
+
     /// Its name on the surface.
     pub const fn name(self) -> &'static str {
         match self {
