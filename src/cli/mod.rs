@@ -12,6 +12,7 @@ mod check;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod drops;
 mod export;
 mod fdb;
@@ -56,6 +57,7 @@ Examples:
   tapyard port add vm3 --type tap --bridge lan vlan=10
   tapyard fdb --bridge lan -j              show the FDB of a bridge, as JSON
   tapyard route get 192.0.2.1              explain where a router sends a packet
+  tapyard doctor                           say what is wrong, and what to try
 
 Exit codes: 0 done, 1 refused or failed (why, on stderr), 2 wrong usage.")]
 struct Cli {
@@ -88,6 +90,7 @@ enum Command {
     Stats(stats::Stats),
     Drops(drops::Drops),
     Export(export::Export),
+    Doctor(doctor::Doctor),
     Config(config::Config),
     Completions(completions::Completions),
     Man(man::Man),
@@ -127,6 +130,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Stats(stats) => stats.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
         Command::Export(export) => export.execute(&switch),
+        Command::Doctor(doctor) => doctor.execute(&switch),
         Command::Config(config) => config.execute(&switch),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),
@@ -142,7 +146,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = io::stderr().write_all(format!("{errors}\n").as_bytes());
             ExitCode::FAILURE
         }
-        Err(Failure::Logged) => ExitCode::FAILURE,
+        Err(Failure::Told) => ExitCode::FAILURE,
         Err(Failure::Interrupted(signal)) => ExitCode::from(128 + signal),
     }
 }
@@ -157,8 +161,8 @@ enum Failure {
     Said(String),
     /// Lines that begin with the file and line that they are about, so that an editor can jump there.
     Listed(String),
-    /// What the log has said already.
-    Logged,
+    /// Everything has been said already.
+    Told,
     /// A signal of this number ended it, in order.
     Interrupted(u8),
     /// Nobody reads the output any more.
