@@ -100,6 +100,12 @@ impl Yard {
         lock(&self.state).listener.as_ref().map(http::Server::address)
     }
 
+    /// The state, to look at.
+    #[cfg(test)]
+    pub(super) fn view(&self) -> View {
+        lock(&self.state).view.clone()
+    }
+
     /// The door for the control socket.
     pub fn handler(&self) -> Arc<dyn Handler> {
         Arc::new(Door(Arc::clone(&self.state)))
