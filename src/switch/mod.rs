@@ -36,8 +36,9 @@ pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
 use crate::packet::{
     Batch, BridgeId, Counters, Datagram, DropReason, Location, PeerId, PortId, Received, RouterId, Tuple,
 };
-use crate::table::fdb::Generations;
+use crate::table::fdb::{Fdb, Generations};
 use crate::table::fdb_cache::FdbCache;
+use crate::table::reassembly;
 use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
@@ -56,6 +57,9 @@ const MAX_PATCHES: usize = 8;
 const MAX_TOO_BIG: u32 = 1000;
 /// Events kept until the worker fetches them; more in one go are a storm, and tell nothing new.
 const MAX_EVENTS: usize = 16;
+
+/// When what was not finished in one go, and is not urgent, goes on.
+const SOON: Duration = Duration::from_micros(100);
 
 /// Something an operator should hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +153,8 @@ pub struct Switch {
     leads: bool,
     /// When the FDBs are to be aged.
     ageing: Option<Time>,
+    /// The bridge whose FDB has its turn first.
+    ages_first: usize,
 }
 
 /// Who made a frame.
@@ -175,6 +181,7 @@ impl Switch {
             routing: Routing::new(seed),
             leads: true,
             ageing: None,
+            ages_first: 0,
             too_big: Vec::new(),
             events: Vec::new(),
         }
@@ -617,13 +624,13 @@ impl Switch {
     pub fn handle_timeout(&mut self, batch: &mut Batch, now: Time) {
         self.outbox.watching.set_time(now);
         let topology = Arc::clone(&self.topology);
-        self.ageing = match self.leads {
-            true => topology.bridges.iter().flatten().filter_map(|bridge| bridge.fdb.expire(now)).min(),
-            false => None,
-        };
+        self.ageing = if self.leads { self.age(&topology, now) } else { None };
         let leads = self.leads;
         self.routing.due = None;
         self.expire_fragments(&topology, batch, now);
+        if self.routing.flows.forget_some() {
+            self.routing.wake_at(Some(now + SOON));
+        }
         for (id, router) in (0..).zip(&topology.routers) {
             if let Some(router) = router {
                 self.walk(&topology, RouterId(id), router, batch, now).do_chores(leads);
@@ -635,6 +642,24 @@ impl Switch {
             self.routing.wake_at(sessions.expire(now));
         }
         self.settle(&topology, batch, now);
+    }
+
+    /// Ages the FDBs, looking at a bounded number of entries of all of them together, and says when to go on.
+    fn age(&mut self, topology: &Topology, now: Time) -> Option<Time> {
+        let mut budget = Fdb::SHARE;
+        let bridges = topology.bridges.len();
+        let first = std::mem::take(&mut self.ages_first);
+        let mut due = None;
+        for at in (first..bridges).chain(0..first.min(bridges)) {
+            let Some(bridge) = &topology.bridges[at] else { continue };
+            let had_any = budget > 0;
+            due = [due, bridge.fdb.expire(now, &mut budget)].into_iter().flatten().min();
+            if had_any && budget == 0 {
+                // Those behind it come first the next time.
+                self.ages_first = (at + 1) % bridges;
+            }
+        }
+        due
     }
 
     /// Gives up packets whose parts did not come in time, of all routers.
@@ -659,6 +684,11 @@ impl Switch {
     /// What rules have matched, by their place in [`Topology::rules`].
     pub fn rule_counters(&self) -> &[RuleCounters] {
         &self.routing.rules
+    }
+
+    /// What is kept of packets until the rest of them has come.
+    pub fn fragments(&self) -> reassembly::Fill {
+        self.routing.reassembly.fill()
     }
 
     /// Forgets what is remembered of flows: their next packets are decided about from the beginning.

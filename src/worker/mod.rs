@@ -8,6 +8,7 @@
 
 mod busy_poll;
 mod message;
+mod meter;
 mod sample;
 mod sampler;
 
@@ -27,7 +28,8 @@ use crate::switch::{self, Outgoing, Switch};
 use crate::table::fdb::Generations;
 use crate::time::Time;
 use busy_poll::BusyPoll;
-pub use message::{Activity, Change, Command, Echo, Event, Report};
+pub use message::{Activity, BATCH_SIZES, Change, Chore, Command, Echo, Event, Pause, Report};
+use meter::Meter;
 pub use sample::{Fate, Header, MAX_HEADER, Sample, Skips};
 pub use sampler::{Place, Sampler};
 
@@ -123,7 +125,7 @@ pub fn start(
         origin,
         recheck: None,
         too_long: HashMap::default(),
-        activity: Activity::default(),
+        meter: Meter::default(),
         stopping: false,
     };
     let thread = thread::Builder::new().name(format!("tapyard-{index}")).spawn(move || worker.run())?;
@@ -168,7 +170,7 @@ struct Worker {
     recheck: Option<Time>,
     /// When control was last told that frames are too long for a port.
     too_long: HashMap<PortId, Time>,
-    activity: Activity,
+    meter: Meter,
     stopping: bool,
 }
 
@@ -184,12 +186,18 @@ impl Worker {
         if self.stopping {
             return;
         }
-        if self.switch.poll_timeout().is_some_and(|due| due <= self.now()) {
+        if let Some(due) = self.switch.poll_timeout()
+            && let now = self.now()
+            && due <= now
+        {
+            self.meter.begin_chore(now);
             self.run_timers();
+            self.meter.chore(Chore::Timers, now, self.now());
         }
         if self.recheck.is_some_and(|due| due <= self.now()) {
             self.recheck_doubtful();
         }
+        self.meter.look();
         for _ in 0..TURNS_PER_POLL {
             self.serve();
             if self.ready.is_empty() {
@@ -206,14 +214,32 @@ impl Worker {
 
     fn take_commands(&mut self) {
         while let Ok(command) = self.inbox.try_recv() {
-            match command {
-                Command::Change(change) => self.change(change),
-                Command::Report(to) => drop(to.send(self.report())),
-                Command::Watch(id, watcher) => self.switch.watch(id, watcher),
-                Command::Unwatch(id) => self.switch.unwatch(id),
-                Command::Probe { at, token, size } => self.probe(at, token, size),
-                Command::Stop => self.stopping = true,
-            }
+            let since = self.now();
+            self.meter.begin_chore(since);
+            let chore = match command {
+                Command::Change(change) => {
+                    self.change(change);
+                    Chore::Change
+                }
+                Command::Report(to) => {
+                    let _ = to.send(self.report());
+                    Chore::Report
+                }
+                Command::Probe { at, token, size } => {
+                    self.probe(at, token, size);
+                    Chore::Probe
+                }
+                Command::Watch(id, watcher) => {
+                    self.switch.watch(id, watcher);
+                    Chore::Watch
+                }
+                Command::Unwatch(id) => {
+                    self.switch.unwatch(id);
+                    Chore::Watch
+                }
+                Command::Stop => return self.stopping = true,
+            };
+            self.meter.chore(chore, since, self.now());
         }
     }
 
@@ -249,7 +275,7 @@ impl Worker {
             let watched =
                 self.poll.registry().register(&mut SourceFd(&fd), Token(id.index()), Interest::READABLE);
             if let Err(error) = watched {
-                tracing::error!("port {}: cannot watch its descriptor: {error}", id.0);
+                tracing::error!(worker = self.index, slot = id.0, %error, "cannot watch the descriptor of a port");
             }
         }
         if self.slots.len() <= id.index() {
@@ -294,6 +320,7 @@ impl Worker {
 
     fn turn(&mut self, id: PortId) -> Rx {
         let now = self.now();
+        self.meter.turn(now);
         let mut state = Rx::More;
         for _ in 0..BUDGET {
             let Some(slot) = &mut self.slots[id.index()] else { return Rx::Drained };
@@ -305,8 +332,7 @@ impl Worker {
                 Queue::Underlay(underlay) => underlay.rx(&mut self.batch, &mut self.received, counters),
             };
             if !self.batch.is_empty() {
-                self.activity.batches += 1;
-                self.activity.frames += self.batch.len() as u64;
+                self.meter.batch(self.batch.len());
                 let (slots, ready, batch) = (&mut self.slots, &mut self.ready, &mut self.batch);
                 let send =
                     |out, batch: &mut Batch, frames: Outgoing<'_>| hand(slots, ready, out, batch, frames);
@@ -381,13 +407,14 @@ impl Worker {
     /// Polls busily for a while, then sleeps until something happens or a timer is due.
     fn wait(&mut self) {
         let since = self.now();
+        self.meter.idle(since);
         let window = self.busy_poll.window();
         let mut passed = Duration::ZERO;
         while passed < window {
             let look_further = passed + if self.rings.is_empty() { Duration::ZERO } else { RING_SPIN };
             if self.look_around(since, look_further) {
-                self.activity.busy_hits += 1;
-                return self.busy_poll.gap(self.now().since(since));
+                self.meter.busy_hit();
+                return self.stop_waiting(since);
             }
             // Whoever else wants this core is who the next frame comes from.
             thread::yield_now();
@@ -396,14 +423,22 @@ impl Worker {
         if self.arm_rings() {
             // However often that happens, the other ports have their turn.
             self.poll(Some(Duration::ZERO));
-            return self.busy_poll.gap(self.now().since(since));
+            return self.stop_waiting(since);
         }
-        self.activity.sleeps += 1;
+        self.meter.sleep();
         let due = [self.switch.poll_timeout(), self.recheck].into_iter().flatten().min();
         let timeout = due.map(|due| due.since(self.now()));
-        if self.poll(timeout) {
-            self.busy_poll.gap(self.now().since(since));
+        match self.poll(timeout) {
+            true => self.stop_waiting(since),
+            false => self.meter.wake(self.now()),
         }
+    }
+
+    /// Something has happened that was waited for.
+    fn stop_waiting(&mut self, since: Time) {
+        let now = self.now();
+        self.busy_poll.gap(now.since(since));
+        self.meter.wake(now);
     }
 
     /// Looks for ports that have frames; true when there are some. Rings cost nothing to look at, and come first, until so
@@ -455,7 +490,7 @@ impl Worker {
         if let Err(error) = self.poll.poll(&mut self.events, timeout)
             && error.kind() != io::ErrorKind::Interrupted
         {
-            tracing::error!("worker {}: cannot poll: {error}", self.index);
+            tracing::error!(worker = self.index, %error, "cannot poll, and ends");
             self.stopping = true;
         }
         for event in &self.events {
@@ -501,7 +536,8 @@ impl Worker {
             intruders: self.switch.all_intruders().collect(),
             options: self.switch.all_options().map(|(at, options)| (at, options.to_vec())).collect(),
             rules: self.switch.rule_counters().to_vec(),
-            activity: self.activity,
+            fragments: self.switch.fragments(),
+            activity: self.meter.activity(self.now()),
         }
     }
 }
