@@ -8,6 +8,7 @@
 mod attach;
 mod bench;
 mod bridge;
+mod capture;
 mod check;
 mod completions;
 mod config;
@@ -15,6 +16,7 @@ mod demo;
 mod doctor;
 mod drops;
 mod export;
+mod extcap;
 mod fdb;
 mod interrupt;
 mod isolation;
@@ -89,6 +91,9 @@ enum Command {
     Rule(rule::Rule),
     Stats(stats::Stats),
     Drops(drops::Drops),
+    Capture(capture::Capture),
+    #[command(hide = true)]
+    Extcap(extcap::Extcap),
     Export(export::Export),
     Doctor(doctor::Doctor),
     Config(config::Config),
@@ -98,7 +103,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    execute(std::env::args_os())
+    execute(extcap::arguments(std::env::args_os()))
 }
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -129,6 +134,8 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Rule(rule) => rule.execute(&switch),
         Command::Stats(stats) => stats.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
+        Command::Capture(capture) => capture.execute(&switch),
+        Command::Extcap(extcap) => extcap.execute(switch),
         Command::Export(export) => export.execute(&switch),
         Command::Doctor(doctor) => doctor.execute(&switch),
         Command::Config(config) => config.execute(&switch),

@@ -12,6 +12,7 @@
 
 pub mod api;
 pub mod attach;
+mod capture;
 pub mod client;
 pub mod config;
 pub mod daemon;
