@@ -4,40 +4,51 @@
 //! All who ask wait for one lock, which no worker ever takes.
 
 mod apply;
+mod exports;
+mod listener;
+mod view;
 mod watcher;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Sender;
 use serde_json::Value;
 
-use super::api::{Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
+use super::api::{
+    Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, TalkerInfo, VersionInfo,
+};
 use super::config::{Config, Document, SwitchConfig};
+use super::host::{self, Places};
 use super::probe::{self, Target};
-use super::server::{Handler, Peer};
+use super::server::{Handler, Peer, Response, Stream};
 use super::shape::{Live, WORKER_PATIENCE};
 use super::show::live::{self, Wanted};
 use super::show::routers;
-use super::{opening, show};
+use super::talkers::Talkers;
+use super::watching::{Watch, Watches};
+use super::{capture, http, opening, show};
 use crate::packet::{Location, PortId};
 use crate::port::netdev;
 use crate::port::watch::LinkWatch;
+use crate::switch::Topology;
+use crate::switch::watch::Watcher;
 use crate::table::fdb::Generations;
-use crate::table::token_bucket::TokenBucket;
+use crate::time::Time;
 use crate::wire::ethernet::Mac;
 use crate::worker::{self, Command, Echo, Event, Report};
+
+pub(super) use view::View;
 
 /// Most workers without being asked: beyond, a switch takes cores that its guests need.
 const DEFAULT_MAX_WORKERS: usize = 4;
 /// The longest busy-poll window without being asked.
 const DEFAULT_BUSY_POLL: Duration = Duration::from_micros(50);
-/// Packets that rules have logged in a second.
-const MAX_LOGGED: u32 = 10;
 /// Echoes whose answers are waited for, at most.
 const MAX_ECHOES: usize = 1024;
 /// What has happened to interfaces and was not looked at yet; more of that is left to the kernel.
@@ -58,10 +69,10 @@ impl Yard {
         let (changed, links) = crossbeam_channel::bounded(MAX_LINK_EVENTS);
         let link_watch =
             LinkWatch::start(changed).map_err(|error| format!("cannot start a thread: {error}"))?;
-        let mut state = State::new(config.switch.clone(), path, &happened, wake, link_watch)?;
+        let state = State::new(config.switch.clone(), path, &happened, wake, link_watch)?;
         drop(happened);
-        state.apply(document, config)?;
-        let state = Arc::new(Mutex::new(state));
+        let state = Arc::new_cyclic(|shared| Mutex::new(State { view: View::new(shared.clone()), ..state }));
+        lock(&state).apply(document, config)?;
         let watched = Arc::clone(&state);
         let watcher = thread::Builder::new()
             .name("watcher".into())
@@ -84,6 +95,17 @@ impl Yard {
         format!("{}, {}, {}", some(bridges, "bridge"), some(ports, "port"), some(workers, "worker"))
     }
 
+    /// Where metrics are to be had over HTTP.
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        lock(&self.state).listener.as_ref().map(http::Server::address)
+    }
+
+    /// The state, to look at.
+    #[cfg(test)]
+    pub(super) fn view(&self) -> View {
+        lock(&self.state).view.clone()
+    }
+
     /// The door for the control socket.
     pub fn handler(&self) -> Arc<dyn Handler> {
         Arc::new(Door(Arc::clone(&self.state)))
@@ -103,12 +125,14 @@ impl Drop for Yard {
 struct Door(Arc<Mutex<State>>);
 
 impl Handler for Door {
-    fn handle(&self, request: Request, _peer: Peer) -> Result<Value, String> {
+    fn handle(&self, request: Request, _peer: Peer) -> Result<Response, String> {
         let reply = lock(&self.0).answer(request)?;
         match reply {
-            Reply::Now(value) => Ok(value),
+            Reply::Now(value) => Ok(value.into()),
             // Nobody else waits for what is on its way.
-            Reply::Later(echo) => json(echo.wait()),
+            Reply::Host(places) => Ok(json(host::look(&places))?.into()),
+            Reply::Later(echo) => Ok(json(echo.wait())?.into()),
+            Reply::Stream(value, stream) => Ok(Response { value, stream: Some(stream) }),
         }
     }
 }
@@ -118,6 +142,10 @@ enum Reply {
     Now(Value),
     /// With how an echo ends.
     Later(probe::Sent),
+    /// With what the machine looks like at these places, which takes a while.
+    Host(Places),
+    /// With this, and a stream behind it.
+    Stream(Value, Stream),
 }
 
 /// The state behind its lock; a holder that panicked has left it as consistent as its last finished step.
@@ -132,6 +160,8 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) live: Live,
     pub(super) epoch: u64,
+    /// What the workers have.
+    topology: Arc<Topology>,
     pub(super) started: Instant,
     generations: Arc<Generations>,
     pub(super) workers: Vec<worker::Handle>,
@@ -141,14 +171,32 @@ pub(super) struct State {
     looked: Instant,
     /// When it was last taken note of that guests have come or gone.
     guests_noted: Option<Instant>,
-    /// Limits what rules have logged.
-    log_rate: TokenBucket,
     /// Who waits for which echo, the oldest first.
     echoes: VecDeque<(u64, Sender<Echo>)>,
     /// Wakes the watcher.
     wake: Sender<()>,
     /// Has the watcher hear of interfaces.
     links: LinkWatch,
+    /// How many watch, and how many ever have.
+    watches: Watches,
+    /// Counts who talks most, while somebody asks for it.
+    talkers: Talkers,
+    /// How the configuration file was read last.
+    pub(super) loaded: Loaded,
+    /// Shows the state to whoever asks over HTTP.
+    view: View,
+    /// Who answers them.
+    listener: Option<http::Server>,
+    /// The exports that run, by name.
+    exports: BTreeMap<String, exports::LiveExport>,
+}
+
+/// How the configuration file was read and put in place.
+pub(super) struct Loaded {
+    /// Whether that succeeded the last time.
+    pub(super) well: bool,
+    /// When it last succeeded.
+    pub(super) at: SystemTime,
 }
 
 impl State {
@@ -170,29 +218,52 @@ impl State {
         Ok(State {
             path,
             document: Document::default(),
-            config: Config { switch, ..Config::default() },
+            // The listener comes as all else does that a change can bring.
+            config: Config { switch: SwitchConfig { metrics: None, ..switch }, ..Config::default() },
             live: Live::default(),
             epoch: 0,
+            topology: Arc::default(),
             started,
             generations,
             workers,
             installed: BTreeMap::new(),
             looked: started,
             guests_noted: None,
-            log_rate: TokenBucket::new(MAX_LOGGED),
             echoes: VecDeque::new(),
             wake,
             links,
+            watches: Watches::default(),
+            talkers: Talkers::default(),
+            loaded: Loaded { well: true, at: SystemTime::now() },
+            view: View::default(),
+            listener: None,
+            exports: BTreeMap::new(),
         })
     }
 
     fn stop(&mut self) {
+        self.listener = None;
         // So that nobody is told that the devices are gone.
         let live = std::mem::take(&mut self.live);
         let made = live.ports.into_values().filter_map(|port| port.made).collect();
         netdev::undo(made).iter().for_each(|note| tracing::warn!("{note}"));
         opening::remove_all(&self.config);
         self.workers.clear();
+        // Now they have all samples, and tell what they have not told yet.
+        self.exports.clear();
+    }
+
+    /// Has watchers, which `make` makes for each worker by its number, watch what passes until what is returned is dropped.
+    ///
+    /// # Errors
+    /// When too many watch already.
+    pub(super) fn watch(&mut self, make: impl FnMut(usize) -> Box<dyn Watcher>) -> Result<Watch, String> {
+        self.watches.start(&self.workers, make)
+    }
+
+    fn talkers(&mut self) -> Result<Vec<TalkerInfo>, String> {
+        let now = Time::ZERO + self.started.elapsed();
+        self.talkers.ask(&mut self.watches, &self.workers, &self.live, now)
     }
 
     /// What every worker has seen, each at one moment between two batches.
@@ -207,6 +278,15 @@ impl State {
     }
 
     fn reload(&mut self) -> Result<Applied, String> {
+        let applied = self.read_again();
+        self.loaded.well = applied.is_ok();
+        if applied.is_ok() {
+            self.loaded.at = SystemTime::now();
+        }
+        applied
+    }
+
+    fn read_again(&mut self) -> Result<Applied, String> {
         let Some(path) = &self.path else {
             return Err("nothing to reload: no configuration file was given".into());
         };
@@ -273,6 +353,7 @@ impl State {
             Request::PortSet { name, keys } => json(self.edit(|document| document.port_set(&name, &keys))?),
             Request::PortDel { name } => json(self.edit(|document| document.port_del(&name))?),
             Request::FdbShow(filter) => json(show::fdb(self, &filter)?),
+            Request::FdbFind(search) => json(show::find(self, &search)?),
             Request::FdbAdd { bridge, mac, port, vlan, remote } => {
                 json(self.edit(|document| document.fdb_add(bridge.as_deref(), mac, &port, vlan, remote))?)
             }
@@ -286,6 +367,14 @@ impl State {
             Request::TunnelProbe { to, port, size } => {
                 return self.probe(&to, port.as_deref(), size).map(Reply::Later);
             }
+            Request::MirrorShow { name } => json(show::mirrors(self, name.as_deref())?),
+            Request::MirrorAdd { name, keys } => {
+                json(self.edit(|document| document.mirror_add(&name, &keys))?)
+            }
+            Request::MirrorSet { name, keys } => {
+                json(self.edit(|document| document.mirror_set(&name, &keys))?)
+            }
+            Request::MirrorDel { name } => json(self.edit(|document| document.mirror_del(&name))?),
             Request::RouterShow { name } => {
                 json(routers::routers(&self.config, &live::seen(self, Wanted::default()), name.as_deref())?)
             }
@@ -356,8 +445,15 @@ impl State {
             Request::RuleDel { number } => json(self.edit(|document| document.rule_del(number))?),
             Request::RuleMove { from, to } => json(self.edit(|document| document.rule_move(from, to))?),
             Request::Stats {} => json(show::stats(self)),
+            Request::Talkers {} => json(self.talkers()?),
             Request::Drops {} => json(show::drops(self)),
+            Request::HostShow {} => return Ok(Reply::Host(Places::of(&self.config))),
+            Request::ExportShow {} => json(self.show_exports()),
             Request::Reload {} => json(self.reload()?),
+            Request::Capture(query) => {
+                let (info, stream) = capture::start(self, &query)?;
+                return json(info).map(|info| Reply::Stream(info, stream));
+            }
             Request::ConfigShow {} => json(ConfigInfo { toml: self.document.to_string() }),
         };
         value.map(Reply::Now)
@@ -414,6 +510,11 @@ impl State {
     }
 }
 
+/// What an error says of a port, where who reads it knows already which.
+fn about<'a>(port: &str, why: &'a str) -> &'a str {
+    why.strip_prefix("port ").and_then(|rest| rest.strip_prefix(port)?.strip_prefix(": ")).unwrap_or(why)
+}
+
 fn json(value: impl serde::Serialize) -> Result<Value, String> {
     serde_json::to_value(value).map_err(|error| error.to_string())
 }
@@ -421,7 +522,11 @@ fn json(value: impl serde::Serialize) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::api::{FdbFound, FdbSearch};
+    use crate::packet::PeerId;
     use crate::switch;
+    use crate::table::fdb::{Allowance, Station};
+    use crate::time::Time;
 
     #[test]
     fn the_end_of_a_device_that_was_replaced_meanwhile_is_no_news() {
@@ -437,6 +542,46 @@ mod tests {
         assert!(!state.live.ports["a"].missing);
         state.note(Event::Gone { port, installed });
         assert!(state.live.ports["a"].missing);
+    }
+
+    #[test]
+    fn a_search_gives_the_first_entries_and_counts_all() {
+        let text = "bridge.lan = { mac = \"02:ff:00:00:00:01\" }
+            bridge.wan = { mac = \"02:ff:00:00:00:02\" }
+            port.a = { type = \"patch\", bridge = \"lan\", peer = \"b\" }
+            port.b = { type = \"patch\", bridge = \"wan\", peer = \"a\" }
+            port.site = { type = \"vxlan\", bridge = \"wan\", vni = 7, local = \"127.9.1.4\", remotes = \"127.9.1.5\" }";
+        let yard = Yard::start(Document::parse(text, "t").unwrap(), None).unwrap();
+        let mut state = lock(&yard.state);
+        let learn = |state: &State, bridge: &str, port: &str, n: u64| {
+            let port = &state.live.ports[port];
+            let peer = port.tunnel.as_ref().and_then(|tunnel| tunnel.slot_of("127.9.1.5".parse().unwrap()));
+            let at = Location { port: port.id, peer: peer.unwrap_or(PeerId::NONE) };
+            let station = Station::new(Mac::from_bits(0x0200_0000_0000 | n), 0);
+            state.live.bridges[bridge].fdb.learn(station, at, Allowance::default(), Time::ZERO);
+        };
+        (0..300).rev().for_each(|n| learn(&state, "lan", "a", n));
+        (0..20).for_each(|n| learn(&state, "wan", "site", n));
+        let mut find = |search: FdbSearch| {
+            let Ok(Reply::Now(found)) = state.answer(Request::FdbFind(search)) else { panic!("no answer") };
+            let found: FdbFound = serde_json::from_value(found).unwrap();
+            (found.entries.iter().map(|entry| entry.mac.to_string()).collect::<Vec<_>>(), found.count)
+        };
+        let text = |text: &str| Some(text.to_owned());
+        let (first, count) = find(FdbSearch { limit: Some(3), ..FdbSearch::default() });
+        assert_eq!(first, ["02:ff:00:00:00:01", "02:00:00:00:00:00", "02:00:00:00:00:01"]);
+        assert_eq!(count, 322, "with those of the bridges themselves");
+        let (all, count) = find(FdbSearch { port: text("a"), ..FdbSearch::default() });
+        assert_eq!((all.len(), count, all.is_sorted()), (100, 300, true));
+        let (found, count) = find(FdbSearch { text: text("00:01:0"), ..FdbSearch::default() });
+        assert_eq!((found.len(), count), (16, 16), "{found:?}");
+        let (found, count) = find(FdbSearch { text: text("SITE"), limit: Some(2), ..FdbSearch::default() });
+        assert_eq!((found, count), (vec!["02:00:00:00:00:00".into(), "02:00:00:00:00:01".into()], 20));
+        assert_eq!(find(FdbSearch { text: text("127.9.1.5"), ..FdbSearch::default() }).1, 20);
+        assert_eq!(find(FdbSearch { text: text("127.9.1.6"), ..FdbSearch::default() }).1, 0);
+        assert_eq!(find(FdbSearch { limit: Some(0), ..FdbSearch::default() }), (Vec::new(), 322));
+        let gone = FdbSearch { bridge: text("no"), ..FdbSearch::default() };
+        assert!(state.answer(Request::FdbFind(gone)).is_err());
     }
 
     #[test]

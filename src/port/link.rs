@@ -54,6 +54,8 @@ pub struct Link {
     pub kind: Option<String>,
     /// What somebody has written on it (`ip link set alias`).
     pub alias: Option<String>,
+    /// The interface that it is a port of, such as a kernel bridge.
+    pub controller: Option<u32>,
     /// What it is besides, if it is a TAP or TUN.
     pub tun: Option<TunLink>,
 }
@@ -374,6 +376,7 @@ impl From<LinkMessage> for Link {
             mac: None,
             kind: None,
             alias: None,
+            controller: None,
             tun: None,
         };
         for attribute in message.attributes {
@@ -382,6 +385,7 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Address(address) => link.mac = address.try_into().ok().map(Mac::new),
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                LinkAttribute::Controller(index) => link.controller = Some(index).filter(|&index| index != 0),
                 LinkAttribute::LinkInfo(infos) => {
                     for info in &infos {
                         match info {

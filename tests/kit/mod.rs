@@ -7,6 +7,7 @@ pub(crate) mod any;
 pub(crate) mod frames;
 pub(crate) mod gateways;
 pub(crate) mod messages;
+pub(crate) mod mirrors;
 pub(crate) mod outside;
 pub(crate) mod routers;
 pub(crate) mod tunnels;
@@ -19,8 +20,10 @@ use tapyard::packet::{
     Batch, BridgeId, Capabilities, Counters, DropReason, Gso, InterfaceId, Layer, Location, Offload, PeerId,
     PortId, Received, RouterId, Vid,
 };
+use tapyard::switch::mirror::{Mirror, MirrorCounters};
 use tapyard::switch::mode::{self, Apart, Mode};
 use tapyard::switch::router::{Attachment, Chain, Router};
+use tapyard::switch::watch::{WatchId, Watcher};
 use tapyard::switch::{
     Bridge, BridgeRules, Event, Outgoing, PeerCounters, Port, RuleCounters, Storm, Switch, Topology,
     VlanPolicy, Way,
@@ -124,11 +127,14 @@ pub(crate) struct Yard {
     rules: Vec<u64>,
     /// Rules of bridges.
     bridge_rules: Vec<(u16, Arc<BridgeRules>)>,
+    mirrors: Vec<Mirror>,
     posted: Vec<Posted>,
     /// Frames that came in. The payload of every other one, if it is long, is in its sender's memory.
     laid: usize,
     /// What underlays say of what they are to send.
     pub(crate) underlay_says: Result<(), DropReason>,
+    /// Which ports take what they are to send.
+    pub(crate) takes: fn(u16) -> bool,
     log: String,
 }
 
@@ -169,10 +175,12 @@ impl Yard {
             posted: Vec::new(),
             laid: 0,
             underlay_says: Ok(()),
+            takes: |_| true,
             log: String::new(),
             routers: Box::new(Vec::new),
             rules: Vec::new(),
             bridge_rules: Vec::new(),
+            mirrors: Vec::new(),
         };
         yard.publish();
         yard
@@ -222,7 +230,8 @@ impl Yard {
             }
         }
         let rules = self.rules.clone();
-        let topology = Arc::new(Topology { epoch: 0, bridges, ports, routers, rules });
+        let mirrors = self.mirrors.clone();
+        let topology = Arc::new(Topology { epoch: 0, bridges, ports, routers, rules, mirrors });
         for worker in &mut self.workers {
             worker.set_topology(Arc::clone(&topology));
         }
@@ -244,6 +253,21 @@ impl Yard {
     pub(crate) fn filter_bridge(&mut self, bridge: u16, chain: Chain) {
         self.bridge_rules.push((bridge, Arc::new(BridgeRules { chain, sessions: None })));
         self.publish();
+    }
+
+    /// Gives it these mirrors.
+    pub(crate) fn mirror(&mut self, mirrors: impl IntoIterator<Item = Mirror>) {
+        self.mirrors = mirrors.into_iter().collect();
+        self.publish();
+    }
+
+    /// What mirrors have copied, over all workers.
+    pub(crate) fn mirrored(&self) -> Vec<MirrorCounters> {
+        let mut sums = vec![MirrorCounters::default(); self.mirrors.len()];
+        for counters in self.workers.iter().map(Switch::mirror_counters) {
+            sums.iter_mut().zip(counters).for_each(|(sum, counters)| *sum += *counters);
+        }
+        sums
     }
 
     /// What rules have counted, over all workers.
@@ -288,7 +312,6 @@ impl Yard {
     pub(crate) fn send_all(&mut self, worker: usize, port: u16, frames: &[(Vec<u8>, Offload)]) -> Vec<Sent> {
         let _ = writeln!(self.log, "{:?} worker {worker} port {port}: {} frames", self.now, frames.len());
         let replied = self.counters(port).replied;
-        let switch = &mut self.workers[worker];
         self.batch.clear();
         for ((bytes, offload), frame) in frames.iter().zip(self.batch.spare()) {
             self.laid += 1;
@@ -298,8 +321,7 @@ impl Yard {
             }
         }
         self.batch.commit(frames.len());
-        switch.process(PortId(port), &mut self.batch, self.now);
-        let left = self.transmit(worker);
+        let left = self.pass(worker, |switch, batch, now, send| switch.carry(PortId(port), batch, now, send));
         // Bridges that patches join in a loop do send a frame back, until it is dropped.
         let patched = self.ports.iter().flatten().any(|port| matches!(port.way, Way::Patch(_)));
         // And who sends what does not fit is answered.
@@ -330,8 +352,7 @@ impl Yard {
             frame.layer = Layer::Ip;
         }
         self.batch.commit(packets.len());
-        self.workers[0].process(PortId(port), &mut self.batch, self.now);
-        let left = self.transmit(0);
+        let left = self.pass(0, |switch, batch, now, send| switch.carry(PortId(port), batch, now, send));
         self.check();
         left
     }
@@ -345,8 +366,9 @@ impl Yard {
         }
         self.batch.commit(datagrams.len());
         let received: Vec<_> = datagrams.iter().map(|(received, _)| *received).collect();
-        self.workers[0].receive(PortId(underlay), &mut self.batch, &received, self.now);
-        let left = self.transmit(0);
+        let left = self.pass(0, |switch, batch, now, send| {
+            switch.carry_received(PortId(underlay), batch, &received, now, send);
+        });
         self.check();
         left
     }
@@ -365,10 +387,27 @@ impl Yard {
         known
     }
 
+    /// Has somebody watch what a worker does.
+    pub(crate) fn watch(&mut self, worker: usize, id: WatchId, watcher: Box<dyn Watcher>) {
+        self.workers[worker].watch(id, watcher);
+    }
+
     fn transmit(&mut self, worker: usize) -> Vec<Sent> {
+        self.pass(worker, |switch, batch, _, send| switch.transmit(batch, send))
+    }
+
+    /// Has a worker do something with the batch, and gives what leaves.
+    fn pass(
+        &mut self,
+        worker: usize,
+        what: impl FnOnce(&mut Switch, &mut Batch, Time, &mut dyn FnMut(PortId, &mut Batch, Outgoing<'_>)),
+    ) -> Vec<Sent> {
         let (mut left, posted) = (Vec::new(), &mut self.posted);
-        let underlay_says = self.underlay_says;
-        self.workers[worker].transmit(&mut self.batch, |PortId(port), batch, outgoing| match outgoing {
+        let (underlay_says, takes) = (self.underlay_says, &self.takes);
+        let mut send = |PortId(port): PortId, batch: &mut Batch, outgoing: Outgoing<'_>| match outgoing {
+            Outgoing::Frames(frames, counters) if !takes(port) => {
+                frames.iter().for_each(|_| counters.drop(DropReason::QueueFull));
+            }
             Outgoing::Frames(frames, counters) => {
                 for &index in frames {
                     let frame = &batch.frames()[index as usize];
@@ -394,7 +433,8 @@ impl Yard {
                     });
                 }
             }
-        });
+        };
+        what(&mut self.workers[worker], &mut self.batch, self.now, &mut send);
         left.sort_by_key(|sent| sent.port);
         left
     }

@@ -3,6 +3,7 @@
 //! A reload replaces it, a command edits it, and either way it becomes a [`Config`](super::Config) or is refused as a
 //! whole. A value that a command put in has no line: errors then name its key alone.
 
+mod mirrors;
 mod print;
 mod routing;
 
@@ -91,6 +92,13 @@ impl Document {
         let mut warnings = warnings::warnings(config).located(self);
         warnings.iter_mut().for_each(|warning| warning.message.insert_str(0, "warning: "));
         warnings
+    }
+
+    /// What is wrong with the value at `keys`, which turned out when it was put in place.
+    pub fn complaint(&self, keys: &[&str], message: &str) -> ConfigError {
+        let path = keys.iter().fold(Path::default(), |path, key| path.to(*key));
+        let place = self.line(&path).map(|line| (self.file.clone(), line));
+        ConfigError::new(place, &path.to_string(), message)
     }
 
     /// The name of the file it came from.

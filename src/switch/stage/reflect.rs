@@ -17,7 +17,7 @@ impl<'a> Forwarding<'a> {
                 None => self.decide(arrival, period),
             };
             if let Err(reason) = decided {
-                self.counters.drop(reason);
+                self.lose(arrival, reason);
             }
         }
     }
@@ -54,6 +54,7 @@ impl<'a> Forwarding<'a> {
                 return Err(DropReason::ReservedGroup);
             }
             self.group_storm(arrival)?;
+            self.counters.groups += 1;
         } else if arrival.destination == self.bridge.mac {
             return Err(DropReason::Reflected);
         } else if let Some(at) = self.lookup(arrival, period) {
@@ -67,6 +68,7 @@ impl<'a> Forwarding<'a> {
             };
         } else {
             self.unknown_storm()?;
+            self.counters.unknown += 1;
         }
         self.spread(arrival, DropReason::Reflected, |to, port| {
             to != home.port
@@ -81,7 +83,7 @@ impl<'a> Forwarding<'a> {
         for arrival in arrivals {
             let calm = if arrival.destination.is_group() { self.group_storm(arrival) } else { Ok(()) };
             if let Err(reason) = calm.and_then(|()| self.spread_to_all(arrival)) {
-                self.counters.drop(reason);
+                self.lose(arrival, reason);
             }
         }
     }

@@ -8,8 +8,8 @@
 mod unwrap;
 mod wrap;
 
-pub(in crate::switch) use unwrap::{Effects, Unwrapping};
-pub(in crate::switch) use wrap::{Outlet, Wrapping};
+pub(in crate::switch) use unwrap::{Effects, Unwrapped, Unwrapping};
+pub(in crate::switch) use wrap::{Outlet, Wrapping, shape};
 
 use super::egress;
 use crate::packet::{Batch, too_big};

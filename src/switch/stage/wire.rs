@@ -5,6 +5,7 @@ use crate::switch::outbox::{Departure, Outbox, Oversize, Recipients};
 use crate::switch::stage::egress;
 use crate::switch::stage::route::Arrived;
 use crate::switch::topology::Form;
+use crate::switch::watch::Watching;
 use crate::switch::{Port, Topology, Way};
 
 /// Takes frames in that came by a port without bridge, and queues them for the other end of its wire.
@@ -18,16 +19,21 @@ pub(in crate::switch) fn pass(
     outbox: &mut Outbox,
 ) {
     let other = port.wire.and_then(|out| Some((out, topology.port(out)?)));
+    let nowhere = match topology.mirrors.iter().any(|mirror| mirror.to == port_id) {
+        true => DropReason::MirrorPort,
+        false => DropReason::NoBridge,
+    };
     for (index, _) in frames {
         let frame = &mut batch.frames_mut()[index as usize];
         counters.rx_frames += 1;
         counters.rx_bytes += frame.len() as u64;
         let passed = match other {
-            None => Err(DropReason::NoBridge),
+            None => Err(nowhere),
             Some((out, other)) => look(frame).map(|()| depart(frame, index, port_id, out, other, outbox)),
         };
         if let Err(reason) = passed {
             counters.drop(reason);
+            outbox.watching.lost(port_id, frame, reason);
         }
     }
 }
@@ -40,6 +46,7 @@ pub(in crate::switch) fn to_router(
     batch: &mut Batch,
     counters: &mut Counters,
     inbox: &mut Vec<Arrived>,
+    watching: &mut Watching,
 ) {
     for (index, _) in frames {
         let frame = &mut batch.frames_mut()[index as usize];
@@ -56,7 +63,10 @@ pub(in crate::switch) fn to_router(
                 whole: None,
                 shared: false,
             }),
-            Err(reason) => counters.drop(reason),
+            Err(reason) => {
+                counters.drop(reason);
+                watching.lost(port_id, frame, reason);
+            }
         }
     }
 }

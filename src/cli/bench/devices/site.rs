@@ -120,7 +120,7 @@ impl Site {
         let nobody = Peer { pid: 0, uid: 0, gid: 0 };
         let ask = |yard: &Yard| {
             let answer = yard.handler().handle(request.clone(), nobody)?;
-            serde_json::from_value(answer).map_err(|error| error.to_string())
+            serde_json::from_value(answer.value).map_err(|error| error.to_string())
         };
         self.yards.iter().map(ask).collect()
     }

@@ -1,10 +1,11 @@
 //! The way out.
 
 use crate::packet::segment;
-use crate::packet::{Batch, Datagram, DropReason, Gso, Inner, PeerId, PortId, ecn, mss};
+use crate::packet::{Batch, Datagram, DropReason, Frame, Gso, Inner, PeerId, PortId, ecn, mss};
 use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Departure, Recipients};
 use crate::switch::stage::egress;
+use crate::switch::watch::Watching;
 use crate::switch::{Event, MAX_EVENTS, Overlay, Port, Topology, Way};
 use crate::tunnel::Payload;
 
@@ -28,6 +29,7 @@ pub(in crate::switch) struct Outlet<'a, S> {
     pub(in crate::switch) topology: &'a Topology,
     pub(in crate::switch) counters: &'a mut PortCounters,
     pub(in crate::switch) events: &'a mut Vec<Event>,
+    pub(in crate::switch) watching: &'a mut Watching,
     pub(in crate::switch) send: S,
 }
 
@@ -65,6 +67,7 @@ impl Wrapping {
             }
             if let Err(reason) = wrapped {
                 outlet.counters.drop(departure.out, reason);
+                outlet.watching.lost(departure.out, &batch.frames()[departure.frame as usize], reason);
             }
         }
         self.flush(batch, live, outlet);
@@ -77,23 +80,9 @@ impl Wrapping {
         batch: &mut Batch,
         outlet: &mut Outlet<'_, S>,
     ) -> Result<(), DropReason> {
-        let (port, overlay) = tunnel(outlet.topology, departure.out).ok_or(DropReason::PortMissing)?;
+        let (overlay, payload, header_len) = shape(&departure, outlet.topology, batch.frames_mut())?;
         let tunnel = &*overlay.tunnel;
         let frame = &mut batch.frames_mut()[departure.frame as usize];
-        frame.pull();
-        let (payload, header_len) = match tunnel.carries() {
-            _ if departure.echo => (Payload::Echo, tunnel.echo_header_len()),
-            layer if layer == frame.layer => (Payload::Frame(layer), tunnel.header_len()),
-            _ => return Err(DropReason::TunnelPayload),
-        };
-        egress::dress(frame, departure.form);
-        let mtu = overlay.mtu_to(departure.to).unwrap_or(port.mtu);
-        if frame.offload.guessed && !egress::make_fit(frame, mtu) {
-            return Err(DropReason::ExceedsMtu);
-        }
-        if overlay.mss_clamp {
-            mss::clamp(frame, port.mtu);
-        }
         let inner = Inner::of(frame, self.seed);
         let pattern = pattern(&inner, overlay, departure);
         self.parts.clear();
@@ -103,6 +92,9 @@ impl Wrapping {
             self.wrapped.push((departure.frame, header_len));
         } else {
             segment::segment(batch, departure.frame as usize, &mut self.parts)?;
+        }
+        if !departure.echo {
+            outlet.watching.sent(departure.out, &batch.frames()[departure.frame as usize]);
         }
         for &part in &self.parts {
             tunnel.encap(&mut batch.frames_mut()[part as usize], payload);
@@ -138,8 +130,13 @@ impl Wrapping {
                 let tunnel = tunnel(outlet.topology, run[0].tunnel);
                 let header = tunnel.map_or(0, |(_, overlay)| overlay.tunnel.header_len());
                 for datagram in run {
-                    let len = batch.frames()[datagram.frame as usize].len();
-                    outlet.counters.dispatched(datagram, len, header);
+                    let frame = &batch.frames()[datagram.frame as usize];
+                    outlet.counters.dispatched(datagram, frame.len(), header);
+                    if let Err(reason) = datagram.outcome
+                        && let Some(inner) = frame.bytes().get(header..)
+                    {
+                        outlet.watching.lost_bytes(datagram.tunnel, inner, Some(frame.layer), reason);
+                    }
                     if datagram.outcome == Err(DropReason::ExceedsMtu) && outlet.events.len() < MAX_EVENTS {
                         outlet.events.push(Event::TooLong(datagram.tunnel));
                     }
@@ -162,6 +159,34 @@ impl Wrapping {
         }
         batch.truncate(live);
     }
+}
+
+/// Brings the frame of a departure into the form in which it goes into its tunnel, and tells that tunnel, as what it goes
+/// in, and how long the header before it will be.
+#[inline]
+pub(in crate::switch) fn shape<'a>(
+    departure: &Departure,
+    topology: &'a Topology,
+    frames: &mut [Frame],
+) -> Result<(&'a Overlay, Payload, usize), DropReason> {
+    let (port, overlay) = tunnel(topology, departure.out).ok_or(DropReason::PortMissing)?;
+    let tunnel = &*overlay.tunnel;
+    let frame = &mut frames[departure.frame as usize];
+    frame.pull();
+    let (payload, header_len) = match tunnel.carries() {
+        _ if departure.echo => (Payload::Echo, tunnel.echo_header_len()),
+        layer if layer == frame.layer => (Payload::Frame(layer), tunnel.header_len()),
+        _ => return Err(DropReason::TunnelPayload),
+    };
+    egress::dress(frame, departure.form);
+    let mtu = overlay.mtu_to(departure.to).unwrap_or(port.mtu);
+    if frame.offload.guessed && !egress::make_fit(frame, mtu) {
+        return Err(DropReason::ExceedsMtu);
+    }
+    if overlay.mss_clamp {
+        mss::clamp(frame, port.mtu);
+    }
+    Ok((overlay, payload, header_len))
 }
 
 /// What all datagrams of a departure have in common.
