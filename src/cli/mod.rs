@@ -1,10 +1,12 @@
 //! The `tapyard` command: noun, then verb, `show` being the default verb. One file per noun.
 //!
 //! A command asks the switch over its control socket and prints what it says, as a table or, with `-j`, as the JSON it
-//! came in. It ends with 0 when that was done, 1 when it was refused or failed (why, on stderr), 2 on wrong usage; the demo,
-//! when a signal ended it, with 128 and the signal's number. That nobody reads the output to its end is no failure.
+//! came in. It ends with 0 when that was done, 1 when it was refused or failed (why, on stderr), 2 on wrong usage; the demo
+//! and the benchmark, when a signal ended them, with 128 and the signal's number. That nobody reads the output to its end is
+//! no failure.
 
 mod attach;
+mod bench;
 mod bridge;
 mod check;
 mod completions;
@@ -12,8 +14,12 @@ mod config;
 mod demo;
 mod doctor;
 mod drops;
+mod export;
 mod fdb;
+mod interrupt;
+mod isolation;
 mod man;
+mod mirror;
 mod nat;
 mod neighbor;
 mod port;
@@ -45,6 +51,7 @@ use crate::control::client::{Client, socket_path};
 #[command(after_help = "\
 Examples:
   tapyard demo                             see traffic pass through a switch, with nothing to set up
+  tapyard bench                            measure how fast the switch is on this machine
   tapyard run --config tapyard.toml        start the switch, in the foreground
   tapyard port                             show the ports of the one that runs
   tapyard port add vm3 --type tap --bridge lan vlan=10
@@ -65,6 +72,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Bench(bench::Bench),
     Run(run::Run),
     Check(check::Check),
     Reload(reload::Reload),
@@ -72,6 +80,7 @@ enum Command {
     Fdb(fdb::Fdb),
     Bridge(bridge::Bridge),
     Tunnel(tunnel::Tunnel),
+    Mirror(mirror::Mirror),
     Router(router::Router),
     Route(route::Route),
     #[command(alias = "neighbour")]
@@ -81,6 +90,7 @@ enum Command {
     Stats(stats::Stats),
     Drops(drops::Drops),
     Doctor(doctor::Doctor),
+    Export(export::Export),
     Config(config::Config),
     Completions(completions::Completions),
     Man(man::Man),
@@ -103,6 +113,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let switch = Switch { control: cli.control };
     let outcome = match cli.command {
         Command::Demo(demo) => demo.execute(),
+        Command::Bench(bench) => bench.execute(),
         Command::Run(run) => run.execute(&switch),
         Command::Check(check) => check.execute(),
         Command::Reload(reload) => reload.execute(&switch),
@@ -110,6 +121,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Fdb(fdb) => fdb.execute(&switch),
         Command::Bridge(bridge) => bridge.execute(&switch),
         Command::Tunnel(tunnel) => tunnel.execute(&switch),
+        Command::Mirror(mirror) => mirror.execute(&switch),
         Command::Router(router) => router.execute(&switch),
         Command::Route(route) => route.execute(&switch),
         Command::Neighbor(neighbor) => neighbor.execute(&switch),
@@ -118,6 +130,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Stats(stats) => stats.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
         Command::Doctor(doctor) => doctor.execute(&switch),
+        Command::Export(export) => export.execute(&switch),
         Command::Config(config) => config.execute(&switch),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),

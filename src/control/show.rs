@@ -2,6 +2,7 @@
 
 mod fdb;
 pub(super) mod live;
+mod mirrors;
 pub(super) mod routers;
 mod tunnels;
 
@@ -18,13 +19,14 @@ use super::config::{PortConfig, PortKind};
 use super::shape::{self, LiveBridge, LivePort};
 use super::yard::State;
 pub(super) use fdb::{fdb, find, flush};
-pub(super) use tunnels::tunnels;
+pub(super) use mirrors::mirrors;
+pub(super) use tunnels::{Health, tunnels};
 
 use crate::packet::{Capabilities, Counters, PortId};
-use crate::worker::{Activity, Pause};
+use crate::worker::{Activity, Chore, Pause};
 
 /// The counters of each port, summed over the workers, and those of the ports there were.
-fn counters(state: &State) -> (BTreeMap<PortId, Counters>, Counters) {
+pub(super) fn counters(state: &State) -> (BTreeMap<PortId, Counters>, Counters) {
     let (mut ports, mut retired) = (BTreeMap::<PortId, Counters>::new(), Counters::default());
     for report in state.reports() {
         retired += &report.retired;
@@ -60,6 +62,7 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
             mode: config.mode.name().to_owned(),
             hairpin: config.hairpin,
             isolated: config.isolated,
+            mirrors: mirrors::sent_by(state, name),
             queues: live.queues(),
             offloads: offloads(live.capabilities()),
             rx_frames: counters.rx_frames,
@@ -91,12 +94,12 @@ pub(super) fn attach(state: &State, query: &AttachQuery) -> Result<AttachInfo, S
 }
 
 /// What frames go through: the interface, by the name it has now, or the socket.
-fn device(kind: &PortKind, live: &LivePort) -> Option<String> {
+pub(super) fn device(kind: &PortKind, live: &LivePort) -> Option<String> {
     let socket = || kind.socket().map(|socket| socket.path.display().to_string());
     live.link.as_ref().map(|link| link.name.clone()).or_else(socket)
 }
 
-fn state_of(port: &LivePort) -> &'static str {
+pub(super) fn state_of(port: &LivePort) -> &'static str {
     match &port.link {
         _ if port.missing => "missing",
         _ if port.waits_for_guest() => "waiting",
@@ -200,6 +203,11 @@ fn worker(index: usize, activity: &Activity) -> WorkerInfo {
         at_nanos: activity.at.nanos(),
         busy_nanos: nanos(activity.busy),
         batch_sizes: activity.batch_sizes.to_vec(),
+        chore_nanos: Chore::ALL
+            .into_iter()
+            .zip(activity.chores)
+            .map(|(chore, spent)| (chore.name().to_owned(), nanos(spent)))
+            .collect(),
         longest_pause: pause(activity.longest_pause),
         recent_pause: pause(activity.recent_pause),
         longest_turn_nanos: nanos(activity.longest_turn),

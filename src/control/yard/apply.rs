@@ -213,10 +213,14 @@ impl State {
                 Step::BridgeRemove { .. } => {}                  // goes below, when nobody uses it any more
                 Step::MetricsChange { .. } => {}                 // is no matter of the workers
                 // The topology is made of what is wanted.
-                Step::RouterRemove { .. }
+                Step::MirrorRemove { .. }
+                | Step::MirrorAdd { .. }
+                | Step::MirrorChange { .. }
+                | Step::RouterRemove { .. }
                 | Step::RouterAdd { .. }
                 | Step::RouterChange { .. }
                 | Step::RulesChange { .. } => {}
+                Step::ExportRemove { .. } | Step::ExportAdd { .. } | Step::ExportChange { .. } => {} // below
             }
         }
         let mut install = Vec::new();
@@ -253,7 +257,9 @@ impl State {
             let taken = self.config.ports.values().filter_map(|port| opening::taken_in(&port.kind));
             taken.into_iter().any(|taken| taken.as_ref() == netns)
         });
-        netdev::undo(left_ports.into_iter().filter_map(|port| port.made).collect())
+        let mut notes = netdev::undo(left_ports.into_iter().filter_map(|port| port.made).collect());
+        notes.extend(self.change_exports(&before));
+        notes
     }
 
     /// Forgets what is behind a peer that the workers have forgotten.
@@ -346,6 +352,7 @@ impl State {
         self.installed.retain(|id, _| !remove.contains(id));
         self.installed.extend(install.iter().map(|(id, _)| (*id, topology.epoch)));
         let topology = Arc::new(topology);
+        let before = std::mem::replace(&mut self.topology, Arc::clone(&topology));
         let mut install: Vec<_> = install.into_iter().map(|(id, queues)| (id, queues.into_iter())).collect();
         let (done, taken) = crossbeam_channel::unbounded();
         for worker in &self.workers {
@@ -368,6 +375,8 @@ impl State {
                 self.workers.len()
             );
         }
+        // Whoever is the last to let go of a topology frees all its routes and rules. That is to be nobody who moves frames.
+        drop(before);
         closed.into_iter().flatten().collect()
     }
 }

@@ -60,7 +60,8 @@ impl State {
         let guests = self.look_at_guests();
         let missing = self.look_for_missing().then_some(RETRY);
         let ways = self.look_at_ways();
-        [guests, missing, ways].into_iter().flatten().min()
+        let exports = self.tell_exporters();
+        [guests, missing, ways, exports].into_iter().flatten().min()
     }
 
     /// Looks at the ways to the peers of tunnels when that is due, and says when it is due again.
