@@ -8,6 +8,7 @@
 mod attach;
 mod bench;
 mod bridge;
+mod capture;
 mod check;
 mod completions;
 mod config;
@@ -15,6 +16,7 @@ mod demo;
 mod doctor;
 mod drops;
 mod export;
+mod extcap;
 mod fdb;
 mod interrupt;
 mod isolation;
@@ -91,6 +93,11 @@ enum Command {
     Drops(drops::Drops),
     Doctor(doctor::Doctor),
     Export(export::Export),
+    Capture(capture::Capture),
+    #[command(hide = true)]
+    Extcap(extcap::Extcap),
+    Export(export::Export),
+    Doctor(doctor::Doctor),
     Config(config::Config),
     Completions(completions::Completions),
     Man(man::Man),
@@ -98,7 +105,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    execute(std::env::args_os())
+    execute(extcap::arguments(std::env::args_os()))
 }
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -131,6 +138,10 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Drops(drops) => drops.execute(&switch),
         Command::Doctor(doctor) => doctor.execute(&switch),
         Command::Export(export) => export.execute(&switch),
+        Command::Capture(capture) => capture.execute(&switch),
+        Command::Extcap(extcap) => extcap.execute(switch),
+        Command::Export(export) => export.execute(&switch),
+        Command::Doctor(doctor) => doctor.execute(&switch),
         Command::Config(config) => config.execute(&switch),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),

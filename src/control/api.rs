@@ -10,6 +10,7 @@
 //! Field names are stable; fields may be added. Counters count from when the port was opened. What has no value is
 //! `null`.
 
+mod capture;
 mod host;
 mod mirror;
 mod routing;
@@ -20,6 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub use capture::{CaptureDirection, CaptureInfo, CaptureQuery};
 pub use host::{
     BridgeFilterInfo, DeviceInfo, HolderInfo, HostInfo, Ipv6Info, NetnsInfo, SocketInfo, TunNodeInfo,
 };
@@ -332,6 +334,8 @@ pub enum Request {
     Reload {},
     /// The configuration that runs: [`ConfigInfo`].
     ConfigShow {},
+    /// Captures frames: [`CaptureInfo`], and then a stream of pcapng.
+    Capture(CaptureQuery),
 }
 
 impl Request {
@@ -369,7 +373,8 @@ impl Request {
             | Talkers {}
             | HostShow {}
             | ExportShow {}
-            | ConfigShow {} => false,
+            | ConfigShow {}
+            | Capture(_) => false,
         }
     }
 }

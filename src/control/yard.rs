@@ -32,7 +32,7 @@ use super::show::live::{self, Wanted};
 use super::show::routers;
 use super::talkers::Talkers;
 use super::watching::{Watch, Watches};
-use super::{http, opening, show};
+use super::{capture, http, opening, show};
 use crate::packet::{Location, PortId};
 use crate::port::netdev;
 use crate::port::watch::LinkWatch;
@@ -98,6 +98,12 @@ impl Yard {
     /// Where metrics are to be had over HTTP.
     pub fn metrics(&self) -> Option<SocketAddr> {
         lock(&self.state).listener.as_ref().map(http::Server::address)
+    }
+
+    /// The state, to look at.
+    #[cfg(test)]
+    pub(super) fn view(&self) -> View {
+        lock(&self.state).view.clone()
     }
 
     /// The door for the control socket.
@@ -444,6 +450,10 @@ impl State {
             Request::HostShow {} => return Ok(Reply::Host(Places::of(&self.config))),
             Request::ExportShow {} => json(self.show_exports()),
             Request::Reload {} => json(self.reload()?),
+            Request::Capture(query) => {
+                let (info, stream) = capture::start(self, &query)?;
+                return json(info).map(|info| Reply::Stream(info, stream));
+            }
             Request::ConfigShow {} => json(ConfigInfo { toml: self.document.to_string() }),
         };
         value.map(Reply::Now)

@@ -24,6 +24,7 @@ mod offload;
 mod outside;
 pub mod pcapng;
 pub mod quoted;
+mod remedy;
 pub mod rewrite;
 pub mod segment;
 pub mod too_big;

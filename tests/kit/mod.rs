@@ -7,6 +7,7 @@ pub(crate) mod any;
 pub(crate) mod frames;
 pub(crate) mod gateways;
 pub(crate) mod messages;
+pub(crate) mod mirrors;
 pub(crate) mod outside;
 pub(crate) mod routers;
 pub(crate) mod tunnels;

@@ -18,6 +18,9 @@ use crate::switch::topology::Form;
 use crate::switch::watch::Watching;
 use crate::switch::{Event, MAX_EVENTS, Outgoing, Port, Topology, Way};
 
+/// Buffers of a batch that are left to the frames themselves, however many mirrors there are.
+const RESERVE: usize = 512;
+
 /// The mirrors of one worker.
 #[derive(Default)]
 pub(in crate::switch) struct Mirroring {
@@ -101,6 +104,11 @@ impl Mirroring {
             self.copies.clear();
             self.copies.extend(run.iter().map(|&(_, frame)| frame));
             self.hand(run[0].0, relay);
+        }
+        // Mostly nothing was added behind them, so that their buffers are free again.
+        let batch = &mut *relay.desk.batch;
+        while kept.pop().is_some_and(|(_, copy)| copy as usize + 1 == batch.len()) {
+            batch.truncate(batch.len() - 1);
         }
         kept.clear();
         self.kept = kept;
@@ -311,6 +319,9 @@ fn network(frame: &Frame) -> usize {
 
 /// Adds a copy of the first `len` bytes of a frame to the batch.
 fn copy(batch: &mut Batch, frame: u32, len: usize) -> Result<u32, DropReason> {
+    if batch.room() <= RESERVE {
+        return Err(DropReason::NoBuffer);
+    }
     let copy = batch.add().ok_or(DropReason::NoBuffer)?;
     let from = &mut batch.frames_mut()[frame as usize];
     if from.bytes().len() < len {
