@@ -91,8 +91,6 @@ enum Command {
     Rule(rule::Rule),
     Stats(stats::Stats),
     Drops(drops::Drops),
-    Doctor(doctor::Doctor),
-    Export(export::Export),
     Capture(capture::Capture),
     #[command(hide = true)]
     Extcap(extcap::Extcap),
@@ -136,8 +134,6 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Rule(rule) => rule.execute(&switch),
         Command::Stats(stats) => stats.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
-        Command::Doctor(doctor) => doctor.execute(&switch),
-        Command::Export(export) => export.execute(&switch),
         Command::Capture(capture) => capture.execute(&switch),
         Command::Extcap(extcap) => extcap.execute(switch),
         Command::Export(export) => export.execute(&switch),
