@@ -1,5 +1,6 @@
 //! What the documentation shows is true: its examples are configurations that the program takes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::{self, Command};
 
@@ -146,6 +147,25 @@ fn every_drop_reason_is_explained() {
         let rows = text.lines().filter(|line| line.starts_with('|') && line.contains(&name)).count();
         assert_eq!(rows, 1, "{name} is to have one row in docs/troubleshooting.md");
     }
+}
+
+#[test]
+fn every_check_of_the_doctor_is_explained() {
+    let text = include_str!("../docs/troubleshooting.md");
+    let (_, section) = text.split_once("## What the doctor looks at").expect("there is a list");
+    let (section, _) = section.split_once("\n## ").expect("others follow");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let explained: BTreeSet<_> = rows.map(|(name, _)| name.to_owned()).collect();
+    // Whatever it finds, of each check it says something.
+    let nowhere = std::env::temp_dir().join("tapyard-docs-no-such-socket");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_tapyard")).args(["doctor", "-j", "--control"]).arg(nowhere).output();
+    let output = output.expect("the program starts");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    let checks: BTreeSet<_> =
+        findings.iter().map(|finding| finding["check"].as_str().expect("a name").to_owned()).collect();
+    assert_eq!(explained, checks);
 }
 
 /// The keys of a table, as the complaint about one that no table has lists them.

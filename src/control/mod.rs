@@ -25,7 +25,6 @@ mod opening;
 mod overlay;
 pub mod plan;
 mod probe;
-pub mod remedies;
 mod routing;
 pub mod server;
 mod shape;

@@ -90,6 +90,7 @@ fn port(name: &str, kind: &str, mtu: u32) -> PortInfo {
         mirrors: Vec::new(),
         queues: 2,
         offloads: Vec::new(),
+        mirrors: Vec::new(),
         rx_frames: 0,
         rx_bytes: 0,
         tx_frames: 0,
