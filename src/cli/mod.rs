@@ -1,18 +1,27 @@
 //! The `tapyard` command: noun, then verb, `show` being the default verb. One file per noun.
 //!
 //! A command asks the switch over its control socket and prints what it says, as a table or, with `-j`, as the JSON it
-//! came in. It ends with 0 when that was done, 1 when it was refused or failed (why, on stderr), 2 on wrong usage; the demo,
-//! when a signal ended it, with 128 and the signal's number. That nobody reads the output to its end is no failure.
+//! came in. It ends with 0 when that was done, 1 when it was refused or failed (why, on stderr), 2 on wrong usage; the demo
+//! and the benchmark, when a signal ended them, with 128 and the signal's number. That nobody reads the output to its end is
+//! no failure.
 
 mod attach;
+mod bench;
 mod bridge;
+mod capture;
 mod check;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod drops;
+mod export;
+mod extcap;
 mod fdb;
+mod interrupt;
+mod isolation;
 mod man;
+mod mirror;
 mod nat;
 mod neighbor;
 mod port;
@@ -44,11 +53,13 @@ use crate::control::client::{Client, socket_path};
 #[command(after_help = "\
 Examples:
   tapyard demo                             see traffic pass through a switch, with nothing to set up
+  tapyard bench                            measure how fast the switch is on this machine
   tapyard run --config tapyard.toml        start the switch, in the foreground
   tapyard port                             show the ports of the one that runs
   tapyard port add vm3 --type tap --bridge lan vlan=10
   tapyard fdb --bridge lan -j              show the FDB of a bridge, as JSON
   tapyard route get 192.0.2.1              explain where a router sends a packet
+  tapyard doctor                           say what is wrong, and what to try
 
 Exit codes: 0 done, 1 refused or failed (why, on stderr), 2 wrong usage.")]
 struct Cli {
@@ -63,6 +74,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Bench(bench::Bench),
     Run(run::Run),
     Check(check::Check),
     Reload(reload::Reload),
@@ -70,6 +82,7 @@ enum Command {
     Fdb(fdb::Fdb),
     Bridge(bridge::Bridge),
     Tunnel(tunnel::Tunnel),
+    Mirror(mirror::Mirror),
     Router(router::Router),
     Route(route::Route),
     #[command(alias = "neighbour")]
@@ -78,6 +91,11 @@ enum Command {
     Rule(rule::Rule),
     Stats(stats::Stats),
     Drops(drops::Drops),
+    Capture(capture::Capture),
+    #[command(hide = true)]
+    Extcap(extcap::Extcap),
+    Export(export::Export),
+    Doctor(doctor::Doctor),
     Config(config::Config),
     Completions(completions::Completions),
     Man(man::Man),
@@ -85,7 +103,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    execute(std::env::args_os())
+    execute(extcap::arguments(std::env::args_os()))
 }
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -100,6 +118,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let switch = Switch { control: cli.control };
     let outcome = match cli.command {
         Command::Demo(demo) => demo.execute(),
+        Command::Bench(bench) => bench.execute(),
         Command::Run(run) => run.execute(&switch),
         Command::Check(check) => check.execute(),
         Command::Reload(reload) => reload.execute(&switch),
@@ -107,6 +126,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Fdb(fdb) => fdb.execute(&switch),
         Command::Bridge(bridge) => bridge.execute(&switch),
         Command::Tunnel(tunnel) => tunnel.execute(&switch),
+        Command::Mirror(mirror) => mirror.execute(&switch),
         Command::Router(router) => router.execute(&switch),
         Command::Route(route) => route.execute(&switch),
         Command::Neighbor(neighbor) => neighbor.execute(&switch),
@@ -114,6 +134,10 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Rule(rule) => rule.execute(&switch),
         Command::Stats(stats) => stats.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
+        Command::Capture(capture) => capture.execute(&switch),
+        Command::Extcap(extcap) => extcap.execute(switch),
+        Command::Export(export) => export.execute(&switch),
+        Command::Doctor(doctor) => doctor.execute(&switch),
         Command::Config(config) => config.execute(&switch),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),
@@ -129,6 +153,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = io::stderr().write_all(format!("{errors}\n").as_bytes());
             ExitCode::FAILURE
         }
+        Err(Failure::Told) => ExitCode::FAILURE,
         Err(Failure::Interrupted(signal)) => ExitCode::from(128 + signal),
     }
 }
@@ -143,6 +168,8 @@ enum Failure {
     Said(String),
     /// Lines that begin with the file and line that they are about, so that an editor can jump there.
     Listed(String),
+    /// Everything has been said already.
+    Told,
     /// A signal of this number ended it, in order.
     Interrupted(u8),
     /// Nobody reads the output any more.

@@ -11,8 +11,9 @@ mod routers;
 use std::fmt;
 
 use super::config::{
-    BridgeConfig, Config, DeviceConfig, Encapsulation, MetricsConfig, NetdevConfig, PortConfig, PortKind,
-    RouterConfig, RuleConfig, SocketConfig, StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
+    BridgeConfig, Config, DeviceConfig, Encapsulation, ExportConfig, ExportProtocol, MetricsConfig, MirrorConfig,
+    NetdevConfig, PortConfig, PortKind, RouterConfig, RuleConfig, SocketConfig, StaticEntry, TunnelConfig,
+    UnderlayConfig, duration_text,
 };
 use crate::packet::Layer;
 use crate::switch::mode::Mode;
@@ -90,6 +91,27 @@ pub enum Change {
     },
     /// A static entry comes.
     StaticAdd(StaticEntry),
+    /// A mirror goes.
+    MirrorRemove {
+        /// Its name.
+        name: String,
+    },
+    /// A mirror comes.
+    MirrorAdd {
+        /// Its name.
+        name: String,
+        /// What it is to be.
+        to: MirrorConfig,
+    },
+    /// A mirror changes; what it has counted stays.
+    MirrorChange {
+        /// Its name.
+        name: String,
+        /// What it is.
+        from: MirrorConfig,
+        /// What it is to be.
+        to: MirrorConfig,
+    },
     /// A router goes.
     RouterRemove {
         /// Its name.
@@ -117,6 +139,27 @@ pub enum Change {
         from: Vec<RuleConfig>,
         /// What they are to be.
         to: Vec<RuleConfig>,
+    },
+    /// An export ends.
+    ExportRemove {
+        /// Its name.
+        name: String,
+    },
+    /// An export begins.
+    ExportAdd {
+        /// Its name.
+        name: String,
+        /// What it is to be.
+        to: ExportConfig,
+    },
+    /// An export begins anew as another; what it had not yet told, it tells first.
+    ExportChange {
+        /// Its name.
+        name: String,
+        /// What it is.
+        from: ExportConfig,
+        /// What it is to be.
+        to: ExportConfig,
     },
 }
 
@@ -164,8 +207,24 @@ pub fn diff(running: &Config, wanted: &Config) -> Result<Plan, Refusal> {
     changes.extend(gone.cloned().map(|name| Change::BridgeRemove { name }));
     let come = wanted.statics.iter().filter(|entry| !running.statics.contains(entry));
     changes.extend(come.cloned().map(Change::StaticAdd));
+    mirroring(running, wanted, &mut changes);
     routing(running, wanted, &mut changes);
+    exports(running, wanted, &mut changes);
     Ok(Plan { changes })
+}
+
+/// Mirrors, when their ports are there.
+fn mirroring(running: &Config, wanted: &Config, changes: &mut Vec<Change>) {
+    let gone = running.mirrors.keys().filter(|name| !wanted.mirrors.contains_key(*name));
+    changes.extend(gone.cloned().map(|name| Change::MirrorRemove { name }));
+    for (name, to) in &wanted.mirrors {
+        let (name, to) = (name.clone(), to.clone());
+        match running.mirrors.get(&name).cloned() {
+            None => changes.push(Change::MirrorAdd { name, to }),
+            Some(from) if from != to => changes.push(Change::MirrorChange { name, from, to }),
+            Some(_) => {}
+        }
+    }
 }
 
 /// Routers and rules, when what they are on is there. They are on nothing that has to be opened.
@@ -182,6 +241,19 @@ fn routing(running: &Config, wanted: &Config, changes: &mut Vec<Change>) {
     }
     if running.rules != wanted.rules {
         changes.push(Change::RulesChange { from: running.rules.clone(), to: wanted.rules.clone() });
+    }
+}
+
+fn exports(running: &Config, wanted: &Config, changes: &mut Vec<Change>) {
+    let gone = running.exports.keys().filter(|name| !wanted.exports.contains_key(*name));
+    changes.extend(gone.cloned().map(|name| Change::ExportRemove { name }));
+    for (name, to) in &wanted.exports {
+        let (name, to) = (name.clone(), to.clone());
+        match running.exports.get(&name) {
+            None => changes.push(Change::ExportAdd { name, to }),
+            Some(from) if *from != to => changes.push(Change::ExportChange { name, from: from.clone(), to }),
+            Some(_) => {}
+        }
     }
 }
 
@@ -226,12 +298,22 @@ impl fmt::Display for Change {
             Change::PortAdd { name, .. } => write!(f, "+ port {name}"),
             Change::BridgeRemove { name } => write!(f, "- bridge {name}"),
             Change::StaticAdd(entry) => write!(f, "+ {}", entry_text(entry)),
+            Change::MirrorRemove { name } => write!(f, "- mirror {name}"),
+            Change::MirrorAdd { name, .. } => write!(f, "+ mirror {name}"),
+            Change::MirrorChange { name, from, to } => {
+                write!(f, "~ mirror {name}: {}", differences(&mirror_keys(from), &mirror_keys(to)))
+            }
             Change::RouterRemove { name } => write!(f, "- router {name}"),
             Change::RouterAdd { name, .. } => write!(f, "+ router {name}"),
             Change::RouterChange { name, from, to } => {
                 f.write_str(&routers::changes(name, from, to).join("\n"))
             }
             Change::RulesChange { from, to } => f.write_str(&routers::rule_changes(from, to).join("\n")),
+            Change::ExportRemove { name } => write!(f, "- export {name}"),
+            Change::ExportAdd { name, .. } => write!(f, "+ export {name}"),
+            Change::ExportChange { name, from, to } => {
+                write!(f, "~ export {name}: {}", differences(&export_keys(from), &export_keys(to)))
+            }
         }
     }
 }
@@ -302,8 +384,25 @@ fn port_keys(port: &PortConfig) -> KeyTexts {
         ("dhcp-guard", port.guard.dhcp.to_string()),
         ("ra-guard", port.guard.router.to_string()),
         ("wire", text(port.wire.as_ref())),
+        ("mirror", port.mirror.to_string()),
     ]);
     keys
+}
+
+fn mirror_keys(mirror: &MirrorConfig) -> KeyTexts {
+    let ports: Vec<&String> = mirror.ports.iter().collect();
+    vec![
+        ("ports", list(&ports)),
+        ("bridge", text(mirror.bridge.as_ref())),
+        ("direction", mirror.direction.name().to_owned()),
+        ("vlans", text(mirror.vlans.as_ref())),
+        (
+            "filter",
+            list(&Some(&mirror.filter).filter(|filter| !filter.is_all()).into_iter().collect::<Vec<_>>()),
+        ),
+        ("snap", text(mirror.snap)),
+        ("to", mirror.to.clone()),
+    ]
 }
 
 fn kind_keys(kind: &PortKind) -> KeyTexts {
@@ -421,6 +520,32 @@ fn underlay_keys(underlay: &UnderlayConfig) -> KeyTexts {
         ("zero-checksum", underlay.zero_checksum.to_string()),
         ("interface-of", text(underlay.interface_of)),
     ]
+}
+
+fn export_keys(export: &ExportConfig) -> KeyTexts {
+    let mut keys = vec![
+        ("protocol", export.protocol.name().to_owned()),
+        ("collector", export.collector.to_string()),
+        ("source", text(export.source)),
+        ("netns", text(export.netns.as_ref())),
+        ("sample", export.sample.to_string()),
+        ("of", export.scope.to_string()),
+        ("domain", export.domain.to_string()),
+    ];
+    match &export.protocol {
+        ExportProtocol::Sflow { agent, header, interval } => keys.extend([
+            ("agent", text(*agent)),
+            ("header", header.to_string()),
+            ("interval", duration_text(*interval)),
+        ]),
+        ExportProtocol::Ipfix { active, inactive, templates, flow_limit } => keys.extend([
+            ("active-timeout", duration_text(*active)),
+            ("inactive-timeout", duration_text(*inactive)),
+            ("template-interval", duration_text(*templates)),
+            ("flow-limit", flow_limit.to_string()),
+        ]),
+    }
+    keys
 }
 
 fn list<T: ToString>(values: &[T]) -> String {

@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::HashSet;
+
 use super::attach::own_mac;
-use super::config::{self, BridgeConfig, Config, On, PortConfig, PortKind, VlanMode};
+use super::config::{
+    self, BridgeConfig, Config, MirrorConfig, MirrorDirection, On, PortConfig, PortKind, VlanMode,
+};
 use super::overlay::{self, LiveTunnel};
 use super::routing::{self, LiveRouter, NumberedRules};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
-use crate::port::guest::{Attached, Guest, Hush};
+use crate::port::guest::{Attached, Guest};
 use crate::port::link::Link;
 use crate::port::netdev::Made;
 use crate::port::{Look, Opened, Queue};
+use crate::switch::mirror::Mirror;
 use crate::switch::mode::{self, Apart, Mode};
 use crate::switch::{self, Guard, Topology, VlanPolicy, VlanSessions, Way};
 use crate::table::bindings::Bindings;
@@ -29,12 +34,17 @@ pub(super) struct LiveBridge {
     pub(super) bindings: Option<Arc<Bindings>>,
     /// The connections of its stations, where a rule asks for their state.
     pub(super) sessions: Option<Arc<VlanSessions>>,
-    /// When a flap was last logged.
-    flap_told: Option<Instant>,
+    /// The station that last moved to and fro too often.
+    pub(super) last_flap: Option<Flap>,
 }
 
-/// How long after a flap on a bridge no other is logged; all are counted.
-const FLAP_PAUSE: Duration = Duration::from_secs(10);
+/// A station that moves to and fro between two ports.
+pub(super) struct Flap {
+    pub(super) mac: Mac,
+    pub(super) from: PortId,
+    pub(super) to: PortId,
+    pub(super) at: Instant,
+}
 
 impl LiveBridge {
     pub(super) fn new(
@@ -46,7 +56,7 @@ impl LiveBridge {
         let fdb = Fdb::new(id, config.fdb_limit, config.ageing, Arc::clone(generations));
         let mac = config.mac.unwrap_or_else(|| own_mac(name));
         let bindings = config.neighbor_suppression.then(Arc::default);
-        LiveBridge { id, mac, fdb: Arc::new(fdb), bindings, sessions: None, flap_told: None }
+        LiveBridge { id, mac, fdb: Arc::new(fdb), bindings, sessions: None, last_flap: None }
     }
 
     /// Forgets what is known behind a port that the workers have forgotten, or behind which others are now.
@@ -65,15 +75,6 @@ impl LiveBridge {
         }
         self.mac = config.mac.unwrap_or_else(|| own_mac(name));
     }
-
-    /// Whether a flap is to be logged now. A loop makes thousands a second.
-    pub(super) fn may_tell_of_flap(&mut self, now: Instant) -> bool {
-        let may = self.flap_told.is_none_or(|told| now.duration_since(told) >= FLAP_PAUSE);
-        if may {
-            self.flap_told = Some(now);
-        }
-        may
-    }
 }
 
 /// A port that runs.
@@ -84,8 +85,6 @@ pub(super) struct LivePort {
     guest: Option<Arc<Guest>>,
     /// Who was there when it was last asked.
     attached: Option<Attached>,
-    /// Whether to log that it is another.
-    pub(super) hush: Hush,
     /// What its device was when it was last looked at.
     pub(super) link: Option<Link>,
     look: Look,
@@ -113,7 +112,6 @@ impl LivePort {
             capabilities: opened.capabilities,
             attached: opened.guest.as_ref().and_then(|guest| guest.attached()),
             guest: opened.guest,
-            hush: Hush::default(),
             link: opened.link,
             look: opened.look,
             queues: opened.queues.iter().filter(|queue| queue.fd().is_some()).count(),
@@ -193,10 +191,6 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn port_name(&self, id: PortId) -> Option<&str> {
         self.ports.iter().find(|(_, port)| port.id == id).map(|(name, _)| name.as_str())
-    }
-
-    pub(super) fn bridge_name(&self, id: BridgeId) -> Option<&str> {
-        self.bridges.iter().find(|(_, bridge)| bridge.id == id).map(|(name, _)| name.as_str())
     }
 
     /// The lowest slot that no port has.
@@ -289,7 +283,31 @@ impl Live {
             }
         }
         topology.rules = rules.ids;
+        topology.mirrors =
+            config.mirrors.iter().filter_map(|(name, mirror)| self.mirror(config, name, mirror)).collect();
         topology
+    }
+
+    fn mirror(&self, config: &Config, name: &str, mirror: &MirrorConfig) -> Option<Mirror> {
+        let is_of = |(name, port): &(&String, &PortConfig)| {
+            mirror.ports.contains(*name) || mirror.bridge.is_some() && port.bridge == mirror.bridge
+        };
+        let ports = config.ports.iter().filter(is_of);
+        let ports: HashSet<_> = ports.filter_map(|(name, _)| Some(self.ports.get(name)?.id)).collect();
+        let (received, sent) = match mirror.direction {
+            MirrorDirection::Both => (ports.clone(), ports),
+            MirrorDirection::In => (ports, HashSet::default()),
+            MirrorDirection::Out => (HashSet::default(), ports),
+        };
+        Some(Mirror {
+            name: name.to_owned(),
+            to: self.ports.get(&mirror.to)?.id,
+            received,
+            sent,
+            vlans: mirror.vlans.clone(),
+            filter: mirror.filter.clone(),
+            snap: mirror.snap.map(|bytes| bytes as usize),
+        })
     }
 
     fn bridge(

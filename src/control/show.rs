@@ -2,6 +2,7 @@
 
 mod fdb;
 pub(super) mod live;
+mod mirrors;
 pub(super) mod routers;
 mod tunnels;
 
@@ -10,7 +11,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::api::{
-    AttachInfo, AttachQuery, BridgeInfo, DropInfo, PauseInfo, PortInfo, PortStats, StatsInfo, WorkerInfo,
+    AttachInfo, AttachQuery, BridgeInfo, DropInfo, FlapInfo, PauseInfo, PortInfo, PortStats, StatsInfo,
+    WorkerInfo,
 };
 use super::attach::{self, Around};
 use super::config::{PortConfig, PortKind};
@@ -18,12 +20,13 @@ use super::shape::{self, LiveBridge, LivePort};
 use super::yard::State;
 pub(super) use fdb::{fdb, find, flush};
 pub(super) use tunnels::{Health, tunnels};
+pub(super) use mirrors::mirrors;
 
 use crate::packet::{Capabilities, Counters, PortId};
-use crate::worker::{Activity, Pause};
+use crate::worker::{Activity, Chore, Pause};
 
 /// The counters of each port, summed over the workers, and those of the ports there were.
-fn counters(state: &State) -> (BTreeMap<PortId, Counters>, Counters) {
+pub(super) fn counters(state: &State) -> (BTreeMap<PortId, Counters>, Counters) {
     let (mut ports, mut retired) = (BTreeMap::<PortId, Counters>::new(), Counters::default());
     for report in state.reports() {
         retired += &report.retired;
@@ -59,6 +62,7 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
             mode: config.mode.name().to_owned(),
             hairpin: config.hairpin,
             isolated: config.isolated,
+            mirrors: mirrors::sent_by(state, name),
             queues: live.queues(),
             offloads: offloads(live.capabilities()),
             rx_frames: counters.rx_frames,
@@ -135,9 +139,19 @@ pub(super) fn bridges(state: &State) -> Vec<BridgeInfo> {
             evictions: stats.evictions,
             flaps: stats.flaps,
             moves: stats.moves,
+            last_flap: bridge.last_flap.as_ref().map(|flap| FlapInfo {
+                mac: flap.mac,
+                from: port_name(state, flap.from),
+                to: port_name(state, flap.to),
+                age_secs: flap.at.elapsed().as_secs(),
+            }),
         })
     };
     state.live.bridges.iter().filter_map(info).collect()
+}
+
+fn port_name(state: &State, port: PortId) -> String {
+    state.live.port_name(port).unwrap_or("-").to_owned()
 }
 
 /// Counters of everything.
@@ -161,6 +175,8 @@ pub(super) fn stats(state: &State) -> StatsInfo {
             tx_frames: counters.tx_frames,
             tx_bytes: counters.tx_bytes,
             drops: counters.dropped_total(),
+            groups: counters.groups,
+            unknown: counters.unknown,
         }
     };
     StatsInfo {
@@ -187,6 +203,11 @@ fn worker(index: usize, activity: &Activity) -> WorkerInfo {
         at_nanos: activity.at.nanos(),
         busy_nanos: nanos(activity.busy),
         batch_sizes: activity.batch_sizes.to_vec(),
+        chore_nanos: Chore::ALL
+            .into_iter()
+            .zip(activity.chores)
+            .map(|(chore, spent)| (chore.name().to_owned(), nanos(spent)))
+            .collect(),
         longest_pause: pause(activity.longest_pause),
         recent_pause: pause(activity.recent_pause),
         longest_turn_nanos: nanos(activity.longest_turn),

@@ -4,6 +4,7 @@
 //! All who ask wait for one lock, which no worker ever takes.
 
 mod apply;
+mod exports;
 mod listener;
 mod view;
 mod watcher;
@@ -19,21 +20,26 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::Sender;
 use serde_json::Value;
 
-use super::api::{Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
+use super::api::{
+    Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, TalkerInfo, VersionInfo,
+};
 use super::config::{Config, Document, SwitchConfig};
+use super::host::{self, Places};
 use super::probe::{self, Target};
 use super::server::{Handler, Peer, Response, Stream};
 use super::shape::{Live, WORKER_PATIENCE};
 use super::show::live::{self, Wanted};
 use super::show::routers;
+use super::talkers::Talkers;
 use super::watching::{Watch, Watches};
-use super::{http, opening, show};
+use super::{capture, http, opening, show};
 use crate::packet::{Location, PortId};
 use crate::port::netdev;
 use crate::port::watch::LinkWatch;
+use crate::switch::Topology;
 use crate::switch::watch::Watcher;
 use crate::table::fdb::Generations;
-use crate::table::token_bucket::TokenBucket;
+use crate::time::Time;
 use crate::wire::ethernet::Mac;
 use crate::worker::{self, Command, Echo, Event, Report};
 
@@ -43,8 +49,6 @@ pub(super) use view::View;
 const DEFAULT_MAX_WORKERS: usize = 4;
 /// The longest busy-poll window without being asked.
 const DEFAULT_BUSY_POLL: Duration = Duration::from_micros(50);
-/// Packets that rules have logged in a second.
-const MAX_LOGGED: u32 = 10;
 /// Echoes whose answers are waited for, at most.
 const MAX_ECHOES: usize = 1024;
 /// What has happened to interfaces and was not looked at yet; more of that is left to the kernel.
@@ -126,6 +130,7 @@ impl Handler for Door {
         match reply {
             Reply::Now(value) => Ok(value.into()),
             // Nobody else waits for what is on its way.
+            Reply::Host(places) => Ok(json(host::look(&places))?.into()),
             Reply::Later(echo) => Ok(json(echo.wait())?.into()),
             Reply::Stream(value, stream) => Ok(Response { value, stream: Some(stream) }),
         }
@@ -137,6 +142,8 @@ enum Reply {
     Now(Value),
     /// With how an echo ends.
     Later(probe::Sent),
+    /// With what the machine looks like at these places, which takes a while.
+    Host(Places),
     /// With this, and a stream behind it.
     Stream(Value, Stream),
 }
@@ -153,6 +160,8 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) live: Live,
     pub(super) epoch: u64,
+    /// What the workers have.
+    topology: Arc<Topology>,
     pub(super) started: Instant,
     generations: Arc<Generations>,
     pub(super) workers: Vec<worker::Handle>,
@@ -162,8 +171,6 @@ pub(super) struct State {
     looked: Instant,
     /// When it was last taken note of that guests have come or gone.
     guests_noted: Option<Instant>,
-    /// Limits what rules have logged.
-    log_rate: TokenBucket,
     /// Who waits for which echo, the oldest first.
     echoes: VecDeque<(u64, Sender<Echo>)>,
     /// Wakes the watcher.
@@ -172,12 +179,16 @@ pub(super) struct State {
     links: LinkWatch,
     /// How many watch, and how many ever have.
     watches: Watches,
+    /// Counts who talks most, while somebody asks for it.
+    talkers: Talkers,
     /// How the configuration file was read last.
     pub(super) loaded: Loaded,
     /// Shows the state to whoever asks over HTTP.
     view: View,
     /// Who answers them.
     listener: Option<http::Server>,
+    /// The exports that run, by name.
+    exports: BTreeMap<String, exports::LiveExport>,
 }
 
 /// How the configuration file was read and put in place.
@@ -211,20 +222,22 @@ impl State {
             config: Config { switch: SwitchConfig { metrics: None, ..switch }, ..Config::default() },
             live: Live::default(),
             epoch: 0,
+            topology: Arc::default(),
             started,
             generations,
             workers,
             installed: BTreeMap::new(),
             looked: started,
             guests_noted: None,
-            log_rate: TokenBucket::new(MAX_LOGGED),
             echoes: VecDeque::new(),
             wake,
             links,
             watches: Watches::default(),
+            talkers: Talkers::default(),
             loaded: Loaded { well: true, at: SystemTime::now() },
             view: View::default(),
             listener: None,
+            exports: BTreeMap::new(),
         })
     }
 
@@ -236,6 +249,8 @@ impl State {
         netdev::undo(made).iter().for_each(|note| tracing::warn!("{note}"));
         opening::remove_all(&self.config);
         self.workers.clear();
+        // Now they have all samples, and tell what they have not told yet.
+        self.exports.clear();
     }
 
     /// Has watchers, which `make` makes for each worker by its number, watch what passes until what is returned is dropped.
@@ -244,6 +259,11 @@ impl State {
     /// When too many watch already.
     pub(super) fn watch(&mut self, make: impl FnMut(usize) -> Box<dyn Watcher>) -> Result<Watch, String> {
         self.watches.start(&self.workers, make)
+    }
+
+    fn talkers(&mut self) -> Result<Vec<TalkerInfo>, String> {
+        let now = Time::ZERO + self.started.elapsed();
+        self.talkers.ask(&mut self.watches, &self.workers, &self.live, now)
     }
 
     /// What every worker has seen, each at one moment between two batches.
@@ -347,6 +367,14 @@ impl State {
             Request::TunnelProbe { to, port, size } => {
                 return self.probe(&to, port.as_deref(), size).map(Reply::Later);
             }
+            Request::MirrorShow { name } => json(show::mirrors(self, name.as_deref())?),
+            Request::MirrorAdd { name, keys } => {
+                json(self.edit(|document| document.mirror_add(&name, &keys))?)
+            }
+            Request::MirrorSet { name, keys } => {
+                json(self.edit(|document| document.mirror_set(&name, &keys))?)
+            }
+            Request::MirrorDel { name } => json(self.edit(|document| document.mirror_del(&name))?),
             Request::RouterShow { name } => {
                 json(routers::routers(&self.config, &live::seen(self, Wanted::default()), name.as_deref())?)
             }
@@ -417,8 +445,15 @@ impl State {
             Request::RuleDel { number } => json(self.edit(|document| document.rule_del(number))?),
             Request::RuleMove { from, to } => json(self.edit(|document| document.rule_move(from, to))?),
             Request::Stats {} => json(show::stats(self)),
+            Request::Talkers {} => json(self.talkers()?),
             Request::Drops {} => json(show::drops(self)),
+            Request::HostShow {} => return Ok(Reply::Host(Places::of(&self.config))),
+            Request::ExportShow {} => json(self.show_exports()),
             Request::Reload {} => json(self.reload()?),
+            Request::Capture(query) => {
+                let (info, stream) = capture::start(self, &query)?;
+                return json(info).map(|info| Reply::Stream(info, stream));
+            }
             Request::ConfigShow {} => json(ConfigInfo { toml: self.document.to_string() }),
         };
         value.map(Reply::Now)
@@ -475,6 +510,11 @@ impl State {
     }
 }
 
+/// What an error says of a port, where who reads it knows already which.
+fn about<'a>(port: &str, why: &'a str) -> &'a str {
+    why.strip_prefix("port ").and_then(|rest| rest.strip_prefix(port)?.strip_prefix(": ")).unwrap_or(why)
+}
+
 fn json(value: impl serde::Serialize) -> Result<Value, String> {
     serde_json::to_value(value).map_err(|error| error.to_string())
 }
@@ -482,7 +522,11 @@ fn json(value: impl serde::Serialize) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::api::{FdbFound, FdbSearch};
+    use crate::packet::PeerId;
     use crate::switch;
+    use crate::table::fdb::{Allowance, Station};
+    use crate::time::Time;
 
     #[test]
     fn the_end_of_a_device_that_was_replaced_meanwhile_is_no_news() {
@@ -498,6 +542,46 @@ mod tests {
         assert!(!state.live.ports["a"].missing);
         state.note(Event::Gone { port, installed });
         assert!(state.live.ports["a"].missing);
+    }
+
+    #[test]
+    fn a_search_gives_the_first_entries_and_counts_all() {
+        let text = "bridge.lan = { mac = \"02:ff:00:00:00:01\" }
+            bridge.wan = { mac = \"02:ff:00:00:00:02\" }
+            port.a = { type = \"patch\", bridge = \"lan\", peer = \"b\" }
+            port.b = { type = \"patch\", bridge = \"wan\", peer = \"a\" }
+            port.site = { type = \"vxlan\", bridge = \"wan\", vni = 7, local = \"127.9.1.4\", remotes = \"127.9.1.5\" }";
+        let yard = Yard::start(Document::parse(text, "t").unwrap(), None).unwrap();
+        let mut state = lock(&yard.state);
+        let learn = |state: &State, bridge: &str, port: &str, n: u64| {
+            let port = &state.live.ports[port];
+            let peer = port.tunnel.as_ref().and_then(|tunnel| tunnel.slot_of("127.9.1.5".parse().unwrap()));
+            let at = Location { port: port.id, peer: peer.unwrap_or(PeerId::NONE) };
+            let station = Station::new(Mac::from_bits(0x0200_0000_0000 | n), 0);
+            state.live.bridges[bridge].fdb.learn(station, at, Allowance::default(), Time::ZERO);
+        };
+        (0..300).rev().for_each(|n| learn(&state, "lan", "a", n));
+        (0..20).for_each(|n| learn(&state, "wan", "site", n));
+        let mut find = |search: FdbSearch| {
+            let Ok(Reply::Now(found)) = state.answer(Request::FdbFind(search)) else { panic!("no answer") };
+            let found: FdbFound = serde_json::from_value(found).unwrap();
+            (found.entries.iter().map(|entry| entry.mac.to_string()).collect::<Vec<_>>(), found.count)
+        };
+        let text = |text: &str| Some(text.to_owned());
+        let (first, count) = find(FdbSearch { limit: Some(3), ..FdbSearch::default() });
+        assert_eq!(first, ["02:ff:00:00:00:01", "02:00:00:00:00:00", "02:00:00:00:00:01"]);
+        assert_eq!(count, 322, "with those of the bridges themselves");
+        let (all, count) = find(FdbSearch { port: text("a"), ..FdbSearch::default() });
+        assert_eq!((all.len(), count, all.is_sorted()), (100, 300, true));
+        let (found, count) = find(FdbSearch { text: text("00:01:0"), ..FdbSearch::default() });
+        assert_eq!((found.len(), count), (16, 16), "{found:?}");
+        let (found, count) = find(FdbSearch { text: text("SITE"), limit: Some(2), ..FdbSearch::default() });
+        assert_eq!((found, count), (vec!["02:00:00:00:00:00".into(), "02:00:00:00:00:01".into()], 20));
+        assert_eq!(find(FdbSearch { text: text("127.9.1.5"), ..FdbSearch::default() }).1, 20);
+        assert_eq!(find(FdbSearch { text: text("127.9.1.6"), ..FdbSearch::default() }).1, 0);
+        assert_eq!(find(FdbSearch { limit: Some(0), ..FdbSearch::default() }), (Vec::new(), 322));
+        let gone = FdbSearch { bridge: text("no"), ..FdbSearch::default() };
+        assert!(state.answer(Request::FdbFind(gone)).is_err());
     }
 
     #[test]

@@ -14,6 +14,7 @@
 
 mod counting;
 mod echo;
+pub mod mirror;
 pub mod mode;
 mod outbox;
 mod overlay;
@@ -36,16 +37,18 @@ pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
 use crate::packet::{
     Batch, BridgeId, Counters, Datagram, DropReason, Location, PeerId, PortId, Received, RouterId, Tuple,
 };
-use crate::table::fdb::Generations;
+use crate::table::fdb::{Fdb, Generations};
 use crate::table::fdb_cache::FdbCache;
 use crate::table::reassembly;
 use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
 use counting::PortCounters;
+use mirror::{Direction, MirrorCounters};
 use outbox::{Departure, Outbox, Oversize};
 pub use router::Router;
 use stage::ingress::Arrival;
+use stage::mirror::{Desk, Mirroring, Relay};
 use stage::route::{Routing, Walk};
 use stage::tunnel::{Effects, Outlet, Unwrapped, Unwrapping, Wrapping};
 use watch::{Moment, WatchId, Watcher};
@@ -57,6 +60,9 @@ const MAX_PATCHES: usize = 8;
 const MAX_TOO_BIG: u32 = 1000;
 /// Events kept until the worker fetches them; more in one go are a storm, and tell nothing new.
 const MAX_EVENTS: usize = 16;
+
+/// When what was not finished in one go, and is not urgent, goes on.
+const SOON: Duration = Duration::from_micros(100);
 
 /// Something an operator should hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +116,28 @@ enum Incoming<'a> {
     Unwrapped(&'a [Unwrapped]),
 }
 
+impl Incoming<'_> {
+    /// The frames from `from` on that have come in by the same port, and that port; `read`: frames of the batch.
+    fn run(&self, from: usize, read: usize) -> Option<(PortId, Range<usize>)> {
+        match self {
+            Incoming::Read(port) => (from < read).then_some((*port, from..read)),
+            Incoming::Unwrapped(frames) => {
+                let port = frames.get(from)?.at.port;
+                let same = frames[from..].iter().take_while(|unwrapped| unwrapped.at.port == port);
+                Some((port, from..from + same.count()))
+            }
+        }
+    }
+
+    /// Where in the batch the frame `at` is.
+    fn frame(&self, at: usize) -> usize {
+        match self {
+            Incoming::Read(_) => at,
+            Incoming::Unwrapped(frames) => frames[at].frame as usize,
+        }
+    }
+}
+
 /// The switching core of one worker.
 pub struct Switch {
     topology: Arc<Topology>,
@@ -120,6 +148,7 @@ pub struct Switch {
     arrivals: Vec<Arrival>,
     unwrapping: Unwrapping,
     wrapping: Wrapping,
+    mirroring: Mirroring,
     routing: Routing,
     /// Limits what senders of packets that are too long are told, by the port they are behind.
     too_big: Vec<TokenBucket>,
@@ -128,6 +157,8 @@ pub struct Switch {
     leads: bool,
     /// When the FDBs are to be aged.
     ageing: Option<Time>,
+    /// The bridge whose FDB has its turn first.
+    ages_first: usize,
 }
 
 /// Who made a frame.
@@ -151,9 +182,11 @@ impl Switch {
             arrivals: Vec::new(),
             unwrapping: Unwrapping::default(),
             wrapping: Wrapping::new(seed),
+            mirroring: Mirroring::default(),
             routing: Routing::new(seed),
             leads: true,
             ageing: None,
+            ages_first: 0,
             too_big: Vec::new(),
             events: Vec::new(),
         }
@@ -174,6 +207,7 @@ impl Switch {
         let mut thrown = Vec::new();
         self.routing.set_topology(&self.topology, &topology, &mut thrown);
         stage::route::throw(&mut self.counters, &thrown);
+        self.mirroring.set_topology(&self.topology, &topology);
         self.outbox.resize(topology.ports.len());
         let ports = self.too_big.len().max(topology.ports.len());
         self.too_big.resize_with(ports, || TokenBucket::new(MAX_TOO_BIG));
@@ -293,30 +327,27 @@ impl Switch {
         now: Time,
         send: &mut impl FnMut(PortId, &mut Batch, Outgoing<'_>),
     ) {
-        let (live, mut begin) = (batch.len(), 0);
-        let frames = match incoming {
-            Incoming::Read(_) => live,
-            Incoming::Unwrapped(frames) => frames.len(),
-        };
-        for at in 0..frames {
-            let (frame, port) = match incoming {
-                Incoming::Read(port) => (at, port),
-                Incoming::Unwrapped(frames) => (frames[at].frame as usize, frames[at].at.port),
-            };
-            let frame = &mut batch.frames_mut()[frame];
-            frame.pull();
-            let Some(lone) = self.outbox.watching.pick(port, frame, now) else { continue };
-            self.take_in(topology, incoming, begin..at, batch, now);
-            self.transmit(batch, &mut *send);
-            batch.truncate(live);
-            self.outbox.watching.follow(lone);
-            self.take_in(topology, incoming, at..at + 1, batch, now);
-            self.transmit(batch, &mut *send);
-            batch.truncate(live);
-            self.outbox.watching.tell(port);
-            begin = at + 1;
+        let (live, mut begin, mut seen) = (batch.len(), 0, 0);
+        while let Some((port, run)) = incoming.run(seen, live) {
+            seen = run.end;
+            if !self.outbox.watching.look(port, run.len()) {
+                continue;
+            }
+            for at in run {
+                let frame = &batch.frames()[incoming.frame(at)];
+                let Some(lone) = self.outbox.watching.pick(port, frame, now) else { continue };
+                self.take_in(topology, incoming, begin..at, batch, now);
+                self.transmit(batch, &mut *send);
+                batch.truncate(live);
+                self.outbox.watching.follow(lone);
+                self.take_in(topology, incoming, at..at + 1, batch, now);
+                self.transmit(batch, &mut *send);
+                batch.truncate(live);
+                self.outbox.watching.tell(port);
+                begin = at + 1;
+            }
         }
-        self.take_in(topology, incoming, begin..frames, batch, now);
+        self.take_in(topology, incoming, begin..seen, batch, now);
     }
 
     /// Has somebody watch what passes, until [`Switch::unwatch`] or until it has seen enough.
@@ -469,6 +500,11 @@ impl Switch {
         if origin == Origin::Outside && watching.wants(port_id, Moment::Received) {
             watching.received(port_id, frames.clone().map(|(frame, _)| frame), batch);
         }
+        if origin == Origin::Outside && !topology.mirrors.is_empty() {
+            let frames = frames.clone().map(|(frame, _)| frame);
+            let desk = &mut Desk { topology, batch: &mut *batch, counters: &mut self.counters, watching };
+            self.mirroring.keep(port_id, Direction::In, frames, desk);
+        }
         let Some(port) = topology.port(port_id) else {
             let gone = (port_id, DropReason::PortMissing);
             return self.counters.discard_all(gone, frames, batch, watching);
@@ -535,7 +571,13 @@ impl Switch {
         for crossing in crossings.drain(..) {
             match stage::egress::cross(topology, crossing, batch, &mut self.counters) {
                 Some(frame) => {
-                    self.outbox.watching.sent(crossing.departure.out, &batch.frames()[frame as usize]);
+                    let (out, watching) = (crossing.departure.out, &mut self.outbox.watching);
+                    watching.sent(out, &batch.frames()[frame as usize]);
+                    if !topology.mirrors.is_empty() {
+                        let counters = &mut self.counters;
+                        let desk = &mut Desk { topology, batch: &mut *batch, counters, watching };
+                        self.mirroring.keep(out, Direction::Out, std::iter::once(frame), desk);
+                    }
                     let frame = std::iter::once((frame, PeerId::NONE));
                     self.run(topology, crossing.peer, Origin::Outside, frame, batch, now);
                 }
@@ -560,8 +602,16 @@ impl Switch {
     /// Hands each out port its frames, and each underlay its datagrams.
     pub fn transmit(&mut self, batch: &mut Batch, mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>)) {
         let topology = Arc::clone(&self.topology);
+        let mirrored = !topology.mirrors.is_empty();
+        if mirrored && self.mirroring.has_kept() {
+            let (mirroring, mut relay) = self.mirroring(&topology, batch, &mut send);
+            mirroring.send_kept(&mut relay);
+        }
         while let Some(port_id) = self.outbox.next() {
             if let Some(Port { way: Way::Underlay(_), .. }) = topology.port(port_id) {
+                if mirrored {
+                    self.mirror_queue(&topology, port_id, batch, &mut send);
+                }
                 let (queue, _, watching) = self.outbox.take(port_id);
                 let mut outlet = Outlet {
                     underlay: port_id,
@@ -579,6 +629,10 @@ impl Switch {
             let counters = self.counters.of(port_id);
             let (live, too_long) = (batch.len(), counters.dropped(DropReason::ExceedsMtu));
             stage::egress::prepare(topology.port(port_id), &mut self.outbox, port_id, batch, counters);
+            if mirrored {
+                self.mirror_ready(&topology, port_id, batch, &mut send);
+            }
+            let counters = self.counters.of(port_id);
             let Outbox { ready, watching, .. } = &mut self.outbox;
             match watching.is_idle() {
                 _ if ready.is_empty() => {}
@@ -594,18 +648,55 @@ impl Switch {
         self.outbox.watching.rest();
     }
 
+    /// Has mirrors send what is ready to leave by a port.
+    #[cold]
+    fn mirror_ready<S>(&mut self, topology: &Topology, port: PortId, batch: &mut Batch, send: &mut S)
+    where
+        S: FnMut(PortId, &mut Batch, Outgoing<'_>),
+    {
+        let ready = std::mem::take(&mut self.outbox.ready);
+        let (mirroring, mut relay) = self.mirroring(topology, batch, send);
+        mirroring.send_ready(port, &ready, &mut relay);
+        self.outbox.ready = ready;
+    }
+
+    /// Has mirrors send what is queued for tunnels over an underlay.
+    #[cold]
+    fn mirror_queue<S>(&mut self, topology: &Topology, underlay: PortId, batch: &mut Batch, send: &mut S)
+    where
+        S: FnMut(PortId, &mut Batch, Outgoing<'_>),
+    {
+        let queue = std::mem::take(self.outbox.take(underlay).0);
+        let (mirroring, mut relay) = self.mirroring(topology, batch, send);
+        mirroring.send_wrapped(&queue, &mut relay);
+        *self.outbox.take(underlay).0 = queue;
+    }
+
+    /// The mirrors, and what they need to send something.
+    fn mirroring<'a, S>(
+        &'a mut self,
+        topology: &'a Topology,
+        batch: &'a mut Batch,
+        send: &'a mut S,
+    ) -> (&'a mut Mirroring, Relay<'a, S>) {
+        let (counters, watching) = (&mut self.counters, &mut self.outbox.watching);
+        let desk = Desk { topology, batch, counters, watching };
+        let relay = Relay { desk, events: &mut self.events, wrapping: &mut self.wrapping, send };
+        (&mut self.mirroring, relay)
+    }
+
     /// Does what is due without a frame: ages tables, asks neighbours again. Follow with [`Switch::transmit`]; the batch is
     /// to be cleared before. Due at [`Switch::poll_timeout`].
     pub fn handle_timeout(&mut self, batch: &mut Batch, now: Time) {
         self.outbox.watching.set_time(now);
         let topology = Arc::clone(&self.topology);
-        self.ageing = match self.leads {
-            true => topology.bridges.iter().flatten().filter_map(|bridge| bridge.fdb.expire(now)).min(),
-            false => None,
-        };
+        self.ageing = if self.leads { self.age(&topology, now) } else { None };
         let leads = self.leads;
         self.routing.due = None;
         self.expire_fragments(&topology, batch, now);
+        if self.routing.flows.forget_some() {
+            self.routing.wake_at(Some(now + SOON));
+        }
         for (id, router) in (0..).zip(&topology.routers) {
             if let Some(router) = router {
                 self.walk(&topology, RouterId(id), router, batch, now).do_chores(leads);
@@ -617,6 +708,24 @@ impl Switch {
             self.routing.wake_at(sessions.expire(now));
         }
         self.settle(&topology, batch, now);
+    }
+
+    /// Ages the FDBs, looking at a bounded number of entries of all of them together, and says when to go on.
+    fn age(&mut self, topology: &Topology, now: Time) -> Option<Time> {
+        let mut budget = Fdb::SHARE;
+        let bridges = topology.bridges.len();
+        let first = std::mem::take(&mut self.ages_first);
+        let mut due = None;
+        for at in (first..bridges).chain(0..first.min(bridges)) {
+            let Some(bridge) = &topology.bridges[at] else { continue };
+            let had_any = budget > 0;
+            due = [due, bridge.fdb.expire(now, &mut budget)].into_iter().flatten().min();
+            if had_any && budget == 0 {
+                // Those behind it come first the next time.
+                self.ages_first = (at + 1) % bridges;
+            }
+        }
+        due
     }
 
     /// Gives up packets whose parts did not come in time, of all routers.
@@ -646,6 +755,11 @@ impl Switch {
     /// What is kept of packets until the rest of them has come.
     pub fn fragments(&self) -> reassembly::Fill {
         self.routing.reassembly.fill()
+    }
+
+    /// What mirrors have copied, by their places in [`Topology::mirrors`].
+    pub fn mirror_counters(&self) -> &[MirrorCounters] {
+        self.mirroring.counters()
     }
 
     /// Forgets what is remembered of flows: their next packets are decided about from the beginning.

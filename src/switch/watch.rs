@@ -72,7 +72,15 @@ pub trait Watcher: Send {
         false
     }
 
-    /// Whether to follow `frame`, which has come in by `port`.
+    /// Whether it picks none of the next `frames` frames of `port`, so that it need not be shown them one by one. It is
+    /// asked once for a batch; who counts frames has counted them when it says so.
+    fn passes_over(&mut self, port: PortId, frames: usize) -> bool {
+        let _ = (port, frames);
+        false
+    }
+
+    /// Whether to follow `frame`, which has come in by `port`. Of a frame that is long its headers are at hand, the rest
+    /// may not be.
     fn pick(&mut self, port: PortId, frame: &Frame, now: Time) -> bool {
         let _ = (port, frame, now);
         false
@@ -104,6 +112,8 @@ pub(super) struct Lone {
 #[derive(Default)]
 pub(super) struct Watching {
     watchers: Vec<(WatchId, Box<dyn Watcher>)>,
+    /// Those of them that look at the frames that have just come in, to pick some.
+    looking: Vec<WatchId>,
     now: Time,
     lone: Option<Lone>,
 }
@@ -147,10 +157,22 @@ impl Watching {
         !self.is_idle() && self.watchers.iter().any(|(_, watcher)| watcher.picks())
     }
 
+    /// Whether somebody is to look at the next `frames` frames, which have come in by `port`: those are asked to
+    /// [`Watching::pick`].
+    pub(super) fn look(&mut self, port: PortId, frames: usize) -> bool {
+        self.looking.clear();
+        for (id, watcher) in &mut self.watchers {
+            if watcher.picks() && !watcher.passes_over(port, frames) {
+                self.looking.push(*id);
+            }
+        }
+        !self.looking.is_empty()
+    }
+
     /// Whether somebody wants to follow a frame, and what is to be noted of it.
     pub(super) fn pick(&mut self, port: PortId, frame: &Frame, now: Time) -> Option<Lone> {
-        let watchers = self.watchers.iter_mut();
-        let by: Vec<_> = watchers.filter_map(|(id, who)| who.pick(port, frame, now).then_some(*id)).collect();
+        let looking = self.watchers.iter_mut().filter(|(id, _)| self.looking.contains(id));
+        let by: Vec<_> = looking.filter_map(|(id, who)| who.pick(port, frame, now).then_some(*id)).collect();
         (!by.is_empty()).then(|| Lone { by, sent: Vec::new(), dropped: Vec::new() })
     }
 

@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 
 use crate::packet::{Counters, DropReason, Location, PortId};
 use crate::port::Queue;
+use crate::switch::mirror::MirrorCounters;
 use crate::switch::watch::{WatchId, Watcher};
 use crate::switch::{self, Intruder, PeerCounters, RuleCounters, Topology};
 use crate::table::reassembly;
@@ -93,6 +94,8 @@ pub struct Report {
     pub rules: Vec<RuleCounters>,
     /// What is kept of packets until the rest of them has come.
     pub fragments: reassembly::Fill,
+    /// What mirrors have copied, see [`Switch::mirror_counters`](switch::Switch::mirror_counters).
+    pub mirrors: Vec<MirrorCounters>,
     /// How the worker spent its time.
     pub activity: Activity,
 }
@@ -126,6 +129,8 @@ pub struct Activity {
     pub frames: u64,
     /// Batches by how many frames were in them, see [`BATCH_SIZES`].
     pub batch_sizes: [u64; BATCH_SIZES],
+    /// How much of [`Activity::busy`] it did something else than moving frames, by [`Chore`].
+    pub chores: [Duration; Chore::ALL.len()],
     /// The longest that ports had to wait because it did something else than moving frames.
     pub longest_pause: Pause,
     /// The same for the last ten to twenty seconds.
@@ -162,6 +167,9 @@ pub enum Chore {
 }
 
 impl Chore {
+    /// All of them, in the order of [`Activity::chores`].
+    pub const ALL: [Chore; 4] = [Chore::Timers, Chore::Report, Chore::Change, Chore::Probe];
+
     /// Its name on the surface.
     pub const fn name(self) -> &'static str {
         match self {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
-use super::fdb::remote_of;
 use super::known;
 use crate::control::api::{IntruderInfo, TunnelInfo, TunnelPeerInfo};
 use crate::control::config::{Encapsulation, GeneveOption, PortConfig, TunnelConfig};
@@ -134,11 +133,18 @@ fn option_texts(options: &[u8]) -> Vec<String> {
 
 /// How many FDB entries are behind each peer.
 fn entries(state: &State, port: PortId, tunnel: &LiveTunnel) -> BTreeMap<IpAddr, u64> {
-    let mut counts = BTreeMap::new();
+    let mut behind = BTreeMap::<PeerId, u64>::new();
     for bridge in state.live.bridges.values() {
-        let behind = bridge.fdb.entries().into_iter().filter(|(_, entry)| entry.port == port);
-        for remote in behind.filter_map(|(_, entry)| remote_of(tunnel, &entry)) {
-            *counts.entry(remote).or_default() += 1;
+        bridge.fdb.visit(|_, entry| {
+            if entry.port == port {
+                *behind.entry(entry.peer).or_default() += 1;
+            }
+        });
+    }
+    let mut counts = BTreeMap::new();
+    for (peer, entries) in behind {
+        if let Some(remote) = tunnel.address_of(peer) {
+            *counts.entry(remote).or_default() += entries;
         }
     }
     counts

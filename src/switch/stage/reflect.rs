@@ -54,6 +54,7 @@ impl<'a> Forwarding<'a> {
                 return Err(DropReason::ReservedGroup);
             }
             self.group_storm(arrival)?;
+            self.counters.groups += 1;
         } else if arrival.destination == self.bridge.mac {
             return Err(DropReason::Reflected);
         } else if let Some(at) = self.lookup(arrival, period) {
@@ -67,6 +68,7 @@ impl<'a> Forwarding<'a> {
             };
         } else {
             self.unknown_storm()?;
+            self.counters.unknown += 1;
         }
         self.spread(arrival, DropReason::Reflected, |to, port| {
             to != home.port
