@@ -626,6 +626,11 @@ fn apply(config: &mut Config, change: &Change) {
         Change::RulesChange { from, to } => assert_eq!(std::mem::replace(&mut config.rules, to), from),
         Change::ExportRemove { name } => assert!(config.exports.remove(&name).is_some()),
         Change::ExportAdd { name, to } => assert!(config.exports.insert(name, to).is_none()),
+        Change::MirrorRemove { name } => assert!(config.mirrors.remove(&name).is_some()),
+        Change::MirrorAdd { name, to } => assert!(config.mirrors.insert(name, to).is_none()),
+        Change::MirrorChange { name, from, to } => {
+            assert_eq!(config.mirrors.insert(name, to), Some(from));
+        }
         Change::ExportChange { name, from, to } => {
             assert_eq!(config.exports.insert(name, to), Some(from));
         }
