@@ -19,8 +19,8 @@ use super::config::{PortConfig, PortKind};
 use super::shape::{self, LiveBridge, LivePort};
 use super::yard::State;
 pub(super) use fdb::{fdb, find, flush};
-pub(super) use tunnels::{Health, tunnels};
 pub(super) use mirrors::mirrors;
+pub(super) use tunnels::{Health, tunnels};
 
 use crate::packet::{Capabilities, Counters, PortId};
 use crate::worker::{Activity, Chore, Pause};
