@@ -140,6 +140,18 @@ fn the_configurations_of_the_page_on_exports_are_configurations() {
 }
 
 #[test]
+fn the_configurations_of_the_page_on_mirroring_are_configurations() {
+    let texts = examples(include_str!("../docs/mirroring.md"));
+    assert_eq!(texts.len(), 2, "here and far: {texts:#?}");
+    for keys in texts {
+        let text = format!("bridge.lan = {{}}\n[port.vm1]\ntype = \"tap\"\nbridge = \"lan\"\n{keys}");
+        let config = Document::parse(&text, "mirroring.md").and_then(|document| document.to_config());
+        let config = config.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert_eq!(config.mirrors.len(), 1, "{text}");
+    }
+}
+
+#[test]
 fn every_drop_reason_is_explained() {
     let text = include_str!("../docs/troubleshooting.md");
     for reason in DropReason::ALL {
@@ -199,6 +211,7 @@ fn every_key_is_in_the_reference() {
         "[[router.gw.neighbor]]\nzzzzzzzzzz = 1".to_owned(),
         "[[rule]]\nzzzzzzzzzz = 1".to_owned(),
         "[[rule]]\nmatch.zzzzzzzzzz = 1".to_owned(),
+        "[mirror.watch]\nzzzzzzzzzz = 1".to_owned(),
         "[export.site]\nprotocol = \"sflow\"\nzzzzzzzzzz = 1".to_owned(),
         "[export.site]\nprotocol = \"ipfix\"\nzzzzzzzzzz = 1".to_owned(),
     ];
