@@ -124,6 +124,21 @@ fn the_configurations_of_the_page_on_guests_are_configurations() {
 }
 
 #[test]
+fn the_configurations_of_the_page_on_exports_are_configurations() {
+    let page = include_str!("../docs/export.md");
+    let files = page.split("<<'END'\n").skip(1).filter_map(|rest| Some(rest.split_once("    END\n")?.0));
+    let whole = files.map(|file| file.lines().map(|line| format!("{}\n", line.trim_start())).collect());
+    let fragments = examples(page).into_iter().map(|keys| format!("[bridge.lan]\n{keys}"));
+    let texts: Vec<String> = whole.chain(fragments).collect();
+    assert_eq!(texts.len(), 2, "{texts:#?}");
+    for text in texts {
+        let config = Document::parse(&text, "export.md").and_then(|document| document.to_config());
+        let config = config.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert!(!config.exports.is_empty(), "{text}");
+    }
+}
+
+#[test]
 fn every_drop_reason_is_explained() {
     let text = include_str!("../docs/troubleshooting.md");
     for reason in DropReason::ALL {
@@ -164,6 +179,8 @@ fn every_key_is_in_the_reference() {
         "[[router.gw.neighbor]]\nzzzzzzzzzz = 1".to_owned(),
         "[[rule]]\nzzzzzzzzzz = 1".to_owned(),
         "[[rule]]\nmatch.zzzzzzzzzz = 1".to_owned(),
+        "[export.site]\nprotocol = \"sflow\"\nzzzzzzzzzz = 1".to_owned(),
+        "[export.site]\nprotocol = \"ipfix\"\nzzzzzzzzzz = 1".to_owned(),
     ];
     for kind in ["masquerade", "snat", "dnat", "port-forward", "static", "npt"] {
         tables.push(format!("[[router.gw.nat]]\ntype = \"{kind}\"\nzzzzzzzzzz = 1"));

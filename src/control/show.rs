@@ -2,6 +2,7 @@
 
 mod fdb;
 pub(super) mod live;
+mod mirrors;
 pub(super) mod routers;
 mod tunnels;
 
@@ -18,7 +19,8 @@ use super::config::{PortConfig, PortKind};
 use super::shape::{self, LiveBridge, LivePort};
 use super::yard::State;
 pub(super) use fdb::{fdb, find, flush};
-pub(super) use tunnels::tunnels;
+pub(super) use tunnels::{Health, tunnels};
+pub(super) use mirrors::mirrors;
 
 use crate::packet::{Capabilities, Counters, PortId};
 use crate::worker::{Activity, Chore, Pause};
@@ -60,6 +62,7 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
             mode: config.mode.name().to_owned(),
             hairpin: config.hairpin,
             isolated: config.isolated,
+            mirrors: mirrors::sent_by(state, name),
             queues: live.queues(),
             offloads: offloads(live.capabilities()),
             rx_frames: counters.rx_frames,
@@ -91,7 +94,7 @@ pub(super) fn attach(state: &State, query: &AttachQuery) -> Result<AttachInfo, S
 }
 
 /// What frames go through: the interface, by the name it has now, or the socket.
-fn device(kind: &PortKind, live: &LivePort) -> Option<String> {
+pub(super) fn device(kind: &PortKind, live: &LivePort) -> Option<String> {
     let socket = || kind.socket().map(|socket| socket.path.display().to_string());
     live.link.as_ref().map(|link| link.name.clone()).or_else(socket)
 }

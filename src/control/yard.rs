@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Sender;
 use serde_json::Value;
@@ -100,6 +100,12 @@ impl Yard {
         lock(&self.state).listener.as_ref().map(http::Server::address)
     }
 
+    /// The state, to look at.
+    #[cfg(test)]
+    pub(super) fn view(&self) -> View {
+        lock(&self.state).view.clone()
+    }
+
     /// The door for the control socket.
     pub fn handler(&self) -> Arc<dyn Handler> {
         Arc::new(Door(Arc::clone(&self.state)))
@@ -175,12 +181,22 @@ pub(super) struct State {
     watches: Watches,
     /// Counts who talks most, while somebody asks for it.
     talkers: Talkers,
+    /// How the configuration file was read last.
+    pub(super) loaded: Loaded,
     /// Shows the state to whoever asks over HTTP.
     view: View,
     /// Who answers them.
     listener: Option<http::Server>,
     /// The exports that run, by name.
     exports: BTreeMap<String, exports::LiveExport>,
+}
+
+/// How the configuration file was read and put in place.
+pub(super) struct Loaded {
+    /// Whether that succeeded the last time.
+    pub(super) well: bool,
+    /// When it last succeeded.
+    pub(super) at: SystemTime,
 }
 
 impl State {
@@ -218,6 +234,7 @@ impl State {
             links,
             watches: Watches::default(),
             talkers: Talkers::default(),
+            loaded: Loaded { well: true, at: SystemTime::now() },
             view: View::default(),
             listener: None,
             exports: BTreeMap::new(),
@@ -261,6 +278,15 @@ impl State {
     }
 
     fn reload(&mut self) -> Result<Applied, String> {
+        let applied = self.read_again();
+        self.loaded.well = applied.is_ok();
+        if applied.is_ok() {
+            self.loaded.at = SystemTime::now();
+        }
+        applied
+    }
+
+    fn read_again(&mut self) -> Result<Applied, String> {
         let Some(path) = &self.path else {
             return Err("nothing to reload: no configuration file was given".into());
         };
@@ -341,6 +367,14 @@ impl State {
             Request::TunnelProbe { to, port, size } => {
                 return self.probe(&to, port.as_deref(), size).map(Reply::Later);
             }
+            Request::MirrorShow { name } => json(show::mirrors(self, name.as_deref())?),
+            Request::MirrorAdd { name, keys } => {
+                json(self.edit(|document| document.mirror_add(&name, &keys))?)
+            }
+            Request::MirrorSet { name, keys } => {
+                json(self.edit(|document| document.mirror_set(&name, &keys))?)
+            }
+            Request::MirrorDel { name } => json(self.edit(|document| document.mirror_del(&name))?),
             Request::RouterShow { name } => {
                 json(routers::routers(&self.config, &live::seen(self, Wanted::default()), name.as_deref())?)
             }
@@ -488,7 +522,11 @@ fn json(value: impl serde::Serialize) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::api::{FdbFound, FdbSearch};
+    use crate::packet::PeerId;
     use crate::switch;
+    use crate::table::fdb::{Allowance, Station};
+    use crate::time::Time;
 
     #[test]
     fn the_end_of_a_device_that_was_replaced_meanwhile_is_no_news() {
@@ -504,6 +542,46 @@ mod tests {
         assert!(!state.live.ports["a"].missing);
         state.note(Event::Gone { port, installed });
         assert!(state.live.ports["a"].missing);
+    }
+
+    #[test]
+    fn a_search_gives_the_first_entries_and_counts_all() {
+        let text = "bridge.lan = { mac = \"02:ff:00:00:00:01\" }
+            bridge.wan = { mac = \"02:ff:00:00:00:02\" }
+            port.a = { type = \"patch\", bridge = \"lan\", peer = \"b\" }
+            port.b = { type = \"patch\", bridge = \"wan\", peer = \"a\" }
+            port.site = { type = \"vxlan\", bridge = \"wan\", vni = 7, local = \"127.9.1.4\", remotes = \"127.9.1.5\" }";
+        let yard = Yard::start(Document::parse(text, "t").unwrap(), None).unwrap();
+        let mut state = lock(&yard.state);
+        let learn = |state: &State, bridge: &str, port: &str, n: u64| {
+            let port = &state.live.ports[port];
+            let peer = port.tunnel.as_ref().and_then(|tunnel| tunnel.slot_of("127.9.1.5".parse().unwrap()));
+            let at = Location { port: port.id, peer: peer.unwrap_or(PeerId::NONE) };
+            let station = Station::new(Mac::from_bits(0x0200_0000_0000 | n), 0);
+            state.live.bridges[bridge].fdb.learn(station, at, Allowance::default(), Time::ZERO);
+        };
+        (0..300).rev().for_each(|n| learn(&state, "lan", "a", n));
+        (0..20).for_each(|n| learn(&state, "wan", "site", n));
+        let mut find = |search: FdbSearch| {
+            let Ok(Reply::Now(found)) = state.answer(Request::FdbFind(search)) else { panic!("no answer") };
+            let found: FdbFound = serde_json::from_value(found).unwrap();
+            (found.entries.iter().map(|entry| entry.mac.to_string()).collect::<Vec<_>>(), found.count)
+        };
+        let text = |text: &str| Some(text.to_owned());
+        let (first, count) = find(FdbSearch { limit: Some(3), ..FdbSearch::default() });
+        assert_eq!(first, ["02:ff:00:00:00:01", "02:00:00:00:00:00", "02:00:00:00:00:01"]);
+        assert_eq!(count, 322, "with those of the bridges themselves");
+        let (all, count) = find(FdbSearch { port: text("a"), ..FdbSearch::default() });
+        assert_eq!((all.len(), count, all.is_sorted()), (100, 300, true));
+        let (found, count) = find(FdbSearch { text: text("00:01:0"), ..FdbSearch::default() });
+        assert_eq!((found.len(), count), (16, 16), "{found:?}");
+        let (found, count) = find(FdbSearch { text: text("SITE"), limit: Some(2), ..FdbSearch::default() });
+        assert_eq!((found, count), (vec!["02:00:00:00:00:00".into(), "02:00:00:00:00:01".into()], 20));
+        assert_eq!(find(FdbSearch { text: text("127.9.1.5"), ..FdbSearch::default() }).1, 20);
+        assert_eq!(find(FdbSearch { text: text("127.9.1.6"), ..FdbSearch::default() }).1, 0);
+        assert_eq!(find(FdbSearch { limit: Some(0), ..FdbSearch::default() }), (Vec::new(), 322));
+        let gone = FdbSearch { bridge: text("no"), ..FdbSearch::default() };
+        assert!(state.answer(Request::FdbFind(gone)).is_err());
     }
 
     #[test]

@@ -306,6 +306,9 @@ impl Neighbors {
     /// Removes the entries of an interface, of an address, or all, static ones apart, and says how many they were. What
     /// waited is counted in a [`Task::Dropped`].
     pub fn flush(&self, interface: Option<InterfaceId>, address: Option<Address>) -> usize {
+        if let (Some(interface), Some(address)) = (interface, address) {
+            return usize::from(self.with(|table| table.remove_learned((interface, address))));
+        }
         self.remove_all(|key, state| {
             state != State::Static
                 && interface.is_none_or(|interface| key.0 == interface)
@@ -344,6 +347,11 @@ impl Neighbors {
         }
     }
 
+    /// How full it is.
+    pub fn fill(&self) -> Fill {
+        self.with(|table| table.fill())
+    }
+
     /// A number that is another whenever a MAC address that was given out has changed or gone.
     #[inline]
     pub fn generation(&self) -> u32 {
@@ -369,6 +377,19 @@ impl Neighbors {
         self.deadline.store(table.deadline().unwrap_or(NEVER).nanos(), Ordering::Release);
         result
     }
+}
+
+/// How many neighbours a table holds, and how many it may; see [`NeighborLimits`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Those whose MAC address is known, static ones apart.
+    pub known: usize,
+    /// The most of those.
+    pub known_limit: usize,
+    /// Those that are asked for, or did not answer lately.
+    pub unknown: usize,
+    /// The most of those.
+    pub unknown_limit: usize,
 }
 
 /// A time that does not come.

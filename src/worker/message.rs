@@ -8,8 +8,10 @@ use crossbeam_channel::Sender;
 
 use crate::packet::{Counters, DropReason, Location, PortId};
 use crate::port::Queue;
+use crate::switch::mirror::MirrorCounters;
 use crate::switch::watch::{WatchId, Watcher};
 use crate::switch::{self, Intruder, PeerCounters, RuleCounters, Topology};
+use crate::table::reassembly;
 use crate::time::Time;
 
 /// What a worker is told.
@@ -90,6 +92,10 @@ pub struct Report {
     pub intruders: Vec<(PortId, Intruder)>,
     /// What rules have matched, see [`Switch::rule_counters`](switch::Switch::rule_counters).
     pub rules: Vec<RuleCounters>,
+    /// What is kept of packets until the rest of them has come.
+    pub fragments: reassembly::Fill,
+    /// What mirrors have copied, see [`Switch::mirror_counters`](switch::Switch::mirror_counters).
+    pub mirrors: Vec<MirrorCounters>,
     /// How the worker spent its time.
     pub activity: Activity,
 }

@@ -21,8 +21,10 @@ use site::Site;
 use tester::Tester;
 
 /// How long frames that are under way are waited for when none has come.
-const QUIET: Duration = Duration::from_millis(20);
-/// How long the first frame may take: bridges, routers and tunnels are to find out what they must know.
+const QUIET: Duration = Duration::from_millis(50);
+/// The same before any has come, on a machine that has other things to do.
+const FIRST: Duration = Duration::from_secs(1);
+/// How long the first frame of all may take: bridges, routers and tunnels are to find out what they must know.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A site and its tester.
@@ -136,11 +138,10 @@ impl Rig for Devices<'_> {
             sent += self.tester.send(due, elapsed);
             received += self.tester.receive(began.elapsed(), &mut delay);
         };
-        let (cpu, counted) = (switch_time()? - cpu, received);
         let (since, before_that) = early.unwrap_or_default();
-        let rate = (received - before_that) as f64 / (took - since).as_secs_f64().max(1e-9);
+        let mut rate = (received - before_that) as f64 / (took - since).as_secs_f64().max(1e-9);
         let mut last = Instant::now();
-        while received < sent && last.elapsed() < QUIET {
+        while received < sent && last.elapsed() < if received > 0 { QUIET } else { FIRST } {
             self.interrupt.check()?;
             let more = self.tester.receive(began.elapsed(), &mut delay);
             if more > 0 {
@@ -148,9 +149,14 @@ impl Rig for Devices<'_> {
                 last = Instant::now();
             }
         }
+        if rate == 0.0 {
+            // The machine had no time for the switch while frames were offered: it took until now.
+            rate = received as f64 / (last - began).as_secs_f64();
+        }
+        let cpu = switch_time()? - cpu;
         let overflow = self.tester.overflow() - overflow;
         let losses = self.losses(&before, overflow, sent, sent.saturating_sub(received))?;
-        Ok(Trial { sent, received, rate, counted, cpu, delay, losses })
+        Ok(Trial { sent, received, rate, cpu, delay, losses })
     }
 }
 

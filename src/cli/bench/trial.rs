@@ -43,8 +43,6 @@ pub(super) struct Trial {
     pub(super) received: u64,
     /// Frames a second that arrived while more were offered.
     pub(super) rate: f64,
-    /// Frames that arrived while `cpu` was used.
-    pub(super) counted: u64,
     /// Processor time of the switch.
     pub(super) cpu: Duration,
     /// How long frames were on their way.

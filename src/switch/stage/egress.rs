@@ -46,6 +46,26 @@ pub(in crate::switch) fn prepare(
     }
 }
 
+/// Makes a frame ready for a port whose MTU it does not exceed: does what the port cannot.
+#[cold]
+pub(in crate::switch) fn complete(
+    port: &Port,
+    batch: &mut Batch,
+    index: u32,
+    ready: &mut Vec<u32>,
+    counters: &mut Counters,
+) -> Result<(), DropReason> {
+    let frame = &mut batch.frames_mut()[index as usize];
+    if !port.capabilities.take(&frame.offload) {
+        return finish(batch, index, ready, counters);
+    }
+    if !port.capabilities.outside {
+        frame.pull();
+    }
+    ready.push(index);
+    Ok(())
+}
+
 /// Brings a frame that leaves by a patch port into its form, and gives the index of the frame that comes in at the other
 /// end: the same one, or a copy when others send it too. `None` when no buffer is left for that copy.
 pub(in crate::switch) fn cross(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
-use super::{Entry, Heard, Held, Learned, NEVER, NeighborLimits, Resolution, State, Task};
+use super::{Entry, Fill, Heard, Held, Learned, NEVER, NeighborLimits, Resolution, State, Task};
 use crate::packet::{DropReason, Frame, InterfaceId, PortId};
 use crate::time::Time;
 use crate::wire::address::Address;
@@ -112,6 +112,11 @@ impl Table {
 
     pub(super) fn configure(&mut self, limits: NeighborLimits) {
         self.limits = limits;
+    }
+
+    pub(super) fn fill(&self) -> Fill {
+        let NeighborLimits { known: known_limit, unknown: unknown_limit, .. } = self.limits;
+        Fill { known: self.known, known_limit, unknown: self.unknown, unknown_limit }
     }
 
     pub(super) fn generation(&self) -> u32 {
@@ -279,6 +284,15 @@ impl Table {
         let picked = some.iter().filter(|&&(key, state)| which(key, state));
         let removed = picked.map(|&(key, _)| self.remove(key)).count();
         (removed, some.get(PAGE - 1).map(|&(key, _)| key))
+    }
+
+    /// Removes an entry that is not static. Whether there was one.
+    pub(super) fn remove_learned(&mut self, key: Key) -> bool {
+        let found = self.nodes.get(&key).is_some_and(|node| node.state != State::Static);
+        if found {
+            self.remove(key);
+        }
+        found
     }
 
     /// The next entries behind `after`, in order; fewer than [`PAGE`]: those were the last.
