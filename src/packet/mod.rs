@@ -21,6 +21,7 @@ pub mod npt;
 mod offload;
 mod outside;
 pub mod quoted;
+mod remedy;
 pub mod rewrite;
 pub mod segment;
 pub mod too_big;

@@ -13,6 +13,8 @@ use crate::time::Time;
 
 /// Second chances given before an entry is evicted all the same, so that one eviction stays cheap.
 const CHANCES: usize = 8;
+/// Most places of a queue looked at to tell a victim without taking it: under the lock that learning waits for.
+const FORESIGHT: usize = 1024;
 /// Most entries looked at in one call of ageing: about half a millisecond.
 const SHARE: usize = 4096;
 /// All entries are looked at once in this fraction of the ageing time. One waits for two rounds at worst, where the table
@@ -78,6 +80,11 @@ impl Ledger {
         self.stats.learned >= self.limit
     }
 
+    /// Whether it would be with so many entries more, or less.
+    pub(super) fn is_full_with(&self, more: isize) -> bool {
+        self.stats.learned.saturating_add_signed(more) >= self.limit
+    }
+
     pub(super) fn held(&self, port: PortId) -> usize {
         self.accounts.get(&port).map_or(0, |a| a.held)
     }
@@ -130,11 +137,25 @@ impl Ledger {
     /// Who loses an entry when `author` wants a new one and the table is full: the port that holds most beyond its
     /// quota, or, where everybody is within his, the one that holds most; the author itself when it is one of them.
     pub(super) fn payer(&self, author: PortId) -> PortId {
+        self.payer_beside(author, |_, account| (account.held, account.quota))
+    }
+
+    /// The same where the ports hold, and may hold, otherwise than stands here.
+    fn payer_beside(&self, author: PortId, has: impl Fn(PortId, &Account) -> (usize, usize)) -> PortId {
         let dearest = self.accounts.iter().max_by_key(|&(&port, account)| {
-            let (excess, own) = (account.held.saturating_sub(account.quota), port == author);
-            (excess, own && excess > 0, account.held, own)
+            let (held, quota) = has(port, account);
+            let (excess, own) = (held.saturating_sub(quota), port == author);
+            (excess, own && excess > 0, held, own)
         });
         dearest.map_or(author, |(&port, _)| port)
+    }
+
+    /// Who would pay if `author`, with this quota, wanted an entry more and each port held so many more than here, or less.
+    pub(super) fn payer_if(&self, author: PortId, quota: u32, more: impl Fn(PortId) -> isize) -> PortId {
+        self.payer_beside(author, |port, account| {
+            let quota = if port == author { quota as usize } else { account.quota };
+            (account.held.saturating_add_signed(more(port)), quota)
+        })
     }
 
     /// Takes the oldest entry of `port` that was not heard of since it was queued. `entry` gives the entry of a station
@@ -157,6 +178,25 @@ impl Ledger {
             }
         }
         None
+    }
+
+    /// The same without taking it: whom it would be. Of a long queue whose beginning stands for nothing it does not say.
+    pub(super) fn next_victim(&self, port: PortId, entry: impl Fn(Station) -> Option<Entry>) -> Option<Station> {
+        let account = self.accounts.get(&port)?;
+        let mut chances = CHANCES.min(account.held.saturating_sub(1));
+        let mut spared = None;
+        for place in account.queue.iter().take(FORESIGHT) {
+            match entry(place.station).filter(|e| e.ticket == place.ticket) {
+                None => {}
+                Some(e) if e.seen > place.seen && chances > 0 => {
+                    chances -= 1;
+                    spared.get_or_insert(place.station);
+                }
+                Some(_) => return Some(place.station),
+            }
+        }
+        // At the end of the queue, the first that was given another chance has had it.
+        spared
     }
 
     /// How many places ageing looks at in one call.

@@ -117,8 +117,9 @@ pub enum Action {
 }
 
 /// The rules of one hook.
+#[derive(Clone)]
 pub struct Chain {
-    classifier: Classifier<FIELDS>,
+    classifier: Arc<Classifier<FIELDS>>,
     rules: Vec<Rule>,
     accepts: bool,
 }
@@ -131,7 +132,7 @@ impl Default for Chain {
 }
 
 /// The rules of all hooks.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Filter {
     /// By [`Hook`].
     pub chains: [Chain; 5],
@@ -214,7 +215,18 @@ impl Chain {
     pub fn new(rules: Vec<(Condition, Rule)>, accepts: bool) -> Chain {
         let (conditions, rules): (Vec<_>, Vec<_>) =
             rules.into_iter().map(|(condition, rule)| (condition.fields(), rule)).unzip();
-        Chain { classifier: Classifier::new(&conditions), rules, accepts }
+        Chain { classifier: Arc::new(Classifier::new(&conditions)), rules, accepts }
+    }
+
+    /// The same rules with limits of their own, which let pass what these would.
+    pub fn trial(&self) -> Chain {
+        let mut trial = self.clone();
+        for rule in &mut trial.rules {
+            if let Action::Limit(bucket) = &mut rule.action {
+                *bucket = Arc::new(bucket.trial());
+            }
+        }
+        trial
     }
 
     /// Whether everything passes, and nothing is counted.
@@ -254,6 +266,11 @@ impl Chain {
 }
 
 impl Filter {
+    /// See [`Chain::trial`].
+    pub fn trial(&self) -> Filter {
+        Filter { chains: self.chains.each_ref().map(Chain::trial) }
+    }
+
     /// What the rules of `hook` say; see [`Chain::judge`].
     #[inline]
     pub fn judge(

@@ -45,12 +45,19 @@ pub struct VlanSessions {
     limits: Limits,
     seed: u64,
     tables: DashMap<Vid, Arc<Conntrack>>,
+    /// Where this is a trial: what it is one of.
+    real: Option<Arc<VlanSessions>>,
 }
 
 impl VlanSessions {
     /// No connections yet; `limits` are those of each VLAN. `seed`: see [`Conntrack::new`].
     pub fn new(limits: Limits, seed: u64) -> VlanSessions {
-        VlanSessions { limits, seed, tables: DashMap::new() }
+        VlanSessions { limits, seed, tables: DashMap::new(), real: None }
+    }
+
+    /// Tables that know what these do and never change them.
+    pub(in crate::switch) fn trial(self: &Arc<VlanSessions>) -> VlanSessions {
+        VlanSessions { real: Some(Arc::clone(self)), ..VlanSessions::new(self.limits.clone(), self.seed) }
     }
 
     fn of(&self, vid: Vid) -> Arc<Conntrack> {
@@ -58,7 +65,11 @@ impl VlanSessions {
             return Arc::clone(&table);
         }
         let table = self.tables.entry(vid).or_insert_with(|| {
-            Arc::new(Conntrack::new(self.limits.clone(), self.seed ^ u64::from(vid) << 48))
+            let real = self.real.as_ref().and_then(|real| real.tables.get(&vid));
+            Arc::new(match real {
+                Some(real) => real.trial(),
+                None => Conntrack::new(self.limits.clone(), self.seed ^ u64::from(vid) << 48),
+            })
         });
         Arc::clone(&table)
     }

@@ -1,0 +1,261 @@
+//! What a frame meets on its walk, in its own words: the stages note it while they decide, so that what is told is what
+//! has happened.
+//!
+//! The recorder lies in the outbox, which all stages hold, and is off but for a frame that walks alone. What is noted on
+//! the way of every frame is noted once a queue; the rest stands where only few frames come. The tables are asked instead
+//! of the worker's caches while it is on, which say the same and do not tell why.
+//!
+//! What became of a frame, the recorder takes from the counters: each one that has grown since it was last looked at is an
+//! [`End`]. So a drop cannot be told that was not counted, nor one be counted that is not told.
+
+use core::fmt;
+
+use super::counting::PortCounters;
+use super::{Overlay, Topology, Way};
+use crate::packet::{BridgeId, Counters, DropReason, InterfaceId, PeerId, PortId, RouterId};
+
+/// Where on its walk a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hop {
+    /// It has come in by a port.
+    In(PortId),
+    /// At a bridge.
+    Bridge(BridgeId),
+    /// At a router.
+    Router(RouterId),
+    /// It is to leave by a port.
+    Out(PortId),
+}
+
+/// What looks at it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The headers, and what came with them.
+    Ingress,
+    /// Port security.
+    Guard,
+    /// What is noted of its source.
+    Learn,
+    /// Where its destination is.
+    Fdb,
+    /// To whom it is flooded.
+    Flood,
+    /// Frames that an uplink brings back.
+    Reflect,
+    /// Answers in the name of neighbours.
+    Suppress,
+    /// Rules, of a bridge or of a router's hook.
+    Rule,
+    /// The way to a router.
+    Route,
+    /// What a router asks of headers, TTL and source.
+    Check,
+    /// Its connection.
+    Session,
+    /// The translation of its addresses.
+    Nat,
+    /// Who is next on its way.
+    Neighbor,
+    /// Packets in parts.
+    Fragment,
+    /// What is for the router itself.
+    Local,
+    /// What its sender is told.
+    Error,
+    /// Another bridge, by a patch.
+    Patch,
+    /// How it is made fit for its port.
+    Egress,
+    /// What a tunnel puts around it.
+    Tunnel,
+    /// What became of it.
+    End,
+}
+
+impl Stage {
+    /// Its name on the surface.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stage::Ingress => "ingress",
+            Stage::Guard => "guard",
+            Stage::Learn => "learn",
+            Stage::Fdb => "fdb",
+            Stage::Flood => "flood",
+            Stage::Reflect => "reflect",
+            Stage::Suppress => "suppress",
+            Stage::Rule => "rule",
+            Stage::Route => "route",
+            Stage::Check => "check",
+            Stage::Session => "session",
+            Stage::Nat => "nat",
+            Stage::Neighbor => "neighbor",
+            Stage::Fragment => "fragment",
+            Stage::Local => "local",
+            Stage::Error => "error",
+            Stage::Patch => "patch",
+            Stage::Egress => "egress",
+            Stage::Tunnel => "tunnel",
+            Stage::End => "end",
+        }
+    }
+}
+
+/// What became of a frame, or of a copy or a part of it, as it was counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A port took so many frames.
+    Sent {
+        /// The port.
+        port: PortId,
+        /// How many.
+        frames: u64,
+        /// Their bytes, without what a tunnel puts around them.
+        bytes: u64,
+    },
+    /// The switch took it: answered, kept, or understood.
+    Taken {
+        /// The port that it counts at.
+        port: PortId,
+        /// How many.
+        frames: u64,
+    },
+    /// It was dropped.
+    Dropped {
+        /// The port that it counts at.
+        port: PortId,
+        /// Why.
+        reason: DropReason,
+        /// How many.
+        frames: u64,
+    },
+}
+
+/// A step of a walk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Where the frame is.
+    pub hop: Hop,
+    /// What looks at it.
+    pub stage: Stage,
+    /// What it finds, in a few words for a person.
+    pub text: String,
+    /// What became of the frame, where it ends here.
+    pub end: Option<End>,
+}
+
+/// Notes steps while it is on.
+#[derive(Default)]
+pub(super) struct Recorder(Option<Box<Recording>>);
+
+struct Recording {
+    steps: Vec<Step>,
+    /// The counters when they were last looked at.
+    counted: Vec<(PortId, Counters)>,
+}
+
+/// For the counters of ports that were gone before the frame got there.
+const GONE: PortId = PortId(u16::MAX);
+
+impl Recorder {
+    /// Whether somebody wants to know.
+    #[inline(always)]
+    pub(super) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Begins to record, with the counters as they are.
+    pub(super) fn begin(&mut self, counters: &PortCounters) {
+        self.0 = Some(Box::new(Recording { steps: Vec::new(), counted: copy(counters) }));
+    }
+
+    /// What was recorded. Nothing is recorded from now on.
+    pub(super) fn end(&mut self) -> Vec<Step> {
+        self.0.take().map(|recording| recording.steps).unwrap_or_default()
+    }
+
+    /// Notes what `stage` says at `hop`.
+    #[inline]
+    pub(super) fn note(&mut self, hop: Hop, stage: Stage, text: impl FnOnce() -> String) {
+        if let Some(recording) = &mut self.0 {
+            recording.steps.push(Step { hop, stage, text: text(), end: None });
+        }
+    }
+
+    /// Notes what was counted since the counters were last looked at, as having happened at `hop`.
+    #[inline]
+    pub(super) fn settle(&mut self, hop: Hop, counters: &PortCounters) {
+        if let Some(recording) = &mut self.0 {
+            recording.settle(hop, counters);
+        }
+    }
+}
+
+impl Recording {
+    #[cold]
+    fn settle(&mut self, hop: Hop, counters: &PortCounters) {
+        let now = copy(counters);
+        let none = Counters::default();
+        for (port, after) in &now {
+            let before = self.counted.iter().find(|(id, _)| id == port).map_or(&none, |(_, before)| before);
+            let port = *port;
+            let mut end = |end: End| {
+                self.steps.push(Step { hop, stage: Stage::End, text: String::new(), end: Some(end) });
+            };
+            if after.tx_frames != before.tx_frames {
+                let (frames, bytes) = (after.tx_frames - before.tx_frames, after.tx_bytes - before.tx_bytes);
+                end(End::Sent { port, frames, bytes });
+            }
+            if after.replied != before.replied {
+                end(End::Taken { port, frames: after.replied - before.replied });
+            }
+            for (reason, count) in after.drops().filter(|&(reason, count)| count != before.dropped(reason)) {
+                end(End::Dropped { port, reason, frames: count - before.dropped(reason) });
+            }
+        }
+        self.counted = now;
+    }
+}
+
+fn copy(counters: &PortCounters) -> Vec<(PortId, Counters)> {
+    let ports = counters.iter().map(|(port, counters)| (port, counters.clone()));
+    ports.chain([(GONE, counters.retired.clone())]).collect()
+}
+
+/// Names, for what is noted.
+impl Topology {
+    /// The name of a port.
+    pub(super) fn port_name(&self, id: PortId) -> &str {
+        self.port(id).map_or("a port that is gone", |port| &port.name)
+    }
+
+    /// The name of a port, and the address of the peer behind it.
+    pub(super) fn place_name(&self, port: PortId, peer: PeerId) -> Place<'_> {
+        let overlay = match self.port(port).map(|port| &port.way) {
+            Some(Way::Tunnel(overlay)) => Some(&**overlay),
+            _ => None,
+        };
+        Place { name: self.port_name(port), peer: overlay.map(|overlay| (overlay, peer)) }
+    }
+
+    /// The name of an interface of a router.
+    pub(super) fn interface_name(&self, router: RouterId, interface: InterfaceId) -> &str {
+        let interface = self.router(router).and_then(|router| router.interface(interface));
+        interface.map_or("an interface that is gone", |interface| &interface.name)
+    }
+}
+
+/// A port and the peer behind it, for show.
+pub(super) struct Place<'a> {
+    name: &'a str,
+    peer: Option<(&'a Overlay, PeerId)>,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)?;
+        match self.peer.and_then(|(overlay, peer)| overlay.address(peer)) {
+            Some(address) => write!(f, " (peer {address})"),
+            None => Ok(()),
+        }
+    }
+}
