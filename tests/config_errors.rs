@@ -63,7 +63,7 @@ fn unknown_keys() {
         "[switch]\nworker = 2\ncolour = \"red\"\n[prot.a]\n",
         &[
             "t.toml:2: switch.worker: unknown key `worker` (did you mean `workers`?)",
-            "t.toml:3: switch.colour: unknown key `colour` (expected one of control, workers, busy-poll)",
+            "t.toml:3: switch.colour: unknown key `colour` (expected one of control, workers, busy-poll, metrics, metrics-hosts)",
             "t.toml:4: prot: unknown key `prot` (did you mean `port`?)",
         ],
     );

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::table::{Table, or_dash};
 use super::{Format, Outcome, Switch};
-use crate::control::api::{FdbFilter, FdbInfo, Flushed, Request};
+use crate::control::api::{FdbFilter, FdbFound, FdbInfo, FdbSearch, Flushed, Request};
 use crate::wire::ethernet::Mac;
 
 /// Show and change the forwarding database: which address is behind which port
@@ -22,6 +22,7 @@ pub(super) struct Fdb {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Show the entries that fit all options (the default)
+    #[command(after_help = "Examples:\n  tapyard fdb --port vm1\n  tapyard fdb --find 02:00:00 --limit 20")]
     Show(Show),
     /// Add a static entry
     #[command(after_help = "\
@@ -60,11 +61,25 @@ Examples:
     },
     /// Forget the learned entries that fit all options
     #[command(after_help = "Example:\n  tapyard fdb flush --port vm1")]
-    Flush(Show),
+    Flush(Flush),
 }
 
 #[derive(Debug, Args)]
 struct Show {
+    #[command(flatten)]
+    filter: Filter,
+    /// Those in whose address, port or peer this occurs
+    #[arg(long, value_name = "TEXT")]
+    find: Option<String>,
+    /// Show at most so many, and how many there are [default: all; with --find: 100]
+    #[arg(long, value_name = "ENTRIES", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: Option<u32>,
+    #[command(flatten)]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+struct Flush {
     #[command(flatten)]
     filter: Filter,
     #[command(flatten)]
@@ -97,7 +112,15 @@ impl From<Filter> for FdbFilter {
 impl Fdb {
     pub(super) fn execute(self, switch: &Switch) -> Outcome {
         match self.verb.unwrap_or(Verb::Show(self.show)) {
-            Verb::Show(show) => switch.show(&Request::FdbShow(show.filter.into()), show.format, table),
+            Verb::Show(Show { filter, find: None, limit: None, format }) => {
+                switch.show(&Request::FdbShow(filter.into()), format, table)
+            }
+            Verb::Show(Show { filter, find, limit, format }) => {
+                let Filter { bridge, port, vlan, mac } = filter;
+                let limit = limit.map(|limit| limit as usize);
+                let search = FdbSearch { bridge, port, vlan, mac, text: find, limit };
+                switch.show(&Request::FdbFind(search), format, found)
+            }
             Verb::Add { mac, port, vlan, bridge, remote, format } => {
                 switch.change(&Request::FdbAdd { bridge, mac, port, vlan, remote }, format)
             }
@@ -128,6 +151,15 @@ pub(super) fn table(entries: Vec<FdbInfo>) -> String {
         ]);
     }
     table.to_string()
+}
+
+fn found(found: FdbFound) -> String {
+    let left_out = found.count.saturating_sub(found.entries.len() as u64);
+    let mut text = table(found.entries);
+    if left_out > 0 {
+        text += &format!("{left_out} more (--limit shows them)\n");
+    }
+    text
 }
 
 /// The port, and of a tunnel the peer.
@@ -162,6 +194,8 @@ mod tests {
              lan       10  02:00:00:00:00:01  vm1   learned   7s\n\
              lan        -  02:00:00:00:00:01  -     local      -\n"
         );
+        let text = found(FdbFound { entries: vec![entry(Some(10), Some("vm1"), "learned", None)], count: 3 });
+        assert!(text.ends_with("\n2 more (--limit shows them)\n"), "{text}");
         let far = entry(None, Some("site"), "static", None);
         let text = table(vec![FdbInfo { remote: "10.8.0.3".parse().ok(), ..far }]);
         assert!(text.contains("  site 10.8.0.3  static  "), "{text}");

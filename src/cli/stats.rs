@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::table::{Table, si};
 use super::{Format, Outcome, Switch, print, print_json};
-use crate::control::api::{PortStats, Request, StatsInfo, WorkerInfo};
+use crate::control::api::{PauseInfo, PortStats, Request, StatsInfo, WorkerInfo};
 
 /// Show the counters of workers and ports
 #[derive(Debug, Args)]
@@ -64,6 +64,29 @@ pub(super) fn totals(stats: StatsInfo) -> String {
             per_batch(worker),
         ]);
     }
+    let mut work = Table::new(&[
+        ">WORKER", ">BUSY", ">PAUSE", "FOR", ">RECENT", "FOR", ">TURN", ">1", ">2-3", ">4-7", ">8-15",
+        ">16-31", ">32",
+    ]);
+    for worker in &stats.workers {
+        let batches = |size: usize| worker.batch_sizes.get(size).map_or("-".into(), |&batches| si(batches));
+        let (ever, recent) = (pause(&worker.longest_pause), pause(&worker.recent_pause));
+        work.row([
+            worker.index.to_string(),
+            busy(worker),
+            ever.0,
+            ever.1,
+            recent.0,
+            recent.1,
+            time(worker.longest_turn_nanos),
+            batches(0),
+            batches(1),
+            batches(2),
+            batches(3),
+            batches(4),
+            batches(5),
+        ]);
+    }
     let mut ports = Table::new(&["PORT", ">RX-FRAMES", ">RX-BYTES", ">TX-FRAMES", ">TX-BYTES", ">DROPS"]);
     for port in &stats.ports {
         ports.row([
@@ -77,7 +100,7 @@ pub(super) fn totals(stats: StatsInfo) -> String {
     }
     format!(
         "up {}, epoch {}\nframes: {} in + {} copies = {} out + {} replied + {} dropped ({accounted})\n\n\
-         {workers}\n{ports}",
+         {workers}\n{work}\n{ports}",
         uptime(stats.uptime_secs),
         stats.epoch,
         stats.rx_frames,
@@ -92,6 +115,31 @@ fn per_batch(worker: &WorkerInfo) -> String {
     match worker.batches {
         0 => "-".into(),
         batches => format!("{:.1}", worker.frames as f64 / batches as f64),
+    }
+}
+
+/// How much of its time a worker was busy, since the start.
+fn busy(worker: &WorkerInfo) -> String {
+    match worker.at_nanos {
+        0 => "-".into(),
+        passed => format!("{:.1}%", worker.busy_nanos as f64 * 100.0 / passed as f64),
+    }
+}
+
+/// How long a pause was, and for what.
+fn pause(pause: &PauseInfo) -> (String, String) {
+    match pause.nanos {
+        0 => ("-".into(), "-".into()),
+        nanos => (time(nanos), pause.chore.clone()),
+    }
+}
+
+fn time(nanos: u64) -> String {
+    match nanos {
+        0 => "-".into(),
+        ..1_000_000 => format!("{}us", nanos.div_ceil(1000)),
+        ..1_000_000_000 => format!("{:.1}ms", nanos as f64 / 1e6),
+        _ => format!("{:.1}s", nanos as f64 / 1e9),
     }
 }
 
@@ -157,6 +205,27 @@ mod tests {
         assert!(text.starts_with("up 1h 2m, epoch 4\nframes: 0 in + 0 copies = 0 out"), "{text}");
         assert!(text.contains("(all accounted for)") && text.contains("2.5\n"), "{text}");
         assert!(totals(stats(5, 500)).contains("(NOT all accounted for)"));
+    }
+
+    #[test]
+    fn totals_say_what_the_workers_spend_their_time_on() {
+        let pause = |nanos, chore: &str| PauseInfo { nanos, chore: chore.into() };
+        let worker = WorkerInfo {
+            at_nanos: 8_000_000_000,
+            busy_nanos: 1_000_000_000,
+            batch_sizes: vec![3, 0, 0, 0, 0, 4_500_000],
+            longest_pause: pause(1_250_000, "change"),
+            recent_pause: pause(40_001, "report"),
+            longest_turn_nanos: 900,
+            ..WorkerInfo::default()
+        };
+        let text = totals(StatsInfo { workers: vec![worker, WorkerInfo::default()], ..stats(0, 0) });
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        let at = rows.iter().position(|row| row.contains(&"BUSY")).expect("a table of it");
+        let busy =
+            ["0", "12.5%", "1.2ms", "change", "41us", "report", "1us", "3", "0", "0", "0", "0", "4.50M"];
+        assert_eq!(rows[at + 1], busy);
+        assert_eq!(rows[at + 2][1..7], ["-"; 6]);
     }
 
     #[test]

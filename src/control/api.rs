@@ -59,6 +59,8 @@ pub enum Request {
     PortAttach(AttachQuery),
     /// The FDB entries that fit all that is given: a list of [`FdbInfo`].
     FdbShow(FdbFilter),
+    /// Searches the FDBs: [`FdbFound`].
+    FdbFind(FdbSearch),
     /// Adds a static entry: [`Applied`].
     FdbAdd {
         /// Its bridge; its port's when left out.
@@ -307,6 +309,7 @@ impl Request {
             | PortShow { .. }
             | PortAttach(_)
             | FdbShow(_)
+            | FdbFind(_)
             | BridgeShow {}
             | TunnelShow { .. }
             | TunnelProbe { .. }
@@ -361,6 +364,39 @@ pub struct FdbFilter {
     /// Those of this address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
+}
+
+/// Which FDB entries to look for; what is left out does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FdbSearch {
+    /// Those on this bridge.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<String>,
+    /// Those behind this port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<String>,
+    /// Those in this VLAN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
+    /// Those of this address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// Those in whose address, port or peer, as they are shown, this occurs; capital letters or small ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// At most so many are given; 100 when left out, and never more than 10,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// What was found of an [`FdbSearch`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FdbFound {
+    /// The first of them by bridge, VLAN and address.
+    pub entries: Vec<FdbInfo>,
+    /// How many there are.
+    pub count: u64,
 }
 
 /// How a request ended.
@@ -662,6 +698,37 @@ pub struct WorkerInfo {
     pub frames: u64,
     /// Times it looked for frames without sleeping before.
     pub busy_polls: u64,
+    /// When it was asked, in nanoseconds since the switch started.
+    #[serde(default)]
+    pub at_nanos: u64,
+    /// Nanoseconds of those that it was busy: all but sleep and polling in vain. What the differences of both to an earlier
+    /// answer give is its load.
+    #[serde(default)]
+    pub busy_nanos: u64,
+    /// Batches by how many frames were in them: 1, 2 to 3, 4 to 7, 8 to 15, 16 to 31, and 32 and more.
+    #[serde(default)]
+    pub batch_sizes: Vec<u64>,
+    /// The longest that its ports waited because it did something else than moving frames.
+    #[serde(default)]
+    pub longest_pause: PauseInfo,
+    /// The same for the last ten to twenty seconds.
+    #[serde(default)]
+    pub recent_pause: PauseInfo,
+    /// Nanoseconds that the longest turn of one port took, a few batches, while the others waited.
+    #[serde(default)]
+    pub longest_turn_nanos: u64,
+    /// The same for the last ten to twenty seconds.
+    #[serde(default)]
+    pub recent_turn_nanos: u64,
+}
+
+/// How long a worker did something else than moving frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseInfo {
+    /// How long, in nanoseconds.
+    pub nanos: u64,
+    /// What took the most of it: `timers`, `report`, `change` or `probe`.
+    pub chore: String,
 }
 
 /// Counters of a port.

@@ -85,6 +85,17 @@ impl Client {
         }
     }
 
+    /// Like [`Client::call`], for a request whose answer a stream follows: that is what is to be read then, however long it
+    /// takes to come. Dropping the reader ends it.
+    pub fn stream<T: DeserializeOwned>(
+        mut self,
+        request: &Request,
+    ) -> Result<(T, BufReader<UnixStream>), String> {
+        let value = self.call(request)?;
+        self.stream.get_ref().set_read_timeout(None).map_err(|error| self.failed(error))?;
+        Ok((value, self.stream))
+    }
+
     fn failed(&self, why: impl std::fmt::Display) -> String {
         format!("{}: {why}", self.path.display())
     }

@@ -34,7 +34,9 @@ pub fn run(config: &Path, control: Option<&Path>) -> Result<(), String> {
     let yard = Yard::start(document, Some(config.to_owned()))?;
     let _server = Server::start(socket, yard.handler())?;
     // Nobody has to read it.
-    let _ = writeln!(io::stdout(), "tapyard ready: {}, control {}", yard.summary(), path.display());
+    let metrics = yard.metrics().map(|address| format!(", metrics http://{address}/metrics"));
+    let (summary, metrics) = (yard.summary(), metrics.unwrap_or_default());
+    let _ = writeln!(io::stdout(), "tapyard ready: {summary}, control {}{metrics}", path.display());
     for signal in signals.forever() {
         if signal != SIGHUP {
             tracing::info!("ending");

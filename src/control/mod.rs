@@ -5,12 +5,17 @@
 //! [`plan`] compares them with what runs and lists the changes, without touching anything. Only when all of that has
 //! succeeded are they applied by the [`yard`], all or nothing. [`api`] holds the requests and answers, [`attach`]
 //! what a guest is told, [`client`] the other end, [`daemon`] the life of the process around it, [`socket`] what keeps two of them apart.
+//!
+//! What runs is also to be seen over [`http`], where nothing can be changed: `site` has the pages, `metrics` writes one of
+//! them.
 
 pub mod api;
 pub mod attach;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod http;
+pub mod metrics;
 mod opening;
 mod overlay;
 pub mod plan;
@@ -19,5 +24,7 @@ mod routing;
 pub mod server;
 mod shape;
 mod show;
+mod site;
 pub mod socket;
+mod watching;
 pub mod yard;

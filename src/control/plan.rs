@@ -11,8 +11,8 @@ mod routers;
 use std::fmt;
 
 use super::config::{
-    BridgeConfig, Config, DeviceConfig, Encapsulation, NetdevConfig, PortConfig, PortKind, RouterConfig,
-    RuleConfig, SocketConfig, StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
+    BridgeConfig, Config, DeviceConfig, Encapsulation, MetricsConfig, NetdevConfig, PortConfig, PortKind,
+    RouterConfig, RuleConfig, SocketConfig, StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
 };
 use crate::packet::Layer;
 use crate::switch::mode::Mode;
@@ -28,6 +28,13 @@ pub struct Plan {
 /// as several.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
+    /// The listener for metrics comes, goes, or becomes another.
+    MetricsChange {
+        /// What it is.
+        from: Option<MetricsConfig>,
+        /// What it is to be.
+        to: Option<MetricsConfig>,
+    },
     /// A static entry goes.
     StaticRemove(StaticEntry),
     /// A port goes.
@@ -120,13 +127,17 @@ pub struct Refusal(String);
 
 /// The changes that lead from `running` to `wanted`.
 ///
-/// Errors when `[switch]` differs: workers and the control socket are made at the start.
+/// Errors when `[switch]` differs in what is made at the start: workers and the control socket.
 pub fn diff(running: &Config, wanted: &Config) -> Result<Plan, Refusal> {
     let process = differences(&switch_keys(running), &switch_keys(wanted));
     if !process.is_empty() {
         return Err(Refusal(process));
     }
     let mut changes = Vec::new();
+    let (from, to) = (&running.switch.metrics, &wanted.switch.metrics);
+    if from != to {
+        changes.push(Change::MetricsChange { from: from.clone(), to: to.clone() });
+    }
     let gone = running.statics.iter().filter(|entry| !wanted.statics.contains(entry));
     changes.extend(gone.cloned().map(Change::StaticRemove));
     let gone = running.ports.keys().filter(|name| !wanted.ports.contains_key(*name));
@@ -196,6 +207,10 @@ impl fmt::Display for Plan {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Change::MetricsChange { from, to } => {
+                let keys = |metrics: &Option<_>| metrics.as_ref().map(metrics_keys).unwrap_or_default();
+                write!(f, "~ switch: {}", differences(&keys(from), &keys(to)))
+            }
             Change::StaticRemove(entry) => write!(f, "- {}", entry_text(entry)),
             Change::PortRemove { name } => write!(f, "- port {name}"),
             Change::BridgeAdd { name, .. } => write!(f, "+ bridge {name}"),
@@ -250,6 +265,10 @@ fn switch_keys(config: &Config) -> KeyTexts {
         ("workers", text(switch.workers.as_ref())),
         ("busy-poll", text(switch.busy_poll.map(duration_text))),
     ]
+}
+
+fn metrics_keys(metrics: &MetricsConfig) -> KeyTexts {
+    vec![("metrics", metrics.address.to_string()), ("metrics-hosts", list(&metrics.hosts))]
 }
 
 fn bridge_keys(bridge: &BridgeConfig) -> KeyTexts {

@@ -1,4 +1,5 @@
-//! The control socket: a line in, a line out, a thread for each connection.
+//! The control socket: a line in, a line out, a thread for each connection. A few requests are answered with a stream that
+//! follows the line out, until either side has had enough.
 //!
 //! Nothing a client does reaches the workers except through the [`Handler`], and none can hold a thread for longer than
 //! its patience: a request's line has to be complete, and its answer taken, within that time. Connections are few
@@ -14,6 +15,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use serde_json::Value;
+
 use super::api::{Answer, Request};
 use super::socket::ControlSocket;
 pub use crate::sys::peer::Peer;
@@ -22,13 +26,37 @@ pub use crate::sys::peer::Peer;
 pub const MAX_REQUEST: usize = 64 * 1024;
 /// The most connections at a time.
 pub const MAX_CONNECTIONS: usize = 32;
-/// How long a client may take to send a request, and to take its answer.
+/// How long a client may take to send a request, and to take its answer, or a part of a stream.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+/// How often it is looked whether the client of a stream is still there, when there is nothing to send.
+const PULSE: Duration = Duration::from_millis(200);
 
 /// What answers requests; called by several threads at a time.
 pub trait Handler: Send + Sync {
     /// Does what `request` asks for. An error says in one line why nothing was done.
-    fn handle(&self, request: Request, peer: Peer) -> Result<serde_json::Value, String>;
+    fn handle(&self, request: Request, peer: Peer) -> Result<Response, String>;
+}
+
+/// What a request is answered with.
+pub struct Response {
+    /// The answer.
+    pub value: Value,
+    /// What follows it on the connection, which ends with it.
+    pub stream: Option<Stream>,
+}
+
+impl From<Value> for Response {
+    fn from(value: Value) -> Response {
+        Response { value, stream: None }
+    }
+}
+
+/// Bytes that go on to come, until whoever makes them, or the client, has had enough.
+pub struct Stream {
+    /// The bytes, in parts. Bounded, since a client may be slow: whoever makes them must not wait for it.
+    pub parts: Receiver<Vec<u8>>,
+    /// Dropped when the client is gone: what makes the bytes ends by it.
+    pub source: Box<dyn Send>,
 }
 
 /// A control socket that answers. Dropping it ends all connections and removes the socket.
@@ -157,15 +185,44 @@ fn converse(stream: &mut UnixStream, shared: &Shared) -> io::Result<()> {
             Line::End => return Ok(()),
             Line::Bad(why) => return send(stream, &line(&Answer::Error(why)), shared.patience),
         };
-        let answer = answer(&request, peer, shared);
+        let (answer, follows) = answer(&request, peer, shared);
         send(stream, &line(&answer), shared.patience)?;
+        if let Some(follows) = follows {
+            return pour(stream, &follows, shared.patience);
+        }
     }
 }
 
-fn answer(request: &[u8], peer: Peer, shared: &Shared) -> Answer {
+/// Passes a stream on until it ends. A client ends it by closing the connection, or by saying anything more.
+fn pour(stream: &mut UnixStream, follows: &Stream, patience: Duration) -> io::Result<()> {
+    loop {
+        match follows.parts.recv_timeout(PULSE) {
+            Ok(part) => send(stream, &part, patience)?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if said_something(stream)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Whether a client has said something, or has left.
+fn said_something(stream: &mut UnixStream) -> io::Result<bool> {
+    stream.set_nonblocking(true)?;
+    let said = stream.read(&mut [0; 64]);
+    stream.set_nonblocking(false)?;
+    match said {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn answer(request: &[u8], peer: Peer, shared: &Shared) -> (Answer, Option<Stream>) {
     let request: Request = match serde_json::from_slice(request) {
         Ok(request) => request,
-        Err(error) => return Answer::Error(format!("not a request: {error}")),
+        Err(error) => return (Answer::Error(format!("not a request: {error}")), None),
     };
     let noted = request.changes().then(|| serde_json::to_string(&request).unwrap_or_default());
     let result = shared.handler.handle(request, peer);
@@ -174,8 +231,8 @@ fn answer(request: &[u8], peer: Peer, shared: &Shared) -> Answer {
         tracing::info!(uid = peer.uid, gid = peer.gid, pid = peer.pid, request, result, "control");
     }
     match result {
-        Ok(value) => Answer::Ok(value),
-        Err(why) => Answer::Error(why),
+        Ok(Response { value, stream }) => (Answer::Ok(value), stream),
+        Err(why) => (Answer::Error(why), None),
     }
 }
 

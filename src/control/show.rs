@@ -1,27 +1,26 @@
 //! What runs, as the API shows it.
 
+mod fdb;
 pub(super) mod live;
 pub(super) mod routers;
 mod tunnels;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use super::api::{
-    AttachInfo, AttachQuery, BridgeInfo, DropInfo, FdbFilter, FdbInfo, PortInfo, PortStats, StatsInfo,
-    WorkerInfo,
+    AttachInfo, AttachQuery, BridgeInfo, DropInfo, PauseInfo, PortInfo, PortStats, StatsInfo, WorkerInfo,
 };
 use super::attach::{self, Around};
 use super::config::{PortConfig, PortKind};
-use super::overlay::LiveTunnel;
 use super::shape::{self, LiveBridge, LivePort};
 use super::yard::State;
+pub(super) use fdb::{fdb, find, flush};
 pub(super) use tunnels::tunnels;
 
 use crate::packet::{Capabilities, Counters, PortId};
-use crate::table::fdb::{Entry, Kind, Station};
-use crate::time::Time;
+use crate::worker::{Activity, Pause};
 
 /// The counters of each port, summed over the workers, and those of the ports there were.
 fn counters(state: &State) -> (BTreeMap<PortId, Counters>, Counters) {
@@ -120,72 +119,6 @@ fn known(name: Option<&str>, exists: bool, what: &str) -> Result<(), String> {
     }
 }
 
-fn check(state: &State, filter: &FdbFilter) -> Result<(), String> {
-    let (bridge, port) = (filter.bridge.as_deref(), filter.port.as_deref());
-    known(bridge, state.live.bridges.contains_key(bridge.unwrap_or_default()), "bridge")?;
-    known(port, state.live.ports.contains_key(port.unwrap_or_default()), "port")
-}
-
-fn bridges_of<'a>(
-    state: &'a State,
-    filter: &'a FdbFilter,
-) -> impl Iterator<Item = (&'a String, &'a LiveBridge)> {
-    state.live.bridges.iter().filter(|(name, _)| filter.bridge.as_ref().is_none_or(|only| only == *name))
-}
-
-fn fits(state: &State, filter: &FdbFilter, station: Station, entry: &Entry) -> bool {
-    let port = filter.port.as_ref().map(|name| state.live.ports.get(name).map(|port| port.id));
-    filter.vlan.is_none_or(|vid| vid == station.vid())
-        && filter.mac.is_none_or(|mac| mac == station.mac())
-        && port.is_none_or(|id| id == Some(entry.port))
-}
-
-/// The FDB entries that fit, by bridge, VLAN and address.
-pub(super) fn fdb(state: &State, filter: &FdbFilter) -> Result<Vec<FdbInfo>, String> {
-    check(state, filter)?;
-    let now = Time::ZERO + state.started.elapsed();
-    let names: BTreeMap<_, _> = state.live.ports.iter().map(|(name, port)| (port.id, name)).collect();
-    let mut all = Vec::new();
-    for (name, bridge) in bridges_of(state, filter) {
-        if filter.vlan.is_none() && filter.port.is_none() && filter.mac.is_none_or(|mac| mac == bridge.mac) {
-            let (bridge, mac) = (name.clone(), bridge.mac);
-            let kind = "local".into();
-            all.push(FdbInfo { bridge, vlan: None, mac, port: None, remote: None, kind, age_secs: None });
-        }
-        let mut entries = bridge.fdb.entries();
-        entries.retain(|(station, entry)| fits(state, filter, *station, entry));
-        entries.sort_unstable_by_key(|(station, _)| (station.vid(), station.mac()));
-        all.extend(entries.into_iter().map(|(station, entry)| {
-            FdbInfo {
-                bridge: name.clone(),
-                vlan: Some(station.vid()).filter(|&vid| vid != 0),
-                mac: station.mac(),
-                port: names.get(&entry.port).map(|name| (*name).clone()),
-                remote: names
-                    .get(&entry.port)
-                    .and_then(|name| remote_of(state.live.ports.get(*name)?.tunnel.as_ref()?, &entry)),
-                kind: if entry.kind == Kind::Static { "static" } else { "learned" }.into(),
-                age_secs: (entry.kind == Kind::Learned).then(|| now.since(entry.seen).as_secs()),
-            }
-        }));
-    }
-    Ok(all)
-}
-
-/// The peer of a tunnel that an entry is behind.
-fn remote_of(tunnel: &LiveTunnel, entry: &Entry) -> Option<IpAddr> {
-    tunnel.address_of(entry.peer)
-}
-
-/// Forgets the learned entries that fit, and says how many they were.
-pub(super) fn flush(state: &State, filter: &FdbFilter) -> Result<u64, String> {
-    check(state, filter)?;
-    let flush = |(_, bridge): (_, &LiveBridge)| {
-        bridge.fdb.flush(|station, entry| fits(state, filter, station, entry)) as u64
-    };
-    Ok(bridges_of(state, filter).map(flush).sum())
-}
-
 /// The bridges.
 pub(super) fn bridges(state: &State) -> Vec<BridgeInfo> {
     let info = |(name, bridge): (&String, &LiveBridge)| {
@@ -219,13 +152,6 @@ pub(super) fn stats(state: &State) -> StatsInfo {
             *ports.entry(*id).or_default() += counters;
         }
     }
-    let worker = |report: &crate::worker::Report| WorkerInfo {
-        index: report.worker,
-        wakeups: report.activity.sleeps,
-        batches: report.activity.batches,
-        frames: report.activity.frames,
-        busy_polls: report.activity.busy_hits,
-    };
     let port = |(name, live): (&String, &LivePort)| {
         let counters = ports.get(&live.id).cloned().unwrap_or_default();
         PortStats {
@@ -240,7 +166,7 @@ pub(super) fn stats(state: &State) -> StatsInfo {
     StatsInfo {
         epoch: state.epoch,
         uptime_secs: state.started.elapsed().as_secs(),
-        workers: reports.iter().map(worker).collect(),
+        workers: reports.iter().map(|report| worker(report.worker, &report.activity)).collect(),
         rx_frames: total.rx_frames,
         tx_frames: total.tx_frames,
         copies: total.copies,
@@ -249,6 +175,31 @@ pub(super) fn stats(state: &State) -> StatsInfo {
         conserved: total.conserved(),
         ports: state.live.ports.iter().map(port).collect(),
     }
+}
+
+fn worker(index: usize, activity: &Activity) -> WorkerInfo {
+    WorkerInfo {
+        index,
+        wakeups: activity.sleeps,
+        batches: activity.batches,
+        frames: activity.frames,
+        busy_polls: activity.busy_hits,
+        at_nanos: activity.at.nanos(),
+        busy_nanos: nanos(activity.busy),
+        batch_sizes: activity.batch_sizes.to_vec(),
+        longest_pause: pause(activity.longest_pause),
+        recent_pause: pause(activity.recent_pause),
+        longest_turn_nanos: nanos(activity.longest_turn),
+        recent_turn_nanos: nanos(activity.recent_turn),
+    }
+}
+
+fn pause(Pause { spent, chore }: Pause) -> PauseInfo {
+    PauseInfo { nanos: nanos(spent), chore: chore.name().to_owned() }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Dropped frames by port and reason; those of ports that are gone under the name `-`.

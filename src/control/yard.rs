@@ -4,10 +4,13 @@
 //! All who ask wait for one lock, which no worker ever takes.
 
 mod apply;
+mod listener;
+mod view;
 mod watcher;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -19,18 +22,22 @@ use serde_json::Value;
 use super::api::{Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
 use super::config::{Config, Document, SwitchConfig};
 use super::probe::{self, Target};
-use super::server::{Handler, Peer};
+use super::server::{Handler, Peer, Response, Stream};
 use super::shape::{Live, WORKER_PATIENCE};
 use super::show::live::{self, Wanted};
 use super::show::routers;
-use super::{opening, show};
+use super::watching::{Watch, Watches};
+use super::{http, opening, show};
 use crate::packet::{Location, PortId};
 use crate::port::netdev;
 use crate::port::watch::LinkWatch;
+use crate::switch::watch::Watcher;
 use crate::table::fdb::Generations;
 use crate::table::token_bucket::TokenBucket;
 use crate::wire::ethernet::Mac;
 use crate::worker::{self, Command, Echo, Event, Report};
+
+pub(super) use view::View;
 
 /// Most workers without being asked: beyond, a switch takes cores that its guests need.
 const DEFAULT_MAX_WORKERS: usize = 4;
@@ -58,10 +65,10 @@ impl Yard {
         let (changed, links) = crossbeam_channel::bounded(MAX_LINK_EVENTS);
         let link_watch =
             LinkWatch::start(changed).map_err(|error| format!("cannot start a thread: {error}"))?;
-        let mut state = State::new(config.switch.clone(), path, &happened, wake, link_watch)?;
+        let state = State::new(config.switch.clone(), path, &happened, wake, link_watch)?;
         drop(happened);
-        state.apply(document, config)?;
-        let state = Arc::new(Mutex::new(state));
+        let state = Arc::new_cyclic(|shared| Mutex::new(State { view: View::new(shared.clone()), ..state }));
+        lock(&state).apply(document, config)?;
         let watched = Arc::clone(&state);
         let watcher = thread::Builder::new()
             .name("watcher".into())
@@ -84,6 +91,11 @@ impl Yard {
         format!("{}, {}, {}", some(bridges, "bridge"), some(ports, "port"), some(workers, "worker"))
     }
 
+    /// Where metrics are to be had over HTTP.
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        lock(&self.state).listener.as_ref().map(http::Server::address)
+    }
+
     /// The door for the control socket.
     pub fn handler(&self) -> Arc<dyn Handler> {
         Arc::new(Door(Arc::clone(&self.state)))
@@ -103,12 +115,13 @@ impl Drop for Yard {
 struct Door(Arc<Mutex<State>>);
 
 impl Handler for Door {
-    fn handle(&self, request: Request, _peer: Peer) -> Result<Value, String> {
+    fn handle(&self, request: Request, _peer: Peer) -> Result<Response, String> {
         let reply = lock(&self.0).answer(request)?;
         match reply {
-            Reply::Now(value) => Ok(value),
+            Reply::Now(value) => Ok(value.into()),
             // Nobody else waits for what is on its way.
-            Reply::Later(echo) => json(echo.wait()),
+            Reply::Later(echo) => Ok(json(echo.wait())?.into()),
+            Reply::Stream(value, stream) => Ok(Response { value, stream: Some(stream) }),
         }
     }
 }
@@ -118,6 +131,8 @@ enum Reply {
     Now(Value),
     /// With how an echo ends.
     Later(probe::Sent),
+    /// With this, and a stream behind it.
+    Stream(Value, Stream),
 }
 
 /// The state behind its lock; a holder that panicked has left it as consistent as its last finished step.
@@ -149,6 +164,12 @@ pub(super) struct State {
     wake: Sender<()>,
     /// Has the watcher hear of interfaces.
     links: LinkWatch,
+    /// How many watch, and how many ever have.
+    watches: Watches,
+    /// Shows the state to whoever asks over HTTP.
+    view: View,
+    /// Who answers them.
+    listener: Option<http::Server>,
 }
 
 impl State {
@@ -170,7 +191,8 @@ impl State {
         Ok(State {
             path,
             document: Document::default(),
-            config: Config { switch, ..Config::default() },
+            // The listener comes as all else does that a change can bring.
+            config: Config { switch: SwitchConfig { metrics: None, ..switch }, ..Config::default() },
             live: Live::default(),
             epoch: 0,
             started,
@@ -183,16 +205,28 @@ impl State {
             echoes: VecDeque::new(),
             wake,
             links,
+            watches: Watches::default(),
+            view: View::default(),
+            listener: None,
         })
     }
 
     fn stop(&mut self) {
+        self.listener = None;
         // So that nobody is told that the devices are gone.
         let live = std::mem::take(&mut self.live);
         let made = live.ports.into_values().filter_map(|port| port.made).collect();
         netdev::undo(made).iter().for_each(|note| tracing::warn!("{note}"));
         opening::remove_all(&self.config);
         self.workers.clear();
+    }
+
+    /// Has watchers, which `make` makes for each worker by its number, watch what passes until what is returned is dropped.
+    ///
+    /// # Errors
+    /// When too many watch already.
+    pub(super) fn watch(&mut self, make: impl FnMut(usize) -> Box<dyn Watcher>) -> Result<Watch, String> {
+        self.watches.start(&self.workers, make)
     }
 
     /// What every worker has seen, each at one moment between two batches.
@@ -273,6 +307,7 @@ impl State {
             Request::PortSet { name, keys } => json(self.edit(|document| document.port_set(&name, &keys))?),
             Request::PortDel { name } => json(self.edit(|document| document.port_del(&name))?),
             Request::FdbShow(filter) => json(show::fdb(self, &filter)?),
+            Request::FdbFind(search) => json(show::find(self, &search)?),
             Request::FdbAdd { bridge, mac, port, vlan, remote } => {
                 json(self.edit(|document| document.fdb_add(bridge.as_deref(), mac, &port, vlan, remote))?)
             }

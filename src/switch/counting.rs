@@ -2,6 +2,7 @@
 
 use foldhash::HashMap;
 
+use super::watch::Watching;
 use super::{Intruder, PeerCounters, Port, Topology, Way};
 use crate::packet::{Batch, Counters, Datagram, DropReason, Location, PeerId, PortId};
 use crate::table::strangers::Strangers;
@@ -120,15 +121,18 @@ impl PortCounters {
         slots.filter(|(_, counters)| **counters != PeerCounters::default())
     }
 
-    /// Counts frames that came in by a port that is gone.
+    /// Counts frames that came in by `port`, which is gone.
     pub(super) fn discard_all(
         &mut self,
-        reason: DropReason,
+        (port, reason): (PortId, DropReason),
         frames: impl Iterator<Item = (u32, PeerId)>,
         batch: &Batch,
+        watching: &mut Watching,
     ) {
         for (frame, _) in frames {
-            self.retired.discard(reason, batch.frames()[frame as usize].len());
+            let frame = &batch.frames()[frame as usize];
+            self.retired.discard(reason, frame.len());
+            watching.lost(port, frame, reason);
         }
     }
 

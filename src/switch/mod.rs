@@ -20,8 +20,10 @@ mod overlay;
 pub mod router;
 mod stage;
 mod topology;
+pub mod watch;
 
 use core::net::IpAddr;
+use core::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,11 +42,12 @@ use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
 use counting::PortCounters;
-use outbox::{Outbox, Oversize};
+use outbox::{Departure, Outbox, Oversize};
 pub use router::Router;
 use stage::ingress::Arrival;
 use stage::route::{Routing, Walk};
-use stage::tunnel::{Effects, Outlet, Unwrapping, Wrapping};
+use stage::tunnel::{Effects, Outlet, Unwrapped, Unwrapping, Wrapping};
+use watch::{Moment, WatchId, Watcher};
 
 /// So many patch ports a frame may cross: bridges joined in a loop end there.
 const MAX_PATCHES: usize = 8;
@@ -95,6 +98,15 @@ pub enum Outgoing<'a> {
     Frames(&'a [u32], &'a mut Counters),
     /// Datagrams. The underlay writes what became of each, as [`Underlay::tx`](crate::port::Underlay::tx) does.
     Datagrams(&'a mut [Datagram]),
+}
+
+/// Frames that have come in.
+#[derive(Clone, Copy)]
+enum Incoming<'a> {
+    /// All of the batch, by this port.
+    Read(PortId),
+    /// These, by tunnels.
+    Unwrapped(&'a [Unwrapped]),
 }
 
 /// The switching core of one worker.
@@ -175,9 +187,8 @@ impl Switch {
     /// Decides about all frames of `batch`, which came in by `port`. Follow with [`Switch::transmit`].
     pub fn process(&mut self, port: PortId, batch: &mut Batch, now: Time) {
         let topology = Arc::clone(&self.topology);
-        let frames = (0..batch.len() as u32).map(|frame| (frame, PeerId::NONE));
-        self.run(&topology, port, Origin::Outside, frames, batch, now);
-        self.settle(&topology, batch, now);
+        let all = 0..batch.len();
+        self.take_in(&topology, Incoming::Read(port), all, batch, now);
     }
 
     /// Unwraps what the underlay `underlay` has read into `batch`, and decides about the frames in it as
@@ -185,16 +196,136 @@ impl Switch {
     pub fn receive(&mut self, underlay: PortId, batch: &mut Batch, received: &[Received], now: Time) {
         let topology = Arc::clone(&self.topology);
         let mut unwrapping = std::mem::take(&mut self.unwrapping);
+        let frames = self.unwrap(&topology, &mut unwrapping, underlay, received, batch, now);
+        self.take_in(&topology, Incoming::Unwrapped(frames), 0..frames.len(), batch, now);
+        self.unwrapping = unwrapping;
+    }
+
+    /// Finds the frames in what an underlay has read.
+    fn unwrap<'a>(
+        &mut self,
+        topology: &Topology,
+        unwrapping: &'a mut Unwrapping,
+        underlay: PortId,
+        received: &[Received],
+        batch: &mut Batch,
+        now: Time,
+    ) -> &'a [Unwrapped] {
+        self.outbox.watching.set_time(now);
         let mut effects =
             Effects { counters: &mut self.counters, outbox: &mut self.outbox, events: &mut self.events };
-        let frames = unwrapping.unwrap(&topology, underlay, received, batch, now, &mut effects);
-        for run in frames.chunk_by(|a, b| a.at.port == b.at.port) {
-            let frames = run.iter().map(|unwrapped| (unwrapped.frame, unwrapped.at.peer));
-            self.arrive(&topology, run[0].at.port, Origin::Outside, frames, batch);
+        unwrapping.unwrap(topology, underlay, received, batch, now, &mut effects)
+    }
+
+    /// Decides about the frames of `incoming` that are in `range`.
+    fn take_in(
+        &mut self,
+        topology: &Topology,
+        incoming: Incoming<'_>,
+        range: Range<usize>,
+        batch: &mut Batch,
+        now: Time,
+    ) {
+        self.outbox.watching.set_time(now);
+        match incoming {
+            Incoming::Read(port) => {
+                let frames = (range.start as u32..range.end as u32).map(|frame| (frame, PeerId::NONE));
+                self.run(topology, port, Origin::Outside, frames, batch, now);
+            }
+            Incoming::Unwrapped(frames) => {
+                for run in frames[range].chunk_by(|a, b| a.at.port == b.at.port) {
+                    let frames = run.iter().map(|unwrapped| (unwrapped.frame, unwrapped.at.peer));
+                    self.arrive(topology, run[0].at.port, Origin::Outside, frames, batch);
+                }
+                self.forward(topology, Origin::Outside, batch, now);
+            }
         }
-        self.forward(&topology, Origin::Outside, batch, now);
-        self.unwrapping = unwrapping;
-        self.settle(&topology, batch, now);
+        self.settle(topology, batch, now);
+    }
+
+    /// [`Switch::process`] and [`Switch::transmit`] in one. Frames that a [`Watcher`] picks walk alone, after those before
+    /// them have left.
+    pub fn carry(
+        &mut self,
+        port: PortId,
+        batch: &mut Batch,
+        now: Time,
+        mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>),
+    ) {
+        if self.outbox.watching.picks() {
+            let topology = Arc::clone(&self.topology);
+            self.carry_watched(&topology, Incoming::Read(port), batch, now, &mut send);
+        } else {
+            self.process(port, batch, now);
+        }
+        self.transmit(batch, send);
+    }
+
+    /// [`Switch::receive`] and [`Switch::transmit`] in one, as [`Switch::carry`].
+    pub fn carry_received(
+        &mut self,
+        underlay: PortId,
+        batch: &mut Batch,
+        received: &[Received],
+        now: Time,
+        mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>),
+    ) {
+        if self.outbox.watching.picks() {
+            let topology = Arc::clone(&self.topology);
+            let mut unwrapping = std::mem::take(&mut self.unwrapping);
+            let frames = self.unwrap(&topology, &mut unwrapping, underlay, received, batch, now);
+            self.carry_watched(&topology, Incoming::Unwrapped(frames), batch, now, &mut send);
+            self.unwrapping = unwrapping;
+        } else {
+            self.receive(underlay, batch, received, now);
+        }
+        self.transmit(batch, send);
+    }
+
+    /// Decides about frames, of which those that are picked walk alone. The last ones are left to be transmitted.
+    #[cold]
+    fn carry_watched(
+        &mut self,
+        topology: &Topology,
+        incoming: Incoming<'_>,
+        batch: &mut Batch,
+        now: Time,
+        send: &mut impl FnMut(PortId, &mut Batch, Outgoing<'_>),
+    ) {
+        let (live, mut begin) = (batch.len(), 0);
+        let frames = match incoming {
+            Incoming::Read(_) => live,
+            Incoming::Unwrapped(frames) => frames.len(),
+        };
+        for at in 0..frames {
+            let (frame, port) = match incoming {
+                Incoming::Read(port) => (at, port),
+                Incoming::Unwrapped(frames) => (frames[at].frame as usize, frames[at].at.port),
+            };
+            let frame = &mut batch.frames_mut()[frame];
+            frame.pull();
+            let Some(lone) = self.outbox.watching.pick(port, frame, now) else { continue };
+            self.take_in(topology, incoming, begin..at, batch, now);
+            self.transmit(batch, &mut *send);
+            batch.truncate(live);
+            self.outbox.watching.follow(lone);
+            self.take_in(topology, incoming, at..at + 1, batch, now);
+            self.transmit(batch, &mut *send);
+            batch.truncate(live);
+            self.outbox.watching.tell(port);
+            begin = at + 1;
+        }
+        self.take_in(topology, incoming, begin..frames, batch, now);
+    }
+
+    /// Has somebody watch what passes, until [`Switch::unwatch`] or until it has seen enough.
+    pub fn watch(&mut self, id: WatchId, watcher: Box<dyn Watcher>) {
+        self.outbox.watching.add(id, watcher);
+    }
+
+    /// Lets a watcher go.
+    pub fn unwatch(&mut self, id: WatchId) {
+        self.outbox.watching.remove(id);
     }
 
     /// Sends an echo to a peer of a tunnel, whose answer will be an [`Event::Echo`]: `size` is the length of the packet
@@ -234,14 +365,16 @@ impl Switch {
         stage::suppress::send_answers(topology, batch, &mut self.counters, &mut self.outbox);
         for arrived in std::mem::take(&mut self.routing.inbox) {
             if !arrived.shared {
-                self.counters.drop(arrived.port, DropReason::PatchLoop);
+                self.lose(arrived.port, arrived.frame, DropReason::PatchLoop, batch);
             }
         }
         for crossing in std::mem::take(&mut self.outbox.patched) {
-            self.counters.drop(crossing.departure.out, DropReason::PatchLoop);
+            let Departure { out, frame, .. } = crossing.departure;
+            self.lose(out, frame, DropReason::PatchLoop, batch);
         }
         for oversize in std::mem::take(&mut self.outbox.oversize) {
-            self.counters.drop(oversize.departure.out, DropReason::ExceedsMtu);
+            let Departure { out, frame, .. } = oversize.departure;
+            self.lose(out, frame, DropReason::ExceedsMtu, batch);
         }
         // They are counted already, and their numbers mean nothing in another batch.
         self.outbox.refused.clear();
@@ -255,7 +388,7 @@ impl Switch {
             match topology.router(arrived.router) {
                 Some(router) => self.walk(topology, arrived.router, router, batch, now).take(arrived),
                 None if arrived.shared => {}
-                None => self.counters.drop(arrived.port, DropReason::PortMissing),
+                None => self.lose(arrived.port, arrived.frame, DropReason::PortMissing, batch),
             }
         }
         // Keep the memory: unless one router has sent something to another, the list is empty.
@@ -295,7 +428,7 @@ impl Switch {
             let may_tell = self.too_big[from.index()].take(now);
             let answer = may_tell.then(|| stage::tunnel::too_big(departure, mtu, batch)).flatten();
             let Some(answer) = answer else {
-                self.counters.drop(departure.out, DropReason::ExceedsMtu);
+                self.lose(departure.out, departure.frame, DropReason::ExceedsMtu, batch);
                 continue;
             };
             self.counters.of(from).replied += 1;
@@ -314,7 +447,7 @@ impl Switch {
         topology: &Topology,
         port: PortId,
         origin: Origin,
-        frames: impl Iterator<Item = (u32, PeerId)>,
+        frames: impl Iterator<Item = (u32, PeerId)> + Clone,
         batch: &mut Batch,
         now: Time,
     ) {
@@ -328,24 +461,30 @@ impl Switch {
         topology: &Topology,
         port_id: PortId,
         origin: Origin,
-        frames: impl Iterator<Item = (u32, PeerId)>,
+        frames: impl Iterator<Item = (u32, PeerId)> + Clone,
         batch: &mut Batch,
     ) {
+        let watching = &mut self.outbox.watching;
+        if origin == Origin::Outside && watching.wants(port_id, Moment::Received) {
+            watching.received(port_id, frames.clone().map(|(frame, _)| frame), batch);
+        }
         let Some(port) = topology.port(port_id) else {
-            return self.counters.discard_all(DropReason::PortMissing, frames, batch);
+            let gone = (port_id, DropReason::PortMissing);
+            return self.counters.discard_all(gone, frames, batch, watching);
         };
         let counters = self.counters.of(port_id);
         let before = (counters.rx_frames, counters.rx_bytes);
         match port.bridge.filter(|&id| topology.bridge(id).is_some()) {
             None if port.router.is_some() => {
-                stage::wire::to_router(port_id, port, frames, batch, counters, &mut self.routing.inbox);
+                let inbox = &mut self.routing.inbox;
+                stage::wire::to_router(port_id, port, frames, batch, counters, inbox, watching);
             }
             None => stage::wire::pass(topology, port_id, port, frames, batch, counters, &mut self.outbox),
             Some(id) => {
                 let (cache, arrivals) = (&self.cache, &mut self.arrivals);
                 let frames = frames.map(|(frame, peer)| (frame, Location { port: port_id, peer }));
                 let whole = port.guard.is_some() || topology.bridge(id).is_some_and(Bridge::reads_packets);
-                stage::ingress::arrive(port, (id, whole), frames, batch, cache, counters, arrivals);
+                stage::ingress::arrive(port, (id, whole), frames, batch, cache, counters, arrivals, watching);
             }
         }
         if origin == Origin::Ourselves {
@@ -395,10 +534,14 @@ impl Switch {
         for crossing in crossings.drain(..) {
             match stage::egress::cross(topology, crossing, batch, &mut self.counters) {
                 Some(frame) => {
+                    self.outbox.watching.sent(crossing.departure.out, &batch.frames()[frame as usize]);
                     let frame = std::iter::once((frame, PeerId::NONE));
                     self.run(topology, crossing.peer, Origin::Outside, frame, batch, now);
                 }
-                None => self.counters.drop(crossing.departure.out, DropReason::NoBuffer),
+                None => {
+                    let Departure { out, frame, .. } = crossing.departure;
+                    self.lose(out, frame, DropReason::NoBuffer, batch);
+                }
             }
         }
         // Keep the memory: unless something crossed a second patch, the list is empty.
@@ -407,29 +550,39 @@ impl Switch {
         }
     }
 
+    /// Counts a frame that goes nowhere.
+    fn lose(&mut self, port: PortId, frame: u32, reason: DropReason, batch: &Batch) {
+        self.counters.drop(port, reason);
+        self.outbox.watching.lost(port, &batch.frames()[frame as usize], reason);
+    }
+
     /// Hands each out port its frames, and each underlay its datagrams.
     pub fn transmit(&mut self, batch: &mut Batch, mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>)) {
         let topology = Arc::clone(&self.topology);
         while let Some(port_id) = self.outbox.next() {
             if let Some(Port { way: Way::Underlay(_), .. }) = topology.port(port_id) {
+                let (queue, _, watching) = self.outbox.take(port_id);
                 let mut outlet = Outlet {
                     underlay: port_id,
                     topology: &topology,
                     counters: &mut self.counters,
                     events: &mut self.events,
+                    watching,
                     send: |underlay, batch: &mut Batch, datagrams: &mut [Datagram]| {
                         send(underlay, batch, Outgoing::Datagrams(datagrams));
                     },
                 };
-                self.wrapping.wrap(self.outbox.take(port_id).0, batch, &mut outlet);
+                self.wrapping.wrap(queue, batch, &mut outlet);
                 continue;
             }
             let counters = self.counters.of(port_id);
             let (live, too_long) = (batch.len(), counters.dropped(DropReason::ExceedsMtu));
-            let ready =
-                stage::egress::prepare(topology.port(port_id), &mut self.outbox, port_id, batch, counters);
-            if !ready.is_empty() {
-                send(port_id, batch, Outgoing::Frames(ready, counters));
+            stage::egress::prepare(topology.port(port_id), &mut self.outbox, port_id, batch, counters);
+            let Outbox { ready, watching, .. } = &mut self.outbox;
+            match watching.is_idle() {
+                _ if ready.is_empty() => {}
+                true => send(port_id, batch, Outgoing::Frames(ready, counters)),
+                false => watching.send(port_id, batch, ready, counters, &mut send),
             }
             if counters.dropped(DropReason::ExceedsMtu) != too_long && self.events.len() < MAX_EVENTS {
                 self.events.push(Event::TooLong(port_id));
@@ -437,11 +590,13 @@ impl Switch {
             // The next port's segments go where this one's were: warm, and enough for any number of ports.
             batch.truncate(live);
         }
+        self.outbox.watching.rest();
     }
 
     /// Does what is due without a frame: ages tables, asks neighbours again. Follow with [`Switch::transmit`]; the batch is
     /// to be cleared before. Due at [`Switch::poll_timeout`].
     pub fn handle_timeout(&mut self, batch: &mut Batch, now: Time) {
+        self.outbox.watching.set_time(now);
         let topology = Arc::clone(&self.topology);
         self.ageing = match self.leads {
             true => topology.bridges.iter().flatten().filter_map(|bridge| bridge.fdb.expire(now)).min(),

@@ -2,6 +2,7 @@
 
 use super::stage::suppress::Question;
 use super::topology::Form;
+use super::watch::Watching;
 use crate::packet::{Location, PeerId, PortId};
 use crate::wire::ethernet::Mac;
 use crate::wire::nd::AdvertisementFlags;
@@ -95,6 +96,8 @@ pub(super) struct Outbox {
     pub(super) refused: Vec<Refused>,
     /// Frames of the port at hand, as the egress stage made them fit; kept for its memory.
     pub(super) ready: Vec<u32>,
+    /// Who sees what is queued and dropped: whoever does either has the outbox.
+    pub(super) watching: Watching,
 }
 
 impl Outbox {
@@ -117,9 +120,9 @@ impl Outbox {
         self.waiting.pop()
     }
 
-    /// The queue of a port and the list of what is ready, cleared.
-    pub(super) fn take(&mut self, port: PortId) -> (&mut Vec<Departure>, &mut Vec<u32>) {
+    /// The queue of a port, the list of what is ready, cleared, and who watches.
+    pub(super) fn take(&mut self, port: PortId) -> (&mut Vec<Departure>, &mut Vec<u32>, &mut Watching) {
         self.ready.clear();
-        (&mut self.queues[port.index()], &mut self.ready)
+        (&mut self.queues[port.index()], &mut self.ready, &mut self.watching)
     }
 }

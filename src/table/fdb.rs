@@ -464,9 +464,17 @@ impl Fdb {
         self.ledger().configure(limit as usize, ageing);
     }
 
-    /// Every entry, in no order.
+    /// Has `look` look at every entry, in no order; those that come and go meanwhile with or without. A share of the table
+    /// is locked while it does, so it should do little, and nothing with the table.
+    pub fn visit(&self, mut look: impl FnMut(Station, &Entry)) {
+        self.map.iter().for_each(|e| look(*e.key(), e.value()));
+    }
+
+    /// Every entry, as [`Fdb::visit`] sees them.
     pub fn entries(&self) -> Vec<(Station, Entry)> {
-        self.map.iter().map(|e| (*e.key(), *e.value())).collect()
+        let mut all = Vec::new();
+        self.visit(|station, entry| all.push((station, *entry)));
+        all
     }
 
     /// Learned entries that a port holds.

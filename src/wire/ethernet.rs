@@ -13,6 +13,8 @@ pub const TAG_LEN: usize = 4;
 pub const VLAN: u16 = 0x8100;
 /// EtherType of a service tag (802.1ad).
 pub const QINQ: u16 = 0x88a8;
+/// Most tags that are passed over: a deeper stack is nothing a switch needs to look into.
+pub const MAX_TAGS: usize = 4;
 
 /// A MAC address, in the low 48 bits, most significant byte first on the wire: comparing and hashing it is one
 /// instruction.
@@ -112,11 +114,11 @@ impl From<Mac> for String {
     }
 }
 
-/// The EtherType behind all VLAN tags and where its payload begins; `None` when the frame ends before. At most four
-/// tags are passed over: a deeper stack is nothing a switch needs to look into.
+/// The EtherType behind all VLAN tags and where its payload begins; `None` when the frame ends before, or has more tags
+/// than [`MAX_TAGS`].
 pub fn payload(frame: &[u8]) -> Option<(u16, usize)> {
     let mut at = 12;
-    for _ in 0..=4 {
+    for _ in 0..=MAX_TAGS {
         let ether_type = u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]);
         if ether_type != VLAN && ether_type != QINQ {
             return Some((ether_type, at + 2));

@@ -18,6 +18,8 @@ pub const PSH: u8 = 0x08;
 pub const ACK: u8 = 0x10;
 /// Flag: the urgent pointer means something.
 pub const URG: u8 = 0x20;
+/// Flag: congestion was met on the way (RFC 3168).
+pub const ECE: u8 = 0x40;
 /// Flag: the congestion window was reduced (RFC 3168).
 pub const CWR: u8 = 0x80;
 

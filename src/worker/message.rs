@@ -8,7 +8,9 @@ use crossbeam_channel::Sender;
 
 use crate::packet::{Counters, DropReason, Location, PortId};
 use crate::port::Queue;
+use crate::switch::watch::{WatchId, Watcher};
 use crate::switch::{self, Intruder, PeerCounters, RuleCounters, Topology};
+use crate::time::Time;
 
 /// What a worker is told.
 pub enum Command {
@@ -16,6 +18,10 @@ pub enum Command {
     Change(Change),
     /// Say what you have seen.
     Report(Sender<Report>),
+    /// Have somebody watch what passes.
+    Watch(WatchId, Box<dyn Watcher>),
+    /// Let a watcher go.
+    Unwatch(WatchId),
     /// Send an echo to a peer of a tunnel; see [`Switch::probe`](switch::Switch::probe).
     Probe {
         /// The peer.
@@ -97,9 +103,16 @@ pub enum Echo {
     NotSent(String),
 }
 
+/// Sizes of batches that are told apart: 1, 2 to 3, 4 to 7, 8 to 15, 16 to 31, and 32 and more frames.
+pub const BATCH_SIZES: usize = 6;
+
 /// How a worker spent its time since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Activity {
+    /// Up to when.
+    pub at: Time,
+    /// How long it had something to do: all but sleep and polling in vain.
+    pub busy: Duration,
     /// Times it went to sleep.
     pub sleeps: u64,
     /// Times it found frames while it was polling busily.
@@ -108,4 +121,52 @@ pub struct Activity {
     pub batches: u64,
     /// Frames in them.
     pub frames: u64,
+    /// Batches by how many frames were in them, see [`BATCH_SIZES`].
+    pub batch_sizes: [u64; BATCH_SIZES],
+    /// The longest that ports had to wait because it did something else than moving frames.
+    pub longest_pause: Pause,
+    /// The same for the last ten to twenty seconds.
+    pub recent_pause: Pause,
+    /// The longest that all other ports had to wait for one port's turn, a few batches.
+    pub longest_turn: Duration,
+    /// The same for the last ten to twenty seconds.
+    pub recent_turn: Duration,
+}
+
+/// How long a worker did something else than moving frames, between two looks at its ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pause {
+    /// How long.
+    pub spent: Duration,
+    /// What took the most of it.
+    pub chore: Chore,
+}
+
+/// What a worker does besides moving frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Chore {
+    /// What is due without a frame: ageing, asking neighbours again, ends of connections.
+    #[default]
+    Timers,
+    /// [`Command::Report`].
+    Report,
+    /// [`Command::Change`].
+    Change,
+    /// [`Command::Probe`].
+    Probe,
+    /// [`Command::Watch`], [`Command::Unwatch`].
+    Watch,
+}
+
+impl Chore {
+    /// Its name on the surface.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Chore::Timers => "timers",
+            Chore::Report => "report",
+            Chore::Change => "change",
+            Chore::Probe => "probe",
+            Chore::Watch => "watch",
+        }
+    }
 }

@@ -8,6 +8,7 @@
 
 mod busy_poll;
 mod message;
+mod meter;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -25,7 +26,8 @@ use crate::switch::{self, Outgoing, Switch};
 use crate::table::fdb::Generations;
 use crate::time::Time;
 use busy_poll::BusyPoll;
-pub use message::{Activity, Change, Command, Echo, Event, Report};
+pub use message::{Activity, BATCH_SIZES, Change, Chore, Command, Echo, Event, Pause, Report};
+use meter::Meter;
 
 /// Batches that a port may have in its turn, before the others have theirs.
 const BUDGET: usize = 4;
@@ -47,18 +49,36 @@ const WAKER: Token = Token(usize::MAX);
 
 /// A running worker, as control sees it. Dropping it ends the worker.
 pub struct Handle {
-    commands: Sender<Command>,
-    waker: Arc<Waker>,
+    inbox: Inbox,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Handle {
+/// Where a worker takes commands from. It may outlive the worker.
+#[derive(Clone)]
+pub struct Inbox {
+    commands: Sender<Command>,
+    waker: Arc<Waker>,
+}
+
+impl Inbox {
     /// Gives the worker a command; it takes it between two batches, at once if it sleeps.
     pub fn send(&self, command: Command) {
         // It fails only when the thread has ended; then nobody waits for an answer in vain, since the sender of it is
         // dropped with the command.
         let _ = self.commands.send(command);
         let _ = self.waker.wake();
+    }
+}
+
+impl Handle {
+    /// Gives the worker a command, as [`Inbox::send`] does.
+    pub fn send(&self, command: Command) {
+        self.inbox.send(command);
+    }
+
+    /// The worker's inbox, for whoever has something to tell it later.
+    pub fn inbox(&self) -> Inbox {
+        self.inbox.clone()
     }
 }
 
@@ -101,11 +121,11 @@ pub fn start(
         origin,
         recheck: None,
         too_long: HashMap::default(),
-        activity: Activity::default(),
+        meter: Meter::default(),
         stopping: false,
     };
     let thread = thread::Builder::new().name(format!("tapyard-{index}")).spawn(move || worker.run())?;
-    Ok(Handle { commands, waker, thread: Some(thread) })
+    Ok(Handle { inbox: Inbox { commands, waker }, thread: Some(thread) })
 }
 
 struct Slot {
@@ -146,7 +166,7 @@ struct Worker {
     recheck: Option<Time>,
     /// When control was last told that frames are too long for a port.
     too_long: HashMap<PortId, Time>,
-    activity: Activity,
+    meter: Meter,
     stopping: bool,
 }
 
@@ -162,12 +182,18 @@ impl Worker {
         if self.stopping {
             return;
         }
-        if self.switch.poll_timeout().is_some_and(|due| due <= self.now()) {
+        if let Some(due) = self.switch.poll_timeout()
+            && let now = self.now()
+            && due <= now
+        {
+            self.meter.begin_chore(now);
             self.run_timers();
+            self.meter.chore(Chore::Timers, now, self.now());
         }
         if self.recheck.is_some_and(|due| due <= self.now()) {
             self.recheck_doubtful();
         }
+        self.meter.look();
         for _ in 0..TURNS_PER_POLL {
             self.serve();
             if self.ready.is_empty() {
@@ -184,12 +210,32 @@ impl Worker {
 
     fn take_commands(&mut self) {
         while let Ok(command) = self.inbox.try_recv() {
-            match command {
-                Command::Change(change) => self.change(change),
-                Command::Report(to) => drop(to.send(self.report())),
-                Command::Probe { at, token, size } => self.probe(at, token, size),
-                Command::Stop => self.stopping = true,
-            }
+            let since = self.now();
+            self.meter.begin_chore(since);
+            let chore = match command {
+                Command::Change(change) => {
+                    self.change(change);
+                    Chore::Change
+                }
+                Command::Report(to) => {
+                    let _ = to.send(self.report());
+                    Chore::Report
+                }
+                Command::Probe { at, token, size } => {
+                    self.probe(at, token, size);
+                    Chore::Probe
+                }
+                Command::Watch(id, watcher) => {
+                    self.switch.watch(id, watcher);
+                    Chore::Watch
+                }
+                Command::Unwatch(id) => {
+                    self.switch.unwatch(id);
+                    Chore::Watch
+                }
+                Command::Stop => return self.stopping = true,
+            };
+            self.meter.chore(chore, since, self.now());
         }
     }
 
@@ -270,6 +316,7 @@ impl Worker {
 
     fn turn(&mut self, id: PortId) -> Rx {
         let now = self.now();
+        self.meter.turn(now);
         let mut state = Rx::More;
         for _ in 0..BUDGET {
             let Some(slot) = &mut self.slots[id.index()] else { return Rx::Drained };
@@ -281,13 +328,14 @@ impl Worker {
                 Queue::Underlay(underlay) => underlay.rx(&mut self.batch, &mut self.received, counters),
             };
             if !self.batch.is_empty() {
-                self.activity.batches += 1;
-                self.activity.frames += self.batch.len() as u64;
+                self.meter.batch(self.batch.len());
+                let (slots, ready, batch) = (&mut self.slots, &mut self.ready, &mut self.batch);
+                let send =
+                    |out, batch: &mut Batch, frames: Outgoing<'_>| hand(slots, ready, out, batch, frames);
                 match self.received.is_empty() {
-                    true => self.switch.process(id, &mut self.batch, now),
-                    false => self.switch.receive(id, &mut self.batch, &self.received, now),
+                    true => self.switch.carry(id, batch, now, send),
+                    false => self.switch.carry_received(id, batch, &self.received, now, send),
                 }
-                self.transmit();
                 if let Some(Slot { queue: Queue::Port(port), .. }) = &mut self.slots[id.index()] {
                     port.release(&mut self.batch);
                 }
@@ -339,28 +387,7 @@ impl Worker {
 
     fn transmit(&mut self) {
         let (slots, ready) = (&mut self.slots, &mut self.ready);
-        self.switch.transmit(&mut self.batch, |out, batch, outgoing| {
-            let there = slots.get_mut(out.index()).and_then(Option::as_mut).filter(|slot| !slot.gone);
-            match (outgoing, there.map(|slot| &mut slot.queue)) {
-                (Outgoing::Frames(frames, counters), Some(Queue::Port(port))) => {
-                    let missing = counters.dropped(DropReason::PortMissing);
-                    port.tx(batch, frames, counters);
-                    // Of some devices only a write learns that they are gone; reading then says so.
-                    if counters.dropped(DropReason::PortMissing) != missing {
-                        make_ready(slots, ready, out);
-                    }
-                }
-                (Outgoing::Datagrams(datagrams), Some(Queue::Underlay(underlay))) => {
-                    underlay.tx(batch, datagrams);
-                }
-                (Outgoing::Frames(frames, counters), _) => {
-                    frames.iter().for_each(|_| counters.drop(DropReason::PortMissing));
-                }
-                (Outgoing::Datagrams(datagrams), _) => {
-                    datagrams.iter_mut().for_each(|datagram| datagram.outcome = Err(DropReason::PortMissing));
-                }
-            }
-        });
+        self.switch.transmit(&mut self.batch, |out, batch, frames| hand(slots, ready, out, batch, frames));
     }
 
     fn leave(&mut self, id: PortId, ended: Rx) {
@@ -376,13 +403,14 @@ impl Worker {
     /// Polls busily for a while, then sleeps until something happens or a timer is due.
     fn wait(&mut self) {
         let since = self.now();
+        self.meter.idle(since);
         let window = self.busy_poll.window();
         let mut passed = Duration::ZERO;
         while passed < window {
             let look_further = passed + if self.rings.is_empty() { Duration::ZERO } else { RING_SPIN };
             if self.look_around(since, look_further) {
-                self.activity.busy_hits += 1;
-                return self.busy_poll.gap(self.now().since(since));
+                self.meter.busy_hit();
+                return self.stop_waiting(since);
             }
             // Whoever else wants this core is who the next frame comes from.
             thread::yield_now();
@@ -391,14 +419,22 @@ impl Worker {
         if self.arm_rings() {
             // However often that happens, the other ports have their turn.
             self.poll(Some(Duration::ZERO));
-            return self.busy_poll.gap(self.now().since(since));
+            return self.stop_waiting(since);
         }
-        self.activity.sleeps += 1;
+        self.meter.sleep();
         let due = [self.switch.poll_timeout(), self.recheck].into_iter().flatten().min();
         let timeout = due.map(|due| due.since(self.now()));
-        if self.poll(timeout) {
-            self.busy_poll.gap(self.now().since(since));
+        match self.poll(timeout) {
+            true => self.stop_waiting(since),
+            false => self.meter.wake(self.now()),
         }
+    }
+
+    /// Something has happened that was waited for.
+    fn stop_waiting(&mut self, since: Time) {
+        let now = self.now();
+        self.busy_poll.gap(now.since(since));
+        self.meter.wake(now);
     }
 
     /// Looks for ports that have frames; true when there are some. Rings cost nothing to look at, and come first, until so
@@ -496,7 +532,7 @@ impl Worker {
             intruders: self.switch.all_intruders().collect(),
             options: self.switch.all_options().map(|(at, options)| (at, options.to_vec())).collect(),
             rules: self.switch.rule_counters().to_vec(),
-            activity: self.activity,
+            activity: self.meter.activity(self.now()),
         }
     }
 }
@@ -505,6 +541,34 @@ fn unwatch(poll: &Poll, queue: &Queue) {
     if let Some(fd) = queue.fd() {
         // It fails when it could not be watched in the first place: nothing is left to do.
         let _ = poll.registry().deregister(&mut SourceFd(&fd));
+    }
+}
+
+/// Hands a port what it is to send.
+fn hand(
+    slots: &mut [Option<Slot>],
+    ready: &mut Vec<PortId>,
+    out: PortId,
+    batch: &mut Batch,
+    outgoing: Outgoing<'_>,
+) {
+    let there = slots.get_mut(out.index()).and_then(Option::as_mut).filter(|slot| !slot.gone);
+    match (outgoing, there.map(|slot| &mut slot.queue)) {
+        (Outgoing::Frames(frames, counters), Some(Queue::Port(port))) => {
+            let missing = counters.dropped(DropReason::PortMissing);
+            port.tx(batch, frames, counters);
+            // Of some devices only a write learns that they are gone; reading then says so.
+            if counters.dropped(DropReason::PortMissing) != missing {
+                make_ready(slots, ready, out);
+            }
+        }
+        (Outgoing::Datagrams(datagrams), Some(Queue::Underlay(underlay))) => underlay.tx(batch, datagrams),
+        (Outgoing::Frames(frames, counters), _) => {
+            frames.iter().for_each(|_| counters.drop(DropReason::PortMissing));
+        }
+        (Outgoing::Datagrams(datagrams), _) => {
+            datagrams.iter_mut().for_each(|datagram| datagram.outcome = Err(DropReason::PortMissing));
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use tapyard::packet::{
 };
 use tapyard::switch::mode::{self, Apart, Mode};
 use tapyard::switch::router::{Attachment, Chain, Router};
+use tapyard::switch::watch::{WatchId, Watcher};
 use tapyard::switch::{
     Bridge, BridgeRules, Event, Outgoing, PeerCounters, Port, RuleCounters, Storm, Switch, Topology,
     VlanPolicy, Way,
@@ -129,6 +130,8 @@ pub(crate) struct Yard {
     laid: usize,
     /// What underlays say of what they are to send.
     pub(crate) underlay_says: Result<(), DropReason>,
+    /// Which ports take what they are to send.
+    pub(crate) takes: fn(u16) -> bool,
     log: String,
 }
 
@@ -169,6 +172,7 @@ impl Yard {
             posted: Vec::new(),
             laid: 0,
             underlay_says: Ok(()),
+            takes: |_| true,
             log: String::new(),
             routers: Box::new(Vec::new),
             rules: Vec::new(),
@@ -288,7 +292,6 @@ impl Yard {
     pub(crate) fn send_all(&mut self, worker: usize, port: u16, frames: &[(Vec<u8>, Offload)]) -> Vec<Sent> {
         let _ = writeln!(self.log, "{:?} worker {worker} port {port}: {} frames", self.now, frames.len());
         let replied = self.counters(port).replied;
-        let switch = &mut self.workers[worker];
         self.batch.clear();
         for ((bytes, offload), frame) in frames.iter().zip(self.batch.spare()) {
             self.laid += 1;
@@ -298,8 +301,7 @@ impl Yard {
             }
         }
         self.batch.commit(frames.len());
-        switch.process(PortId(port), &mut self.batch, self.now);
-        let left = self.transmit(worker);
+        let left = self.pass(worker, |switch, batch, now, send| switch.carry(PortId(port), batch, now, send));
         // Bridges that patches join in a loop do send a frame back, until it is dropped.
         let patched = self.ports.iter().flatten().any(|port| matches!(port.way, Way::Patch(_)));
         // And who sends what does not fit is answered.
@@ -330,8 +332,7 @@ impl Yard {
             frame.layer = Layer::Ip;
         }
         self.batch.commit(packets.len());
-        self.workers[0].process(PortId(port), &mut self.batch, self.now);
-        let left = self.transmit(0);
+        let left = self.pass(0, |switch, batch, now, send| switch.carry(PortId(port), batch, now, send));
         self.check();
         left
     }
@@ -345,8 +346,9 @@ impl Yard {
         }
         self.batch.commit(datagrams.len());
         let received: Vec<_> = datagrams.iter().map(|(received, _)| *received).collect();
-        self.workers[0].receive(PortId(underlay), &mut self.batch, &received, self.now);
-        let left = self.transmit(0);
+        let left = self.pass(0, |switch, batch, now, send| {
+            switch.carry_received(PortId(underlay), batch, &received, now, send);
+        });
         self.check();
         left
     }
@@ -365,10 +367,27 @@ impl Yard {
         known
     }
 
+    /// Has somebody watch what a worker does.
+    pub(crate) fn watch(&mut self, worker: usize, id: WatchId, watcher: Box<dyn Watcher>) {
+        self.workers[worker].watch(id, watcher);
+    }
+
     fn transmit(&mut self, worker: usize) -> Vec<Sent> {
+        self.pass(worker, |switch, batch, _, send| switch.transmit(batch, send))
+    }
+
+    /// Has a worker do something with the batch, and gives what leaves.
+    fn pass(
+        &mut self,
+        worker: usize,
+        what: impl FnOnce(&mut Switch, &mut Batch, Time, &mut dyn FnMut(PortId, &mut Batch, Outgoing<'_>)),
+    ) -> Vec<Sent> {
         let (mut left, posted) = (Vec::new(), &mut self.posted);
-        let underlay_says = self.underlay_says;
-        self.workers[worker].transmit(&mut self.batch, |PortId(port), batch, outgoing| match outgoing {
+        let (underlay_says, takes) = (self.underlay_says, &self.takes);
+        let mut send = |PortId(port): PortId, batch: &mut Batch, outgoing: Outgoing<'_>| match outgoing {
+            Outgoing::Frames(frames, counters) if !takes(port) => {
+                frames.iter().for_each(|_| counters.drop(DropReason::QueueFull));
+            }
             Outgoing::Frames(frames, counters) => {
                 for &index in frames {
                     let frame = &batch.frames()[index as usize];
@@ -394,7 +413,8 @@ impl Yard {
                     });
                 }
             }
-        });
+        };
+        what(&mut self.workers[worker], &mut self.batch, self.now, &mut send);
         left.sort_by_key(|sent| sent.port);
         left
     }

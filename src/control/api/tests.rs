@@ -15,6 +15,8 @@ fn requests_read_as_documented() {
     assert_eq!(read(r#"{"request":"fdb-flush"}"#), Ok(Request::FdbFlush(FdbFilter::default())));
     let filter = FdbFilter { vlan: Some(10), ..FdbFilter::default() };
     assert_eq!(read(r#"{"request":"fdb-show","vlan":10}"#), Ok(Request::FdbShow(filter)));
+    let search = FdbSearch { text: Some("02:00".into()), limit: Some(5), ..FdbSearch::default() };
+    assert_eq!(read(r#"{"request":"fdb-find","text":"02:00","limit":5}"#), Ok(Request::FdbFind(search)));
 }
 
 #[test]

@@ -93,6 +93,13 @@ impl Document {
         warnings
     }
 
+    /// What is wrong with the value at `keys`, which turned out when it was put in place.
+    pub fn complaint(&self, keys: &[&str], message: &str) -> ConfigError {
+        let path = keys.iter().fold(Path::default(), |path, key| path.to(*key));
+        let place = self.line(&path).map(|line| (self.file.clone(), line));
+        ConfigError::new(place, &path.to_string(), message)
+    }
+
     /// The name of the file it came from.
     pub fn file(&self) -> &str {
         &self.file

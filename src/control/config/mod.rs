@@ -25,7 +25,7 @@ mod vlan;
 mod warnings;
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ impl Config {
     }
 }
 
-/// The process as a whole. A change here takes a restart.
+/// The process as a whole. A change here takes a restart, but for [`SwitchConfig::metrics`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SwitchConfig {
     /// Path of the control socket, at most 107 bytes.
@@ -110,12 +110,23 @@ pub struct SwitchConfig {
     /// The longest time a worker polls without sleeping after the last frame, at most 1 s; zero: never; `None`: the
     /// default of the worker.
     pub busy_poll: Option<Duration>,
+    /// Where metrics are to be had over HTTP; `None`: nowhere.
+    pub metrics: Option<MetricsConfig>,
 }
 
 impl Default for SwitchConfig {
     fn default() -> SwitchConfig {
-        SwitchConfig { control: DEFAULT_SOCKET.into(), workers: None, busy_poll: None }
+        SwitchConfig { control: DEFAULT_SOCKET.into(), workers: None, busy_poll: None, metrics: None }
     }
+}
+
+/// The listener for metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsConfig {
+    /// Where it listens; port 0: one that is free.
+    pub address: SocketAddr,
+    /// The names that it may be asked by, beside addresses and `localhost`.
+    pub hosts: Vec<String>,
 }
 
 /// A bridge.

@@ -18,8 +18,8 @@ use super::tunnel;
 use super::value::{self, number};
 use super::vlan::VlanMode;
 use super::{
-    BridgeConfig, Config, DeviceConfig, GuardConfig, GuestTap, NetdevConfig, PortConfig, PortKind,
-    StaticEntry, Storm, SwitchConfig,
+    BridgeConfig, Config, DeviceConfig, GuardConfig, GuestTap, MetricsConfig, NetdevConfig, PortConfig,
+    PortKind, StaticEntry, Storm, SwitchConfig,
 };
 use crate::packet::Layer;
 use crate::switch::mode::Mode;
@@ -75,9 +75,19 @@ fn switch(mut keys: Keys<'_>) -> SwitchConfig {
         control: keys.get("control", value::socket_path).unwrap_or_else(|| SwitchConfig::default().control),
         workers: keys.get("workers", number("number of workers", 1..=64)),
         busy_poll: keys.get("busy-poll", value::duration(Duration::from_nanos(1)..=Duration::from_secs(1))),
+        metrics: metrics(&mut keys),
     };
     keys.finish(|_| None);
     switch
+}
+
+fn metrics(keys: &mut Keys<'_>) -> Option<MetricsConfig> {
+    let address = keys.get("metrics", value::listen_address);
+    let hosts = keys.get("metrics-hosts", value::host_names).unwrap_or_default();
+    if !keys.has("metrics") && keys.has("metrics-hosts") {
+        keys.complain("metrics-hosts", "nothing is listened at (metrics = \"127.0.0.1:9477\" says where)");
+    }
+    address.map(|address| MetricsConfig { address, hosts })
 }
 
 fn bridge(mut keys: Keys<'_>) -> BridgeConfig {

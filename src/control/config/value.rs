@@ -1,6 +1,6 @@
 //! Values: from an item of the document to a type, or to what is wrong with it and what was expected.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -192,6 +192,23 @@ pub(super) fn netns(item: &Item) -> Read<String> {
             Err(no(item, "network namespace", "a name as in `ip netns list`, or an absolute path").into())
         }
     }
+}
+
+/// An address and a port to listen at.
+pub(super) fn listen_address(item: &Item) -> Read<SocketAddr> {
+    let address = text(item).and_then(|text| text.parse().ok());
+    address.ok_or_else(|| no(item, "address and port", "\"127.0.0.1:9477\" or \"[::1]:9477\"").into())
+}
+
+/// Names of hosts, of which there are few.
+pub(super) fn host_names(item: &Item) -> Read<Vec<String>> {
+    pins(item, "list of host names", |item, name| {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        match (1..=253).contains(&name.len()) && name.bytes().all(is_part) {
+            true => Ok(name.to_owned()),
+            false => Err(no(item, "host name", "\"switch1.example.org\"")),
+        }
+    })
 }
 
 /// The path of a unix socket, which the kernel bounds at 107 bytes.

@@ -14,6 +14,7 @@ const TOLD_ROUTES: usize = 8;
 /// Looks at a checked configuration.
 pub(super) fn warnings(config: &Config) -> Findings {
     let mut found = Findings::default();
+    open_to_all(config, &mut found);
     for (name, router) in &config.routers {
         let path = Path::default().to("router").to(name.as_str());
         idle(router, &path, &mut found);
@@ -26,6 +27,18 @@ pub(super) fn warnings(config: &Config) -> Findings {
     hidden_rules(&config.rules, &mut found);
     one_way_policies(config, &mut found);
     found
+}
+
+/// A listener for others than this machine.
+fn open_to_all(config: &Config, found: &mut Findings) {
+    let Some(metrics) = &config.switch.metrics else { return };
+    if !metrics.address.ip().to_canonical().is_loopback() {
+        let message = format!(
+            "whoever reaches {} sees what the switch does: nobody is asked who he is (127.0.0.1 is for this machine only)",
+            metrics.address
+        );
+        found.add(Path::default().to("switch").to("metrics"), message);
+    }
 }
 
 /// Ports that would be each other's guests.

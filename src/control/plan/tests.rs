@@ -11,8 +11,9 @@ use proptest::sample;
 
 use super::*;
 use crate::control::config::{
-    Action, Document, Edits, GeneveOption, GuardConfig, Hook, InterfaceConfig, Match, NatConfig, NatKind, On,
-    Policy, Prefix, ReversePath, RouteConfig, RouteKind, Scope, Storm, VlanMode, parse_value,
+    Action, Document, Edits, GeneveOption, GuardConfig, Hook, InterfaceConfig, Match, MetricsConfig,
+    NatConfig, NatKind, On, Policy, Prefix, ReversePath, RouteConfig, RouteKind, Scope, Storm, SwitchConfig,
+    VlanMode, parse_value,
 };
 use crate::switch::Outer;
 use crate::wire::ethernet::Mac;
@@ -200,6 +201,17 @@ fn what_takes_a_restart_is_refused() {
         diff(&config(BEFORE), &wanted).unwrap_err().to_string(),
         "[switch] changes while it runs: workers - -> 2, busy-poll - -> 0s (restart tapyard for that)"
     );
+}
+
+#[test]
+fn the_listener_for_metrics_changes_while_all_runs() {
+    let with = |keys: &str| config(&format!("[switch]\n{keys}\n{BEFORE}"));
+    let lines = |from: &str, to: &str| diff(&with(from), &with(to)).unwrap().lines();
+    let (one, two) =
+        ("metrics = \"127.0.0.1:9477\"", "metrics = \"[::1]:1\"\nmetrics-hosts = [\"a\", \"b\"]");
+    assert_eq!(lines("", one), ["~ switch: metrics - -> 127.0.0.1:9477"]);
+    assert_eq!(lines(one, two), ["~ switch: metrics 127.0.0.1:9477 -> [::1]:1, metrics-hosts - -> a b"]);
+    assert_eq!(lines(one, ""), ["~ switch: metrics 127.0.0.1:9477 -> -"]);
 }
 
 const GATEWAY: &str = r#"
@@ -508,19 +520,25 @@ fn rule() -> impl Strategy<Value = RuleConfig> {
     })
 }
 
+fn metrics() -> impl Strategy<Value = MetricsConfig> {
+    (1..3u16, vec("[xy]", 0..2))
+        .prop_map(|(port, hosts)| MetricsConfig { address: ([127, 0, 0, 1], port).into(), hosts })
+}
+
 /// Configurations whose ports are on bridges that exist; small, so that two of them overlap.
 fn configs() -> impl Strategy<Value = Config> {
-    let routing = (btree_map("[gh]", router(), 0..3), vec(rule(), 0..4));
+    let routing = (btree_map("[gh]", router(), 0..3), vec(rule(), 0..4), option::of(metrics()));
     let tables =
         (btree_map("[abc]", bridge(), 0..3), btree_map("[pqrs]", port(), 0..4), vec(static_entry(), 0..4));
-    (tables, routing).prop_map(|((bridges, mut ports, mut statics), (routers, rules))| {
+    (tables, routing).prop_map(|((bridges, mut ports, mut statics), (routers, rules, metrics))| {
         for port in ports.values_mut() {
             let drawn: usize = port.bridge.take().and_then(|drawn| drawn.parse().ok()).unwrap_or(0);
             port.bridge = bridges.keys().nth(drawn.checked_rem(bridges.len()).unwrap_or(0)).cloned();
         }
         statics.sort();
         statics.dedup();
-        Config { bridges, ports, statics, routers, rules, ..Config::default() }
+        let switch = SwitchConfig { metrics, ..SwitchConfig::default() };
+        Config { switch, bridges, ports, statics, routers, rules }
     })
 }
 
@@ -530,6 +548,9 @@ fn apply(config: &mut Config, change: &Change) {
         assert!(port.bridge.as_ref().is_none_or(|bridge| config.bridges.contains_key(bridge)), "{change}");
     };
     match change.clone() {
+        Change::MetricsChange { from, to } => {
+            assert_eq!(std::mem::replace(&mut config.switch.metrics, to), from);
+        }
         Change::StaticRemove(entry) => {
             let at = config.statics.iter().position(|e| *e == entry).expect("an entry that is there");
             config.statics.remove(at);

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::control::client::Client;
@@ -12,15 +13,33 @@ use crate::control::client::Client;
 struct Fake;
 
 impl Handler for Fake {
-    fn handle(&self, request: Request, peer: Peer) -> Result<serde_json::Value, String> {
+    fn handle(&self, request: Request, peer: Peer) -> Result<Response, String> {
         assert_eq!(peer.pid, std::process::id() as i32);
         match request {
-            Request::Version {} => Ok("fake".into()),
-            Request::Drops {} => Ok("x".repeat(4 << 20).into()),
+            Request::Version {} => Ok(Value::from("fake").into()),
+            Request::Drops {} => Ok(Value::from("x".repeat(4 << 20)).into()),
+            Request::PortShow { name } => Ok(stream(name.is_some())),
             other => Err(format!("no {other:?} here")),
         }
     }
 }
+
+/// Three parts, and then an end or none; `OPEN` is how many are not ended.
+fn stream(ends: bool) -> Response {
+    struct Open;
+    impl Drop for Open {
+        fn drop(&mut self) {
+            OPEN.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    let (parts, to) = crossbeam_channel::bounded(3);
+    (0..3).for_each(|n| parts.send(vec![b'a' + n; 2]).unwrap());
+    OPEN.fetch_add(1, Ordering::SeqCst);
+    let source: Box<dyn Send> = if ends { Box::new(Open) } else { Box::new((Open, parts)) };
+    Response { value: "begins".into(), stream: Some(Stream { parts: to, source }) }
+}
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// A server in a directory of its own, which is gone with it.
 struct Fixture {
@@ -253,4 +272,23 @@ fn a_stale_socket_is_replaced_and_a_living_one_is_not() {
     assert_eq!(fs::read_to_string(fixture.path()).unwrap(), "a file");
     let error = start(&fixture.path().join("x.sock")).unwrap_err();
     assert!(error.contains("cannot make"), "{error}");
+}
+
+#[test]
+fn a_stream_follows_its_answer_until_either_side_has_had_enough() {
+    let fixture = Fixture::new("stream", PATIENCE);
+    let client = || Client::connect(&fixture.path()).unwrap();
+    let ask = |name: Option<&str>| Request::PortShow { name: name.map(str::to_owned) };
+    let (value, mut stream) = client().stream::<String>(&ask(Some("ends"))).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert_eq!((&value[..], &text[..]), ("begins", "aabbcc"), "the switch ends it");
+
+    let (_, mut stream) = client().stream::<String>(&ask(None)).unwrap();
+    let mut parts = [0; 6];
+    stream.read_exact(&mut parts).unwrap();
+    assert_eq!((&parts, OPEN.load(Ordering::SeqCst)), (b"aabbcc", 1));
+    drop(stream);
+    fixture.assert_all_given_up();
+    assert_eq!(OPEN.load(Ordering::SeqCst), 0, "the client has ended it");
 }

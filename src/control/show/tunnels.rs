@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
-use super::{known, remote_of};
+use super::fdb::remote_of;
+use super::known;
 use crate::control::api::{IntruderInfo, TunnelInfo, TunnelPeerInfo};
 use crate::control::config::{Encapsulation, GeneveOption, PortConfig, TunnelConfig};
 use crate::control::overlay::{LivePeer, LiveTunnel};

@@ -30,9 +30,17 @@ impl State {
             let (changes, warnings) = (Vec::new(), self.warnings());
             return Ok(Applied { epoch: self.epoch, changes, warnings, attach: None });
         }
-        let fresh = self.open_all(&plan)?;
+        let listener = self.open_listener(&document, &wanted)?;
+        let fresh = match self.open_all(&plan) {
+            Ok(fresh) => fresh,
+            Err(why) => {
+                self.restore_listener(listener);
+                return Err(why);
+            }
+        };
         let before = self.warnings();
         let notes = self.enact(&plan, wanted, fresh);
+        self.enact_listener(listener);
         self.document = document;
         // There may be something new to look at now and then.
         let _ = self.wake.try_send(());
@@ -202,6 +210,7 @@ impl State {
                 Step::PortAdd { .. } => {}                       // it is in `fresh`
                 Step::StaticRemove(_) | Step::StaticAdd(_) => {} // pinned below, when the ports are there
                 Step::BridgeRemove { .. } => {}                  // goes below, when nobody uses it any more
+                Step::MetricsChange { .. } => {}                 // is no matter of the workers
                 // The topology is made of what is wanted.
                 Step::RouterRemove { .. }
                 | Step::RouterAdd { .. }

@@ -81,9 +81,16 @@ impl<'a> Forwarding<'a> {
         }
         for arrival in arrivals {
             if let Err(reason) = self.decide(arrival, period) {
-                self.counters.drop(reason);
+                self.lose(arrival, reason);
             }
         }
+    }
+
+    /// Counts a frame that goes nowhere.
+    #[inline]
+    pub(super) fn lose(&mut self, arrival: &Arrival, reason: DropReason) {
+        self.counters.drop(reason);
+        self.outbox.watching.lost(self.on_behalf_of, &self.frames[arrival.frame as usize], reason);
     }
 
     /// Which refresh period it is; wraps, which a cached entry would have to outlive untouched to be fooled.
@@ -121,7 +128,7 @@ impl<'a> Forwarding<'a> {
             false => self.dispatch(arrival, period),
         };
         if let Err(reason) = sent {
-            self.counters.drop(reason);
+            self.lose(arrival, reason);
         }
     }
 

@@ -11,15 +11,15 @@ use crate::switch::topology::Form;
 use crate::switch::{Port, Topology, Way};
 use crate::wire::{ipv4, tcp};
 
-/// Makes the frames queued for a port fit it and gives the indices of those to send; the others are counted.
-pub(in crate::switch) fn prepare<'a>(
+/// Makes the frames queued for a port fit it, so that they are ready to be sent; the others are counted.
+pub(in crate::switch) fn prepare(
     port: Option<&Port>,
-    outbox: &'a mut Outbox,
+    outbox: &mut Outbox,
     port_id: PortId,
     batch: &mut Batch,
     counters: &mut Counters,
-) -> &'a [u32] {
-    let (queue, ready) = outbox.take(port_id);
+) {
+    let (queue, ready, watching) = outbox.take(port_id);
     for departure in queue.drain(..) {
         let index = departure.frame;
         let frame = &mut batch.frames_mut()[index as usize];
@@ -41,9 +41,9 @@ pub(in crate::switch) fn prepare<'a>(
         };
         if let Err(reason) = finished {
             counters.drop(reason);
+            watching.lost(port_id, &batch.frames()[index as usize], reason);
         }
     }
-    ready
 }
 
 /// Brings a frame that leaves by a patch port into its form, and gives the index of the frame that comes in at the other

@@ -1,6 +1,7 @@
 //! The first stage: is this a frame, is what came with it true, and which VLAN is it in?
 
 use crate::packet::{Batch, BridgeId, Counters, DropReason, Frame, Location, Vid};
+use crate::switch::watch::Watching;
 use crate::switch::{Port, VlanPolicy};
 use crate::table::fdb::Station;
 use crate::table::fdb_cache::{FdbCache, Place};
@@ -30,6 +31,7 @@ pub(in crate::switch) fn arrive(
     cache: &FdbCache,
     counters: &mut Counters,
     arrivals: &mut Vec<Arrival>,
+    watching: &mut Watching,
 ) {
     for (index, at) in frames {
         let frame = &mut batch.frames_mut()[index as usize];
@@ -39,7 +41,10 @@ pub(in crate::switch) fn arrive(
         counters.rx_frames += 1;
         counters.rx_bytes += frame.len() as u64;
         match look(port, frame) {
-            Err(reason) => counters.drop(reason),
+            Err(reason) => {
+                counters.drop(reason);
+                watching.lost(at.port, frame, reason);
+            }
             Ok(Headers { vid, priority, destination, source }) => {
                 let to = cache.place(bridge, Station::new(destination, vid));
                 let from = cache.place(bridge, Station::new(source, vid));

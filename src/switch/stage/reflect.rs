@@ -17,7 +17,7 @@ impl<'a> Forwarding<'a> {
                 None => self.decide(arrival, period),
             };
             if let Err(reason) = decided {
-                self.counters.drop(reason);
+                self.lose(arrival, reason);
             }
         }
     }
@@ -81,7 +81,7 @@ impl<'a> Forwarding<'a> {
         for arrival in arrivals {
             let calm = if arrival.destination.is_group() { self.group_storm(arrival) } else { Ok(()) };
             if let Err(reason) = calm.and_then(|()| self.spread_to_all(arrival)) {
-                self.counters.drop(reason);
+                self.lose(arrival, reason);
             }
         }
     }

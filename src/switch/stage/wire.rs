@@ -5,6 +5,7 @@ use crate::switch::outbox::{Departure, Outbox, Oversize, Recipients};
 use crate::switch::stage::egress;
 use crate::switch::stage::route::Arrived;
 use crate::switch::topology::Form;
+use crate::switch::watch::Watching;
 use crate::switch::{Port, Topology, Way};
 
 /// Takes frames in that came by a port without bridge, and queues them for the other end of its wire.
@@ -28,6 +29,7 @@ pub(in crate::switch) fn pass(
         };
         if let Err(reason) = passed {
             counters.drop(reason);
+            outbox.watching.lost(port_id, frame, reason);
         }
     }
 }
@@ -40,6 +42,7 @@ pub(in crate::switch) fn to_router(
     batch: &mut Batch,
     counters: &mut Counters,
     inbox: &mut Vec<Arrived>,
+    watching: &mut Watching,
 ) {
     for (index, _) in frames {
         let frame = &mut batch.frames_mut()[index as usize];
@@ -56,7 +59,10 @@ pub(in crate::switch) fn to_router(
                 whole: None,
                 shared: false,
             }),
-            Err(reason) => counters.drop(reason),
+            Err(reason) => {
+                counters.drop(reason);
+                watching.lost(port_id, frame, reason);
+            }
         }
     }
 }

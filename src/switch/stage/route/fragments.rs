@@ -90,7 +90,7 @@ impl Walk<'_> {
                 None => match self.ask(part, arrived.port, &part_packet, output, next) {
                     Ok(Fate::Gone) => {}
                     Ok(Fate::Taken) => self.of(arrived).replied += 1,
-                    Err(reason) => self.of(arrived).drop(reason),
+                    Err(reason) => self.lose(arrived.port, part, reason),
                 },
             }
         }

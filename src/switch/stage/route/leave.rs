@@ -58,7 +58,7 @@ impl Walk<'_> {
     pub(super) fn emit(&mut self, emission: Emission) {
         let Emission { frame, on_behalf_of, bridge: bridge_id, vid, priority, from, to, place } = emission;
         let Some(bridge) = self.topology.bridge(bridge_id) else {
-            return self.counters.drop(on_behalf_of, DropReason::PortMissing);
+            return self.lose(on_behalf_of, frame, DropReason::PortMissing);
         };
         let arrival = ingress::Arrival {
             frame,
@@ -101,7 +101,7 @@ impl Walk<'_> {
     /// Queues a packet for a port that carries IP.
     fn depart(&mut self, frame: u32, from: PortId, out: PortId) {
         let Some(port) = self.topology.port(out) else {
-            return self.counters.drop(from, DropReason::PortMissing);
+            return self.lose(from, frame, DropReason::PortMissing);
         };
         let (queue, departure) = wire::way_out(frame, out, port);
         self.outbox.push(queue, departure);

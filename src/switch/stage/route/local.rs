@@ -114,7 +114,7 @@ impl Walk<'_> {
     pub(super) fn speak(&mut self, index: u32, port: PortId, interface: InterfaceId, state: Tracked) {
         self.counters.of(port).copies += 1;
         if let Err(reason) = self.send_own(index, port, interface, state) {
-            self.counters.drop(port, reason);
+            self.lose(port, index, reason);
         }
     }
 

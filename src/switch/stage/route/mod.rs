@@ -167,8 +167,14 @@ impl Walk<'_> {
         match fate {
             Ok(Fate::Gone) => {}
             Ok(Fate::Taken) => self.of(&arrived).replied += 1,
-            Err(reason) => self.of(&arrived).drop(reason),
+            Err(reason) => self.lose(arrived.port, arrived.frame, reason),
         }
+    }
+
+    /// Counts a frame that goes nowhere, at the port whose doing it is.
+    fn lose(&mut self, port: PortId, frame: u32, reason: DropReason) {
+        self.counters.drop(port, reason);
+        self.outbox.watching.lost(port, &self.batch.frames()[frame as usize], reason);
     }
 
     fn of(&mut self, arrived: &Arrived) -> &mut Counters {

@@ -150,7 +150,7 @@ impl Walk<'_> {
     pub(super) fn resume(&mut self, interface: InterfaceId, next: Address, mac: Mac, held: Held) {
         let Some(index) = self.restore(&held) else { return };
         let Some((interface, own)) = on_bridge(self.router.interface(interface)) else {
-            return self.counters.drop(held.from, DropReason::PortMissing);
+            return self.lose(held.from, index, DropReason::PortMissing);
         };
         self.batch.frames_mut()[index as usize].put_ethernet(mac, own, ether_type(next));
         self.emit_by(index, held.from, interface.on, mac);
@@ -162,6 +162,8 @@ impl Walk<'_> {
         counters.copies += 1;
         let Some(index) = self.batch.add() else {
             counters.drop(DropReason::NoBuffer);
+            let watching = &mut self.outbox.watching;
+            watching.lost_bytes(held.from, &held.bytes, Some(held.layer), DropReason::NoBuffer);
             return None;
         };
         let frame = &mut self.batch.frames_mut()[index];

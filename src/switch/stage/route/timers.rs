@@ -117,7 +117,7 @@ impl Walk<'_> {
     fn give_up(&mut self, interface: InterfaceId, held: &Held) {
         let Some(index) = self.restore(held) else { return };
         self.report_translated(index, held.from, interface);
-        self.counters.drop(held.from, crate::packet::DropReason::NoNeighbor);
+        self.lose(held.from, index, crate::packet::DropReason::NoNeighbor);
     }
 
     fn announce_addresses(&mut self) {

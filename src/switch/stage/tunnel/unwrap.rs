@@ -66,7 +66,8 @@ impl Unwrapping {
         self.coalescer.begin();
         let Some(Port { way: Way::Underlay(underlay), .. }) = topology.port(underlay_id) else {
             let frames = (0..batch.len() as u32).map(|frame| (frame, PeerId::NONE));
-            effects.counters.discard_all(DropReason::PortMissing, frames, batch);
+            let watching = &mut effects.outbox.watching;
+            effects.counters.discard_all((underlay_id, DropReason::PortMissing), frames, batch, watching);
             return &self.frames;
         };
         let way_in = WayIn { topology, underlay_id, underlay, now };
@@ -78,6 +79,10 @@ impl Unwrapping {
             for piece in self.pieces.iter().rev().take(lost) {
                 let at = location(piece.owner);
                 effects.counters.of(at.port).discard(DropReason::NoBuffer, piece.len as usize);
+                let lost = batch.frames()[buffer].bytes().get(piece.at as usize..);
+                let bytes = lost.and_then(|bytes| bytes.get(..piece.len as usize)).unwrap_or_default();
+                let watching = &mut effects.outbox.watching;
+                watching.lost_bytes(at.port, bytes, Some(piece.layer), DropReason::NoBuffer);
             }
             debug_assert!(self.unpacked.len() - before <= self.pieces.len());
         }
@@ -120,6 +125,7 @@ impl<'a> WayIn<'a> {
             match self.admit(bytes, from, last, effects.counters) {
                 Err(Refused(port, reason)) => {
                     effects.counters.of(port).discard(reason, bytes.len());
+                    effects.outbox.watching.lost_bytes(port, bytes, None, reason);
                     if matches!(reason, DropReason::Stranger | DropReason::TunnelUnknown)
                         && let Ok(Header { id, .. }) = (self.underlay.protocol.parse)(bytes)
                     {

@@ -5,6 +5,7 @@ use crate::packet::{Batch, Datagram, DropReason, Gso, Inner, PeerId, PortId, ecn
 use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Departure, Recipients};
 use crate::switch::stage::egress;
+use crate::switch::watch::Watching;
 use crate::switch::{Event, MAX_EVENTS, Overlay, Port, Topology, Way};
 use crate::tunnel::Payload;
 
@@ -28,6 +29,7 @@ pub(in crate::switch) struct Outlet<'a, S> {
     pub(in crate::switch) topology: &'a Topology,
     pub(in crate::switch) counters: &'a mut PortCounters,
     pub(in crate::switch) events: &'a mut Vec<Event>,
+    pub(in crate::switch) watching: &'a mut Watching,
     pub(in crate::switch) send: S,
 }
 
@@ -65,6 +67,7 @@ impl Wrapping {
             }
             if let Err(reason) = wrapped {
                 outlet.counters.drop(departure.out, reason);
+                outlet.watching.lost(departure.out, &batch.frames()[departure.frame as usize], reason);
             }
         }
         self.flush(batch, live, outlet);
@@ -104,6 +107,9 @@ impl Wrapping {
         } else {
             segment::segment(batch, departure.frame as usize, &mut self.parts)?;
         }
+        if !departure.echo {
+            outlet.watching.sent(departure.out, &batch.frames()[departure.frame as usize]);
+        }
         for &part in &self.parts {
             tunnel.encap(&mut batch.frames_mut()[part as usize], payload);
         }
@@ -138,8 +144,13 @@ impl Wrapping {
                 let tunnel = tunnel(outlet.topology, run[0].tunnel);
                 let header = tunnel.map_or(0, |(_, overlay)| overlay.tunnel.header_len());
                 for datagram in run {
-                    let len = batch.frames()[datagram.frame as usize].len();
-                    outlet.counters.dispatched(datagram, len, header);
+                    let frame = &batch.frames()[datagram.frame as usize];
+                    outlet.counters.dispatched(datagram, frame.len(), header);
+                    if let Err(reason) = datagram.outcome
+                        && let Some(inner) = frame.bytes().get(header..)
+                    {
+                        outlet.watching.lost_bytes(datagram.tunnel, inner, Some(frame.layer), reason);
+                    }
                     if datagram.outcome == Err(DropReason::ExceedsMtu) && outlet.events.len() < MAX_EVENTS {
                         outlet.events.push(Event::TooLong(datagram.tunnel));
                     }

@@ -1,0 +1,39 @@
+//! The state as those see it who may change nothing.
+
+use std::sync::{Mutex, Weak};
+
+use serde_json::Value;
+
+use super::{Reply, State, lock};
+use crate::control::api::Request;
+
+/// Shows the state of a switch, as long as it runs.
+#[derive(Clone, Default)]
+pub(in crate::control) struct View(Weak<Mutex<State>>);
+
+impl View {
+    pub(super) fn new(state: Weak<Mutex<State>>) -> View {
+        View(state)
+    }
+
+    /// What `look` sees; `None` when the switch has ended. Everybody else waits meanwhile, so it looks and does no more.
+    pub(in crate::control) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> Option<T> {
+        let state = self.0.upgrade()?;
+        let state = lock(&state);
+        Some(look(&state))
+    }
+
+    #[expect(dead_code, reason = "pages other than the metrics ask by it")]
+    /// What the control socket would answer. A request that does more than look is refused.
+    pub(in crate::control) fn ask(&self, request: Request) -> Result<Value, String> {
+        if request.changes() {
+            return Err("nothing can be changed from here (the commands do that)".into());
+        }
+        let state = self.0.upgrade().ok_or("the switch ends")?;
+        let reply = lock(&state).answer(request)?;
+        match reply {
+            Reply::Now(value) => Ok(value),
+            Reply::Later(_) | Reply::Stream(..) => Err("nothing is sent from here (the commands do that)".into()),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Who watches frames pass: captures, samplers, live traces.
+//!
+//! A [`Watcher`] is shown frames when they come in by a port, when they leave by one, and when they are dropped, on
+//! whatever port: those of devices, tunnels (the frame inside) and patches. It may also *pick* single frames: such a frame
+//! is taken through the switch alone, and the watcher is told what became of it.
+//!
+//! Mostly nobody watches. So that this costs nothing, the switch asks whether anybody does for each batch and each port
+//! that sends, and looks at single frames only if so. Where frames are dropped it asks each time: that is no way that many
+//! frames should go.
+
+use crate::packet::{Batch, Counters, DropReason, Frame, Layer, Offload, PortId};
+use crate::switch::Outgoing;
+use crate::time::Time;
+
+/// What a watcher is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchId(pub u64);
+
+/// When a frame is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// It has come in by the port.
+    Received,
+    /// The port is handed it to send, in the form in which it leaves.
+    Sent,
+    /// It is dropped, and counted at the port.
+    Dropped,
+}
+
+/// A frame that is seen.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// When.
+    pub moment: Moment,
+    /// Where.
+    pub port: PortId,
+    /// Why it is dropped, if it is.
+    pub reason: Option<DropReason>,
+    /// Its bytes. Of one that is dropped, some may be missing at the end: those that nobody had read.
+    pub bytes: &'a [u8],
+    /// How long it is, in bytes.
+    pub len: usize,
+    /// What its bytes begin with; `None`: with the header of a tunnel, of a datagram that is dropped as a whole.
+    pub layer: Option<Layer>,
+    /// What its sender has left undone.
+    pub offload: Offload,
+    /// The time of the batch.
+    pub now: Time,
+}
+
+/// What became of a frame that was picked.
+#[derive(Clone, Copy, Debug)]
+pub struct Followed<'a> {
+    /// The port it came in by.
+    pub port: PortId,
+    /// The ports that have sent it, or what was made of it; one may stand there several times.
+    pub sent: &'a [PortId],
+    /// Where it was dropped, or what was made of it.
+    pub dropped: &'a [(PortId, DropReason)],
+}
+
+/// Somebody who watches the frames of one worker. It is called between its frames, so it must not wait for anything.
+pub trait Watcher: Send {
+    /// Whether it is to see frames of `port` at `moment`.
+    fn wants(&self, port: PortId, moment: Moment) -> bool;
+
+    /// Sees a frame; it may be one that it did not want.
+    fn see(&mut self, sight: &Sight<'_>);
+
+    /// Whether it picks frames. Those of others cost less.
+    fn picks(&self) -> bool {
+        false
+    }
+
+    /// Whether to follow `frame`, which has come in by `port`.
+    fn pick(&mut self, port: PortId, frame: &Frame, now: Time) -> bool {
+        let _ = (port, frame, now);
+        false
+    }
+
+    /// Is told what became of the last frame it picked.
+    fn followed(&mut self, followed: &Followed<'_>) {
+        let _ = followed;
+    }
+
+    /// Some frames were done with: what it has gathered can be handed on.
+    fn rest(&mut self) {}
+
+    /// Whether it has seen enough, and is to be let go.
+    fn is_over(&self) -> bool {
+        false
+    }
+}
+
+/// What is noted of a frame that is taken through the switch alone.
+pub(super) struct Lone {
+    /// Who has picked it.
+    by: Vec<WatchId>,
+    sent: Vec<PortId>,
+    dropped: Vec<(PortId, DropReason)>,
+}
+
+/// The watchers of one worker.
+#[derive(Default)]
+pub(super) struct Watching {
+    watchers: Vec<(WatchId, Box<dyn Watcher>)>,
+    now: Time,
+    lone: Option<Lone>,
+}
+
+impl Watching {
+    pub(super) fn add(&mut self, id: WatchId, watcher: Box<dyn Watcher>) {
+        self.watchers.push((id, watcher));
+    }
+
+    pub(super) fn remove(&mut self, id: WatchId) {
+        self.watchers.retain(|(other, _)| *other != id);
+    }
+
+    /// Nobody watches anything.
+    #[inline(always)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.watchers.is_empty()
+    }
+
+    /// Notes what time it is for what will be seen.
+    #[inline(always)]
+    pub(super) fn set_time(&mut self, now: Time) {
+        self.now = now;
+    }
+
+    /// Whether somebody is to see the frames of `port` at `moment`.
+    #[inline(always)]
+    pub(super) fn wants(&self, port: PortId, moment: Moment) -> bool {
+        !self.is_idle() && self.is_wanted(port, moment)
+    }
+
+    #[cold]
+    fn is_wanted(&self, port: PortId, moment: Moment) -> bool {
+        self.lone.is_some() && moment != Moment::Received
+            || self.watchers.iter().any(|(_, watcher)| watcher.wants(port, moment))
+    }
+
+    /// Somebody picks frames.
+    #[inline(always)]
+    pub(super) fn picks(&self) -> bool {
+        !self.is_idle() && self.watchers.iter().any(|(_, watcher)| watcher.picks())
+    }
+
+    /// Whether somebody wants to follow a frame, and what is to be noted of it.
+    pub(super) fn pick(&mut self, port: PortId, frame: &Frame, now: Time) -> Option<Lone> {
+        let watchers = self.watchers.iter_mut();
+        let by: Vec<_> = watchers.filter_map(|(id, who)| who.pick(port, frame, now).then_some(*id)).collect();
+        (!by.is_empty()).then(|| Lone { by, sent: Vec::new(), dropped: Vec::new() })
+    }
+
+    /// Notes, of what passes until [`Watching::tell`], what becomes of the lone frame that it is.
+    pub(super) fn follow(&mut self, lone: Lone) {
+        self.lone = Some(lone);
+    }
+
+    /// Tells those who have picked the lone frame, which came in by `port`, what became of it.
+    pub(super) fn tell(&mut self, port: PortId) {
+        let Some(lone) = self.lone.take() else { return };
+        let followed = Followed { port, sent: &lone.sent, dropped: &lone.dropped };
+        let watchers = self.watchers.iter_mut().filter(|(id, _)| lone.by.contains(id));
+        watchers.for_each(|(_, watcher)| watcher.followed(&followed));
+    }
+
+    /// Shows frames that have come in by `port`, after they were taken in as a whole.
+    #[cold]
+    pub(super) fn received(&mut self, port: PortId, frames: impl Iterator<Item = u32>, batch: &mut Batch) {
+        for frame in frames {
+            let frame = &mut batch.frames_mut()[frame as usize];
+            frame.pull();
+            self.show(Moment::Received, port, None, frame);
+        }
+    }
+
+    /// Shows a frame that leaves by `port`.
+    #[inline]
+    pub(super) fn sent(&mut self, port: PortId, frame: &Frame) {
+        if self.wants(port, Moment::Sent) {
+            self.show_sent(port, frame);
+        }
+    }
+
+    #[cold]
+    fn show_sent(&mut self, port: PortId, frame: &Frame) {
+        if let Some(lone) = &mut self.lone {
+            lone.sent.push(port);
+        }
+        self.show(Moment::Sent, port, None, frame);
+    }
+
+    /// Shows a frame that is dropped and counted at `port`.
+    #[inline]
+    pub(super) fn lost(&mut self, port: PortId, frame: &Frame, reason: DropReason) {
+        if self.wants(port, Moment::Dropped) {
+            self.note_loss(port, reason);
+            self.show(Moment::Dropped, port, Some(reason), frame);
+        }
+    }
+
+    /// The same for what is no frame of its own: bytes that begin with what `layer` says.
+    #[inline]
+    pub(super) fn lost_bytes(
+        &mut self,
+        port: PortId,
+        bytes: &[u8],
+        layer: Option<Layer>,
+        reason: DropReason,
+    ) {
+        if self.wants(port, Moment::Dropped) {
+            self.note_loss(port, reason);
+            let (len, offload, now) = (bytes.len(), Offload::NONE, self.now);
+            let moment = Moment::Dropped;
+            self.see(&Sight { moment, port, reason: Some(reason), bytes, len, layer, offload, now });
+        }
+    }
+
+    #[cold]
+    fn note_loss(&mut self, port: PortId, reason: DropReason) {
+        if let Some(lone) = &mut self.lone {
+            lone.dropped.push((port, reason));
+        }
+    }
+
+    #[cold]
+    fn show(&mut self, moment: Moment, port: PortId, reason: Option<DropReason>, frame: &Frame) {
+        let (bytes, len, offload, now) = (frame.bytes(), frame.len(), frame.offload, self.now);
+        self.see(&Sight { moment, port, reason, bytes, len, layer: Some(frame.layer), offload, now });
+    }
+
+    fn see(&mut self, sight: &Sight<'_>) {
+        let watchers = self.watchers.iter_mut();
+        watchers
+            .filter(|(_, watcher)| watcher.wants(sight.port, sight.moment))
+            .for_each(|(_, watcher)| watcher.see(sight));
+    }
+
+    /// Has `send` send frames that are ready for `port`, and shows them.
+    #[cold]
+    pub(super) fn send(
+        &mut self,
+        port: PortId,
+        batch: &mut Batch,
+        ready: &[u32],
+        counters: &mut Counters,
+        send: &mut impl FnMut(PortId, &mut Batch, Outgoing<'_>),
+    ) {
+        if self.wants(port, Moment::Sent) || self.wants(port, Moment::Dropped) {
+            ready.iter().for_each(|&frame| batch.frames_mut()[frame as usize].pull());
+        }
+        if !self.wants(port, Moment::Dropped) {
+            ready.iter().for_each(|&frame| self.sent(port, &batch.frames()[frame as usize]));
+            return send(port, batch, Outgoing::Frames(ready, counters));
+        }
+        // A port says how many it has dropped, and not which: one by one, that is the same.
+        for &index in ready {
+            let before = counters.clone();
+            send(port, batch, Outgoing::Frames(&[index], counters));
+            let frame = &batch.frames()[index as usize];
+            match counters.drops().find(|&(reason, frames)| frames > before.dropped(reason)) {
+                Some((reason, _)) => self.lost(port, frame, reason),
+                None => self.sent(port, frame),
+            }
+        }
+    }
+
+    /// Lets watchers hand on what they have, and goes on without those who have seen enough.
+    #[inline(always)]
+    pub(super) fn rest(&mut self) {
+        if !self.is_idle() && self.lone.is_none() {
+            self.let_rest();
+        }
+    }
+
+    #[cold]
+    fn let_rest(&mut self) {
+        self.watchers.iter_mut().for_each(|(_, watcher)| watcher.rest());
+        self.watchers.retain(|(_, watcher)| !watcher.is_over());
+    }
+}

@@ -1,0 +1,159 @@
+//! Who watches sees each frame that comes, leaves or is dropped, and frames that are picked walk alone.
+
+mod kit;
+
+use std::sync::{Arc, Mutex};
+
+use kit::frames::{broadcast, frame, mac, unicast};
+use kit::tunnels::{in_vxlan, over_vxlan, vxlan_port};
+use kit::{Yard, on, patch, plain, port};
+use tapyard::packet::{DropReason, Frame, Offload, PortId};
+use tapyard::switch::watch::{Followed, Moment, Sight, WatchId, Watcher};
+use tapyard::time::Time;
+use tapyard::wire::ethernet::Mac;
+
+/// What was seen: when, at which port, which frame, and why it was dropped.
+type Seen = (Moment, u16, Vec<u8>, Option<DropReason>);
+/// What became of a frame: where it came in, by which ports it left, where it was dropped.
+type Fate = (u16, Vec<u16>, Vec<(u16, DropReason)>);
+
+#[derive(Clone, Default)]
+struct Notes {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    fates: Arc<Mutex<Vec<Fate>>>,
+    /// Frames from here are picked.
+    from: Option<Mac>,
+    /// Only these ports.
+    ports: Option<Vec<u16>>,
+    only_once: bool,
+}
+
+impl Watcher for Notes {
+    fn wants(&self, port: PortId, _: Moment) -> bool {
+        self.ports.as_ref().is_none_or(|ports| ports.contains(&port.0))
+    }
+
+    fn see(&mut self, sight: &Sight<'_>) {
+        assert_eq!(sight.len, sight.bytes.len(), "all of the frame is at hand");
+        let seen = (sight.moment, sight.port.0, sight.bytes.to_vec(), sight.reason);
+        self.seen.lock().unwrap().push(seen);
+    }
+
+    fn picks(&self) -> bool {
+        self.from.is_some()
+    }
+
+    fn pick(&mut self, _: PortId, frame: &Frame, _: Time) -> bool {
+        self.from.is_some_and(|mac| frame.bytes()[6..12] == mac.octets())
+    }
+
+    fn followed(&mut self, followed: &Followed<'_>) {
+        let sent = followed.sent.iter().map(|port| port.0).collect();
+        let dropped = followed.dropped.iter().map(|&(port, reason)| (port.0, reason)).collect();
+        self.fates.lock().unwrap().push((followed.port.0, sent, dropped));
+    }
+
+    fn is_over(&self) -> bool {
+        self.only_once && !self.seen.lock().unwrap().is_empty()
+    }
+}
+
+impl Notes {
+    fn take(&self) -> Vec<Seen> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+
+    fn fates(&self) -> Vec<Fate> {
+        std::mem::take(&mut *self.fates.lock().unwrap())
+    }
+}
+
+fn watched(yard: &mut Yard, notes: Notes) -> Notes {
+    yard.watch(0, WatchId(7), Box::new(notes.clone()));
+    notes
+}
+
+#[test]
+fn a_frame_is_seen_where_it_comes_and_where_it_leaves() {
+    let mut yard = Yard::new([port(), port(), port()]);
+    let notes = watched(&mut yard, Notes::default());
+    let bytes = broadcast(1);
+    assert_eq!(yard.goes(0, &bytes), [1, 2]);
+    let mut seen = notes.take();
+    seen.sort_by_key(|&(moment, port, ..)| (moment != Moment::Received, port));
+    let expected = [(Moment::Received, 0), (Moment::Sent, 1), (Moment::Sent, 2)];
+    assert_eq!(seen, expected.map(|(moment, port)| (moment, port, bytes.clone(), None)));
+}
+
+#[test]
+fn a_dropped_frame_is_seen_with_its_reason_whoever_drops_it() {
+    let mut yard = Yard::new([port(), port()]);
+    let notes = watched(&mut yard, Notes::default());
+    let drops = |notes: &Notes| -> Vec<_> {
+        let seen = notes.take().into_iter().filter(|(moment, ..)| *moment == Moment::Dropped);
+        seen.map(|(_, port, bytes, reason)| (port, bytes, reason.unwrap())).collect()
+    };
+    let bad = frame(mac(2), Mac::BROADCAST);
+    assert_eq!(yard.goes(0, &bad), [0u16; 0]);
+    assert_eq!(drops(&notes), [(0, bad, DropReason::BadSource)], "ingress");
+    yard.goes(0, &broadcast(1));
+    let back = unicast(1, 9);
+    assert_eq!(yard.goes(0, &back), [0u16; 0]);
+    assert_eq!(drops(&notes), [(0, back, DropReason::SamePort)], "the bridge");
+    let long = [unicast(1, 3), vec![0; 1600]].concat();
+    assert_eq!(yard.goes(1, &long), [0u16; 0]);
+    assert_eq!(drops(&notes), [(0, long, DropReason::ExceedsMtu)], "egress");
+    yard.takes = |port| port != 0;
+    let frames = [1, 2].map(|n| (unicast(1, 3 + n), Offload::NONE));
+    assert_eq!(yard.send_all(0, 1, &frames), []);
+    let [(one, _), (two, _)] = frames;
+    assert_eq!(drops(&notes), [(0, one, DropReason::QueueFull), (0, two, DropReason::QueueFull)], "the port");
+}
+
+#[test]
+fn of_patches_and_tunnels_the_frames_inside_are_seen() {
+    let tunnel = on(1, vxlan_port(100, 4, &[1]));
+    let mut yard = Yard::new(over_vxlan(vec![port(), patch(2, port()), on(1, patch(1, port())), tunnel]));
+    let notes = watched(&mut yard, Notes::default());
+    let bytes = broadcast(1);
+    yard.send(0, &bytes);
+    let seen: Vec<_> =
+        notes.take().into_iter().map(|(moment, port, seen, _)| (moment, port, seen == bytes)).collect();
+    let way = [(Moment::Received, 0), (Moment::Sent, 1), (Moment::Received, 2), (Moment::Sent, 3)];
+    assert_eq!(seen, way.map(|(moment, port)| (moment, port, true)));
+    yard.hear(4, 1, in_vxlan(100, &unicast(1, 2)));
+    let seen: Vec<_> = notes.take().into_iter().map(|(moment, port, ..)| (moment, port)).collect();
+    let way = [(Moment::Received, 3), (Moment::Sent, 2), (Moment::Received, 1), (Moment::Sent, 0)];
+    assert_eq!(seen, way);
+    let unknown = in_vxlan(9, &unicast(1, 2));
+    yard.hear(4, 1, unknown.clone());
+    assert_eq!(notes.take(), [(Moment::Dropped, 4, unknown, Some(DropReason::TunnelUnknown))]);
+}
+
+#[test]
+fn a_picked_frame_walks_alone_and_in_its_order() {
+    let mut yard = Yard::new([port(), port(), plain()]);
+    yard.goes(1, &broadcast(2));
+    let notes = watched(&mut yard, Notes { from: Some(mac(7)), ports: Some(vec![]), ..Notes::default() });
+    let order = [1, 7, 1, 7, 7, 3];
+    let frames: Vec<_> = order.iter().map(|&n| (unicast(2, n), Offload::NONE)).collect();
+    let left = yard.send_all(0, 0, &frames);
+    assert!(left.iter().map(|sent| &sent.bytes).eq(frames.iter().map(|(bytes, _)| bytes)), "none overtakes");
+    assert_eq!(notes.fates(), vec![(0, vec![1], vec![]); 3]);
+    yard.goes(0, &broadcast(7));
+    assert_eq!(notes.fates().pop().map(|(_, mut sent, _)| (sent.sort(), sent).1), Some(vec![1, 2]));
+    yard.goes(0, &unicast(7, 7));
+    assert_eq!(notes.fates(), [(0, vec![], vec![(0, DropReason::SamePort)])]);
+    assert_eq!(notes.take(), [], "it wanted to see none");
+}
+
+#[test]
+fn who_has_seen_enough_is_let_go() {
+    let mut yard = Yard::new([port(), port()]);
+    let notes = watched(&mut yard, Notes { only_once: true, ..Notes::default() });
+    yard.goes(0, &broadcast(1));
+    assert_eq!(notes.take().len(), 2);
+    assert_eq!(Arc::strong_count(&notes.seen), 1, "the switch holds it no more");
+    yard.goes(0, &broadcast(1));
+    assert_eq!(notes.take(), []);
+}
