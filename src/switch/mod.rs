@@ -20,6 +20,8 @@ mod overlay;
 pub mod router;
 mod stage;
 mod topology;
+pub mod trial;
+pub mod walked;
 pub mod watch;
 
 use core::net::IpAddr;
@@ -47,6 +49,7 @@ pub use router::Router;
 use stage::ingress::Arrival;
 use stage::route::{Routing, Walk};
 use stage::tunnel::{Effects, Outlet, Unwrapped, Unwrapping, Wrapping};
+use walked::{Hop, Stage, Step};
 use watch::{Moment, WatchId, Watcher};
 
 /// So many patch ports a frame may cross: bridges joined in a loop end there.
@@ -308,14 +311,34 @@ impl Switch {
             self.take_in(topology, incoming, begin..at, batch, now);
             self.transmit(batch, &mut *send);
             batch.truncate(live);
+            if lone.asks_why {
+                self.outbox.watching.recorder.begin(&self.counters);
+            }
             self.outbox.watching.follow(lone);
             self.take_in(topology, incoming, at..at + 1, batch, now);
             self.transmit(batch, &mut *send);
             batch.truncate(live);
-            self.outbox.watching.tell(port);
+            let steps = self.outbox.watching.recorder.end(&self.counters);
+            self.outbox.watching.tell(port, &steps);
             begin = at + 1;
         }
         self.take_in(topology, incoming, begin..frames, batch, now);
+    }
+
+    /// Has the one frame of a batch come in at `at`, of a tunnel as it comes out of that, and says what it meets.
+    pub(self) fn trace(
+        &mut self,
+        at: Location,
+        batch: &mut Batch,
+        now: Time,
+        send: impl FnMut(PortId, &mut Batch, Outgoing<'_>),
+    ) -> Vec<Step> {
+        let topology = Arc::clone(&self.topology);
+        stage::tunnel::come_out(&topology, at.port, &mut batch.frames_mut()[0]);
+        self.outbox.watching.recorder.begin(&self.counters);
+        self.take_in(&topology, Incoming::Unwrapped(&[Unwrapped { frame: 0, at }]), 0..1, batch, now);
+        self.transmit(batch, send);
+        self.outbox.watching.recorder.end(&self.counters)
     }
 
     /// Has somebody watch what passes, until [`Switch::unwatch`] or until it has seen enough.
@@ -390,6 +413,7 @@ impl Switch {
                 None if arrived.shared => {}
                 None => self.lose(arrived.port, arrived.frame, DropReason::PortMissing, batch),
             }
+            self.note_ends(Hop::Router(arrived.router), arrived.port);
         }
         // Keep the memory: unless one router has sent something to another, the list is empty.
         if self.routing.inbox.is_empty() {
@@ -431,7 +455,13 @@ impl Switch {
                 self.lose(departure.out, departure.frame, DropReason::ExceedsMtu, batch);
                 continue;
             };
+            self.outbox.watching.recorder.note(Hop::Out(departure.out), Stage::Error, || {
+                format!(
+                    "its sender is told that packets of {mtu} bytes get through; the answer comes in here"
+                )
+            });
             self.counters.of(from).replied += 1;
+            self.note_ends(Hop::Out(departure.out), from);
             // It is the peer's that the packet was for, so that it also gets to one who sent it from behind another.
             let answer = std::iter::once((answer, departure.to.peer().unwrap_or(PeerId::NONE)));
             self.run(topology, departure.out, Origin::Ourselves, answer, batch, now);
@@ -465,6 +495,9 @@ impl Switch {
         batch: &mut Batch,
     ) {
         let watching = &mut self.outbox.watching;
+        if watching.recorder.is_on() {
+            stage::ingress::note(topology, port_id, frames.clone(), batch, &mut watching.recorder);
+        }
         if origin == Origin::Outside && watching.wants(port_id, Moment::Received) {
             watching.received(port_id, frames.clone().map(|(frame, _)| frame), batch);
         }
@@ -491,6 +524,19 @@ impl Switch {
             counters.copies += counters.rx_frames - before.0;
             (counters.rx_frames, counters.rx_bytes) = before;
         }
+        if self.outbox.watching.recorder.is_on() {
+            self.note_ends(Hop::In(port_id), port_id);
+            for arrival in &self.arrivals {
+                stage::ingress::note_arrival(topology, arrival, &mut self.outbox.watching.recorder);
+                self.cache.forget(&arrival.from);
+                self.cache.forget(&arrival.to);
+            }
+        }
+    }
+
+    /// Notes what was counted at `port`, as having happened at `hop`.
+    fn note_ends(&mut self, hop: Hop, port: PortId) {
+        self.outbox.watching.recorder.settle(hop, port, self.counters.of(port));
     }
 
     /// Has the bridges decide about all that have arrived.
@@ -524,6 +570,8 @@ impl Switch {
                 routing: &mut self.routing,
             };
             forwarding.forward(arrivals);
+            let recorder = &mut self.outbox.watching.recorder;
+            recorder.settle(Hop::Bridge(bridge_id), port_id, self.counters.of(port_id));
         }
         self.arrivals.clear();
     }
@@ -534,7 +582,12 @@ impl Switch {
         for crossing in crossings.drain(..) {
             match stage::egress::cross(topology, crossing, batch, &mut self.counters) {
                 Some(frame) => {
-                    self.outbox.watching.sent(crossing.departure.out, &batch.frames()[frame as usize]);
+                    let out = crossing.departure.out;
+                    self.outbox.watching.sent(out, &batch.frames()[frame as usize]);
+                    self.outbox.watching.recorder.note(Hop::Out(out), Stage::Patch, || {
+                        format!("comes in by {} at the other end", topology.port_name(crossing.peer))
+                    });
+                    self.note_ends(Hop::Out(out), out);
                     let frame = std::iter::once((frame, PeerId::NONE));
                     self.run(topology, crossing.peer, Origin::Outside, frame, batch, now);
                 }
@@ -562,6 +615,10 @@ impl Switch {
         while let Some(port_id) = self.outbox.next() {
             if let Some(Port { way: Way::Underlay(_), .. }) = topology.port(port_id) {
                 let (queue, _, watching) = self.outbox.take(port_id);
+                let tunnels: Vec<_> = match watching.recorder.is_on() {
+                    true => queue.iter().map(|departure| departure.out).collect(),
+                    false => Vec::new(),
+                };
                 let mut outlet = Outlet {
                     underlay: port_id,
                     topology: &topology,
@@ -573,6 +630,7 @@ impl Switch {
                     },
                 };
                 self.wrapping.wrap(queue, batch, &mut outlet);
+                tunnels.into_iter().for_each(|tunnel| self.note_ends(Hop::Out(tunnel), tunnel));
                 continue;
             }
             let counters = self.counters.of(port_id);
@@ -587,6 +645,7 @@ impl Switch {
             if counters.dropped(DropReason::ExceedsMtu) != too_long && self.events.len() < MAX_EVENTS {
                 self.events.push(Event::TooLong(port_id));
             }
+            watching.recorder.settle(Hop::Out(port_id), port_id, counters);
             // The next port's segments go where this one's were: warm, and enough for any number of ports.
             batch.truncate(live);
         }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::walked::Step;
 use super::{Bridge, BridgeRules, Outgoing, Port, Storm, Switch, Topology};
-use crate::packet::{Batch, Datagram, Frame, Layer, Location, Offload, PeerId, PortId};
+use crate::packet::{Batch, Datagram, Frame, Layer, Location, Offload, PortId};
 use crate::table::fdb::Generations;
 use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
@@ -44,11 +44,10 @@ pub struct Left {
 impl Topology {
     /// A topology of the same shape, on tables that know what its own do and never change them.
     pub fn trial(&self, generations: &Arc<Generations>) -> Topology {
-        let bridge = |bridge: &Bridge| bridge.trial(generations);
-        let each = |bridge: &Option<Bridge>| bridge.as_ref().map(bridge);
+        let bridge = |bridge: &Option<Bridge>| bridge.as_ref().map(|bridge| bridge.trial(generations));
         Topology {
             epoch: self.epoch,
-            bridges: self.bridges.iter().map(each).collect(),
+            bridges: self.bridges.iter().map(bridge).collect(),
             ports: self.ports.iter().map(|port| port.as_ref().map(Port::trial)).collect(),
             routers: self.routers.iter().map(|router| router.as_ref().map(|router| router.trial())).collect(),
             rules: self.rules.clone(),
@@ -99,15 +98,13 @@ pub fn walk(
     let mut switch = Switch::new(Arc::clone(&generations));
     switch.set_topology(Arc::new(topology.trial(&generations)));
     let mut batch = Batch::default();
-    if let Some(first) = batch.spare().first_mut() {
+    for first in batch.spare().first_mut() {
         first.fill(frame.bytes(), frame.offload);
         first.layer = frame.layer;
-        batch.commit(1);
     }
+    batch.commit(1);
     let mut left = Vec::new();
-    switch.record();
-    switch.process_from(at, &mut batch, now);
-    switch.transmit(&mut batch, |port, batch, outgoing| {
+    let steps = switch.trace(at, &mut batch, now, |port, batch, outgoing| {
         let mut leave = |index: u32, datagram: Option<Datagram>| {
             let frame = &batch.frames()[index as usize];
             let (bytes, offload, layer) = (frame.bytes().to_vec(), frame.offload, frame.layer);
@@ -123,5 +120,5 @@ pub fn walk(
             }
         }
     });
-    Walked { steps: switch.recorded(), left }
+    Walked { steps, left }
 }

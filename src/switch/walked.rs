@@ -1,18 +1,23 @@
 //! What a frame meets on its walk, in its own words: the stages note it while they decide, so that what is told is what
 //! has happened.
 //!
-//! The recorder lies in the outbox, which all stages hold, and is off but for a frame that walks alone. What is noted on
-//! the way of every frame is noted once a queue; the rest stands where only few frames come. The tables are asked instead
-//! of the worker's caches while it is on, which say the same and do not tell why.
+//! The recorder stands beside the watchers, whom all stages know, and is off but for a frame that walks alone. Where every
+//! frame comes by, it is asked for once a queue; else it stands where only few come. While it is on, the tables are asked
+//! instead of the worker's caches, which say the same and do not tell why.
 //!
-//! What became of a frame, the recorder takes from the counters: each one that has grown since it was last looked at is an
+//! What became of a frame, the recorder takes from the counters: each that has grown since it was last looked at is an
 //! [`End`]. So a drop cannot be told that was not counted, nor one be counted that is not told.
 
 use core::fmt;
+use core::net::SocketAddr;
 
 use super::counting::PortCounters;
 use super::{Overlay, Topology, Way};
-use crate::packet::{BridgeId, Counters, DropReason, InterfaceId, PeerId, PortId, RouterId};
+use crate::packet::{
+    BridgeId, Counters, DropReason, Frame, Gso, InterfaceId, Layer, PeerId, PortId, RouterId, Tuple,
+};
+use crate::wire::address::Address;
+use crate::wire::{icmp, tcp, udp};
 
 /// Where on its walk a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,11 +154,11 @@ pub(super) struct Recorder(Option<Box<Recording>>);
 
 struct Recording {
     steps: Vec<Step>,
-    /// The counters when they were last looked at.
+    /// The counters of ports when they were last looked at, in order of their ports; of those that are gone, at the end.
     counted: Vec<(PortId, Counters)>,
 }
 
-/// For the counters of ports that were gone before the frame got there.
+/// Where what has no port is counted.
 const GONE: PortId = PortId(u16::MAX);
 
 impl Recorder {
@@ -165,12 +170,18 @@ impl Recorder {
 
     /// Begins to record, with the counters as they are.
     pub(super) fn begin(&mut self, counters: &PortCounters) {
-        self.0 = Some(Box::new(Recording { steps: Vec::new(), counted: copy(counters) }));
+        let counted = all(counters).map(|(port, counters)| (port, counters.clone())).collect();
+        self.0 = Some(Box::new(Recording { steps: Vec::new(), counted }));
     }
 
-    /// What was recorded. Nothing is recorded from now on.
-    pub(super) fn end(&mut self) -> Vec<Step> {
-        self.0.take().map(|recording| recording.steps).unwrap_or_default()
+    /// What was recorded, up to what the counters say at the end. Nothing is recorded from now on.
+    pub(super) fn end(&mut self, counters: &PortCounters) -> Vec<Step> {
+        let Some(mut recording) = self.0.take() else { return Vec::new() };
+        let last = recording.steps.last().map(|step| step.hop);
+        for (port, counters) in all(counters) {
+            recording.settle(last.unwrap_or(Hop::In(port)), port, counters);
+        }
+        recording.steps
     }
 
     /// Notes what `stage` says at `hop`.
@@ -181,44 +192,74 @@ impl Recorder {
         }
     }
 
-    /// Notes what was counted since the counters were last looked at, as having happened at `hop`.
+    /// Notes what was counted at `port` since that was last looked at, as having happened at `hop`.
     #[inline]
-    pub(super) fn settle(&mut self, hop: Hop, counters: &PortCounters) {
+    pub(super) fn settle(&mut self, hop: Hop, port: PortId, counters: &Counters) {
         if let Some(recording) = &mut self.0 {
-            recording.settle(hop, counters);
+            recording.settle(hop, port, counters);
         }
     }
 }
 
 impl Recording {
     #[cold]
-    fn settle(&mut self, hop: Hop, counters: &PortCounters) {
-        let now = copy(counters);
-        let none = Counters::default();
-        for (port, after) in &now {
-            let before = self.counted.iter().find(|(id, _)| id == port).map_or(&none, |(_, before)| before);
-            let port = *port;
-            let mut end = |end: End| {
-                self.steps.push(Step { hop, stage: Stage::End, text: String::new(), end: Some(end) });
-            };
-            if after.tx_frames != before.tx_frames {
-                let (frames, bytes) = (after.tx_frames - before.tx_frames, after.tx_bytes - before.tx_bytes);
-                end(End::Sent { port, frames, bytes });
-            }
-            if after.replied != before.replied {
-                end(End::Taken { port, frames: after.replied - before.replied });
-            }
-            for (reason, count) in after.drops().filter(|&(reason, count)| count != before.dropped(reason)) {
-                end(End::Dropped { port, reason, frames: count - before.dropped(reason) });
-            }
+    fn settle(&mut self, hop: Hop, port: PortId, after: &Counters) {
+        let Ok(at) = self.counted.binary_search_by_key(&port, |&(port, _)| port) else { return };
+        let before = std::mem::replace(&mut self.counted[at].1, after.clone());
+        let mut end = |end: End| {
+            self.steps.push(Step { hop, stage: Stage::End, text: String::new(), end: Some(end) });
+        };
+        if after.tx_frames != before.tx_frames {
+            let (frames, bytes) = (after.tx_frames - before.tx_frames, after.tx_bytes - before.tx_bytes);
+            end(End::Sent { port, frames, bytes });
         }
-        self.counted = now;
+        if after.replied != before.replied {
+            end(End::Taken { port, frames: after.replied - before.replied });
+        }
+        for (reason, count) in after.drops().filter(|&(reason, count)| count != before.dropped(reason)) {
+            end(End::Dropped { port, reason, frames: count - before.dropped(reason) });
+        }
     }
 }
 
-fn copy(counters: &PortCounters) -> Vec<(PortId, Counters)> {
-    let ports = counters.iter().map(|(port, counters)| (port, counters.clone()));
-    ports.chain([(GONE, counters.retired.clone())]).collect()
+fn all(counters: &PortCounters) -> impl Iterator<Item = (PortId, &Counters)> {
+    counters.iter().chain([(GONE, &counters.retired)])
+}
+
+/// What a frame is like, for show.
+pub(super) fn shape(frame: &Frame) -> String {
+    let (len, offload) = (frame.len(), &frame.offload);
+    let what = if frame.layer == Layer::Ip { "packet" } else { "frame" };
+    match offload.gso {
+        Gso::None if offload.needs_csum => format!("a {what} of {len} bytes, its checksum unfinished,"),
+        Gso::None => format!("a {what} of {len} bytes"),
+        Gso::Udp => format!("a superframe of {len} bytes, datagrams of {} each,", offload.gso_size),
+        _ => format!("a superframe of {len} bytes, segments of {} each,", offload.gso_size),
+    }
+}
+
+/// A flow, for show.
+pub(super) fn flow(tuple: &Tuple) -> String {
+    let end = |address: Address, port: u16| SocketAddr::new(address.into(), port);
+    let (source, destination) = (tuple.source, tuple.destination);
+    let name = match tuple.protocol {
+        tcp::PROTOCOL => "tcp",
+        udp::PROTOCOL => "udp",
+        icmp::PROTOCOL => return format!("icmp {source} > {destination} id {}", tuple.source_port),
+        icmp::V6_PROTOCOL => return format!("icmp6 {source} > {destination} id {}", tuple.source_port),
+        protocol => return format!("protocol {protocol} {source} > {destination}"),
+    };
+    format!("{name} {} > {}", end(source, tuple.source_port), end(destination, tuple.destination_port))
+}
+
+/// Rules by their places, counted from 1 as they are shown.
+pub(super) fn rules(places: &[u32]) -> String {
+    let numbers: Vec<_> = places.iter().map(|place| (place + 1).to_string()).collect();
+    match &numbers[..] {
+        [] => "no rule matches".to_owned(),
+        [one] => format!("rule {one} matches"),
+        _ => format!("rules {} match", numbers.join(", ")),
+    }
 }
 
 /// Names, for what is noted.
@@ -235,6 +276,11 @@ impl Topology {
             _ => None,
         };
         Place { name: self.port_name(port), peer: overlay.map(|overlay| (overlay, peer)) }
+    }
+
+    /// The name of a router.
+    pub(super) fn router_name(&self, id: RouterId) -> &str {
+        self.router(id).map_or("that is gone", |router| &router.name)
     }
 
     /// The name of an interface of a router.

@@ -33,7 +33,9 @@ impl View {
         let reply = lock(&state).answer(request)?;
         match reply {
             Reply::Now(value) => Ok(value),
-            Reply::Later(_) | Reply::Stream(..) => Err("nothing is sent from here (the commands do that)".into()),
+            Reply::Later(_) | Reply::Stream(..) => {
+                Err("nothing is sent from here (the commands do that)".into())
+            }
         }
     }
 }

@@ -122,6 +122,7 @@ impl Filtering {
         passing: Passing,
         now: Time,
     ) -> Result<(), DropReason> {
+        self.judged.clear();
         let packet = match Packet::of(frame) {
             Err(DropReason::NotIp) if is_seen_through(frame) => return Ok(()),
             Err(DropReason::NotIp) => return Err(DropReason::Filtered),
@@ -192,7 +193,6 @@ impl Filtering {
         };
         let mut subject = Subject::new(packet, Some(passing.input.0), state);
         subject.output = Some(passing.output.0);
-        self.judged.clear();
         let verdict = rules.chain.judge(&subject, now, &mut self.judged);
         self.judged.rules.iter().for_each(|&rule| count(counters, rule, packet.len()));
         verdict?;
@@ -205,6 +205,11 @@ impl Filtering {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The rules that the packet matched that was judged last.
+    pub(in crate::switch) fn matched(&self) -> &[u32] {
+        &self.judged.rules
     }
 
     /// The rules that want the packet logged that was judged last.

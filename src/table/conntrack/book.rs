@@ -174,7 +174,8 @@ impl Book {
         if self.held(source, opening.original.source, view).0 >= self.limits.per_source {
             return Err(DropReason::SourceQuota);
         }
-        let is_full = |view: &View<'_>| self.slots.live() + view.more >= self.limits.sessions + view.gone.len();
+        let is_full =
+            |view: &View<'_>| self.slots.live() + view.more >= self.limits.sessions + view.gone.len();
         if is_full(view) && (self.limits.sessions == 0 || self.gives_way(view).is_none()) {
             return Err(DropReason::SessionsFull);
         }
