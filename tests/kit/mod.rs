@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each suite uses its part of the kit")]
 
 pub(crate) mod any;
+pub(crate) mod foreseen;
 pub(crate) mod frames;
 pub(crate) mod gateways;
 pub(crate) mod messages;
@@ -31,6 +32,7 @@ use tapyard::table::fdb::{Allowance, Fdb, Generations, Kind, Station};
 use tapyard::table::token_bucket::TokenBucket;
 use tapyard::time::Time;
 
+use foreseen::Foreseen;
 use tunnels::Posted;
 
 /// What every interface of `routers` is on.
@@ -128,6 +130,8 @@ pub(crate) struct Yard {
     posted: Vec<Posted>,
     /// Frames that came in. The payload of every other one, if it is long, is in its sender's memory.
     laid: usize,
+    /// Frames that a trace was asked about before they came.
+    foreseen: usize,
     /// What underlays say of what they are to send.
     pub(crate) underlay_says: Result<(), DropReason>,
     /// Which ports take what they are to send.
@@ -171,6 +175,7 @@ impl Yard {
             batch: Batch::default(),
             posted: Vec::new(),
             laid: 0,
+            foreseen: 0,
             underlay_says: Ok(()),
             takes: |_| true,
             log: String::new(),
@@ -301,7 +306,9 @@ impl Yard {
             }
         }
         self.batch.commit(frames.len());
+        let foreseen = self.foresee(worker, port, frames, Layer::Ethernet);
         let left = self.pass(worker, |switch, batch, now, send| switch.carry(PortId(port), batch, now, send));
+        self.compare(worker, foreseen, &left);
         // Bridges that patches join in a loop do send a frame back, until it is dropped.
         let patched = self.ports.iter().flatten().any(|port| matches!(port.way, Way::Patch(_)));
         // And who sends what does not fit is answered.
@@ -332,9 +339,35 @@ impl Yard {
             frame.layer = Layer::Ip;
         }
         self.batch.commit(packets.len());
+        let foreseen = self.foresee(0, port, packets, Layer::Ip);
         let left = self.pass(0, |switch, batch, now, send| switch.carry(PortId(port), batch, now, send));
+        self.compare(0, foreseen, &left);
         self.check();
         left
+    }
+
+    /// What a trace says of a frame that comes alone, and how many datagrams have left before.
+    fn foresee(
+        &mut self,
+        worker: usize,
+        port: u16,
+        frames: &[(Vec<u8>, Offload)],
+        layer: Layer,
+    ) -> Option<(Foreseen, usize)> {
+        let [(bytes, offload)] = frames else { return None };
+        let at = Location::from(PortId(port));
+        let frame = foreseen::frame(bytes, *offload, layer);
+        let (switch, count) = (&self.workers[worker], &mut self.foreseen);
+        let foreseen = foreseen::foresee(switch, &self.generations, count, at, &frame, self.now)?;
+        Some((foreseen, self.posted.len()))
+    }
+
+    /// Compares what was foreseen with what has left.
+    fn compare(&self, worker: usize, foreseen: Option<(Foreseen, usize)>, left: &[Sent]) {
+        let all_taken = (0..self.ports.len() as u16).all(&self.takes) && self.underlay_says.is_ok();
+        if let Some((foreseen, posted)) = foreseen.filter(|_| all_taken) {
+            foreseen.compare(&self.workers[worker], left, &self.posted[posted..]);
+        }
     }
 
     /// Lets datagrams in by an underlay, several of them in a row for each [`Received`].

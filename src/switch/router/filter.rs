@@ -31,6 +31,19 @@ pub enum Hook {
     Postrouting,
 }
 
+impl Hook {
+    /// Its name on the surface.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Hook::Prerouting => "prerouting",
+            Hook::Input => "input",
+            Hook::Forward => "forward",
+            Hook::Output => "output",
+            Hook::Postrouting => "postrouting",
+        }
+    }
+}
+
 /// What a packet is to the connections that are tracked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tracked {
@@ -269,6 +282,11 @@ impl Filter {
     /// See [`Chain::trial`].
     pub fn trial(&self) -> Filter {
         Filter { chains: self.chains.each_ref().map(Chain::trial) }
+    }
+
+    /// Whether everything passes `hook`, and nothing is counted there.
+    pub(in crate::switch) fn is_open(&self, hook: Hook) -> bool {
+        self.chains[hook as usize].is_open()
     }
 
     /// What the rules of `hook` say; see [`Chain::judge`].

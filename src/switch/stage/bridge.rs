@@ -96,7 +96,7 @@ impl<'a> Forwarding<'a> {
 
     /// Notes what `stage` says, if somebody wants to know.
     #[inline]
-    pub(super) fn say(&mut self, stage: Stage, text: impl FnOnce(&Topology) -> String) {
+    pub(in crate::switch) fn say(&mut self, stage: Stage, text: impl FnOnce(&Topology) -> String) {
         let topology = self.topology;
         self.outbox.watching.recorder.note(Hop::Bridge(self.bridge_id), stage, || text(topology));
     }

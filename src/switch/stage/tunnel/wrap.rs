@@ -5,6 +5,7 @@ use crate::packet::{Batch, Datagram, DropReason, Gso, Inner, PeerId, PortId, ecn
 use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Departure, Recipients};
 use crate::switch::stage::egress;
+use crate::switch::walked::{Hop, Stage};
 use crate::switch::watch::Watching;
 use crate::switch::{Event, MAX_EVENTS, Overlay, Port, Topology, Way};
 use crate::tunnel::Payload;
@@ -109,6 +110,20 @@ impl Wrapping {
         }
         if !departure.echo {
             outlet.watching.sent(departure.out, &batch.frames()[departure.frame as usize]);
+            outlet.watching.recorder.note(Hop::Out(departure.out), Stage::Tunnel, || {
+                let parts = match self.parts.len() {
+                    1 => String::new(),
+                    parts => format!("cut into {parts}, "),
+                };
+                let outer = &pattern;
+                let fragment = if outer.dont_fragment { ", not to be fragmented" } else { "" };
+                format!(
+                    "{parts}wrapped with {header_len} bytes for {}; outside TTL {}, TOS {:#04x}{fragment}",
+                    name(overlay),
+                    outer.ttl,
+                    outer.tos
+                )
+            });
         }
         for &part in &self.parts {
             tunnel.encap(&mut batch.frames_mut()[part as usize], payload);
@@ -119,6 +134,9 @@ impl Wrapping {
         for &peer in peers.iter().filter(|&&peer| departure.to != Recipients::AllBut(peer)) {
             let Some(to) = overlay.address(peer) else { continue };
             recipients += 1;
+            outlet.watching.recorder.note(Hop::Out(departure.out), Stage::Tunnel, || {
+                format!("to peer {to}, by {}", outlet.topology.port_name(outlet.underlay))
+            });
             let parts = self.parts.iter();
             self.datagrams.extend(parts.map(|&frame| Datagram { frame, peer, to, ..pattern }));
             // With a thousand peers, a flooded superframe is tens of thousands.
@@ -172,6 +190,15 @@ impl Wrapping {
             batch.frames_mut()[frame as usize].pop_header(header);
         }
         batch.truncate(live);
+    }
+}
+
+/// What a tunnel is called by both its ends.
+fn name(overlay: &Overlay) -> String {
+    let protocol = overlay.tunnel.protocol().name;
+    match overlay.tunnel.id().number() {
+        Some(number) => format!("{protocol} {number}"),
+        None => protocol.to_owned(),
     }
 }
 
