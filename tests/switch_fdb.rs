@@ -5,10 +5,11 @@ mod kit;
 use std::time::Duration;
 
 use kit::frames::{broadcast, mac, station, unicast};
-use kit::{AGEING, Yard, port};
+use kit::{AGEING, Yard, on, port};
 use tapyard::packet::{Offload, PortId};
 use tapyard::switch::Port;
-use tapyard::table::fdb::{Allowance, Station};
+use tapyard::table::fdb::{Allowance, Fdb, Station};
+use tapyard::wire::ethernet::Mac;
 
 /// Three ports and two workers; station 2 is behind port 1, and both workers' caches know it.
 fn warm() -> Yard {
@@ -242,4 +243,22 @@ fn more_stations_than_the_smallest_cache_holds_are_all_found() {
             assert_eq!(yard.goes(0, &unicast(n, 9_000)), [1], "round {round}, station {n}");
         }
     }
+}
+
+#[test]
+fn many_large_tables_age_in_time_though_little_is_looked_at_in_one_go() {
+    let stations = 3 * Fdb::SHARE as u32;
+    let mut yard = Yard::with(1, 8192, AGEING, (0..4).map(|bridge| on(bridge, port())));
+    for (bridge, n) in (0..4).flat_map(|bridge| (0..stations).map(move |n| (bridge, n))) {
+        yard.fdb(bridge).learn(
+            Station::new(Mac::from_bits(0x0200_0000_0000 | u64::from(n)), 0),
+            PortId(bridge as u16),
+            Allowance::default(),
+            yard.now,
+        );
+    }
+    yard.wait(AGEING * 7 / 8);
+    assert!((0..4).all(|bridge| yard.fdb(bridge).stats().learned == stations as usize));
+    yard.wait(AGEING / 4);
+    assert!((0..4).all(|bridge| yard.fdb(bridge).stats().learned == 0));
 }

@@ -26,6 +26,8 @@ struct Notes {
     /// Only these ports.
     ports: Option<Vec<u16>>,
     only_once: bool,
+    /// So many frames it passes over, if they are the whole batch.
+    passes: Arc<Mutex<usize>>,
 }
 
 impl Watcher for Notes {
@@ -41,6 +43,13 @@ impl Watcher for Notes {
 
     fn picks(&self) -> bool {
         self.from.is_some()
+    }
+
+    fn passes_over(&mut self, _: PortId, frames: usize) -> bool {
+        let mut passes = self.passes.lock().unwrap();
+        let passes_over = frames <= *passes;
+        *passes = if passes_over { *passes - frames } else { 0 };
+        passes_over
     }
 
     fn pick(&mut self, _: PortId, frame: &Frame, _: Time) -> bool {
@@ -156,4 +165,18 @@ fn who_has_seen_enough_is_let_go() {
     assert_eq!(Arc::strong_count(&notes.seen), 1, "the switch holds it no more");
     yard.goes(0, &broadcast(1));
     assert_eq!(notes.take(), []);
+}
+
+#[test]
+fn who_passes_over_a_batch_is_not_asked_for_its_frames() {
+    let mut yard = Yard::new([port(), port()]);
+    yard.goes(1, &broadcast(2));
+    let passes = Arc::new(Mutex::new(5));
+    let notes =
+        watched(&mut yard, Notes { from: Some(mac(7)), passes, ports: Some(vec![]), ..Notes::default() });
+    let frames = [7, 7, 7].map(|n| (unicast(2, n), Offload::NONE));
+    assert_eq!(yard.send_all(0, 0, &frames).len(), 3);
+    assert_eq!(notes.fates(), [], "three of five");
+    assert_eq!(yard.send_all(0, 0, &frames).len(), 3);
+    assert_eq!(notes.fates().len(), 3, "the batch was longer than the two that were left");
 }

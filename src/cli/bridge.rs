@@ -59,6 +59,7 @@ mod tests {
             evictions: 1,
             flaps: 2,
             moves: 3,
+            last_flap: None,
         };
         let text = table(vec![bridge]);
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");

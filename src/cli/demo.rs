@@ -1,6 +1,5 @@
 //! `tapyard demo`: a switch at work, seen from outside, with nothing to set up and nothing left behind.
 
-mod interrupt;
 mod scene;
 mod traffic;
 
@@ -11,12 +10,13 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde::Serialize;
 
+use super::interrupt::Interrupt;
+use super::isolation::Host;
 use super::table::si;
 use super::{Failure, Format, Outcome, drops, fdb, port, print, print_json, stats};
 use crate::control::api::{DropInfo, FdbFilter, FdbInfo, PortInfo, PortStats, Request, StatsInfo};
 use crate::control::client::Client;
-use interrupt::Interrupt;
-use scene::{Host, Scene};
+use scene::Scene;
 use traffic::{ECHO_BYTES, Flow, Pinger};
 
 /// Echo requests that are sent.

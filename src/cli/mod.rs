@@ -1,17 +1,22 @@
 //! The `tapyard` command: noun, then verb, `show` being the default verb. One file per noun.
 //!
 //! A command asks the switch over its control socket and prints what it says, as a table or, with `-j`, as the JSON it
-//! came in. It ends with 0 when that was done, 1 when it was refused or failed (why, on stderr), 2 on wrong usage; the demo,
-//! when a signal ended it, with 128 and the signal's number. That nobody reads the output to its end is no failure.
+//! came in. It ends with 0 when that was done, 1 when it was refused or failed (why, on stderr), 2 on wrong usage; the demo
+//! and the benchmark, when a signal ended them, with 128 and the signal's number. That nobody reads the output to its end is
+//! no failure.
 
 mod attach;
+mod bench;
 mod bridge;
 mod check;
 mod completions;
 mod config;
 mod demo;
 mod drops;
+mod export;
 mod fdb;
+mod interrupt;
+mod isolation;
 mod man;
 mod nat;
 mod neighbor;
@@ -44,6 +49,7 @@ use crate::control::client::{Client, socket_path};
 #[command(after_help = "\
 Examples:
   tapyard demo                             see traffic pass through a switch, with nothing to set up
+  tapyard bench                            measure how fast the switch is on this machine
   tapyard run --config tapyard.toml        start the switch, in the foreground
   tapyard port                             show the ports of the one that runs
   tapyard port add vm3 --type tap --bridge lan vlan=10
@@ -63,6 +69,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Demo),
+    Bench(bench::Bench),
     Run(run::Run),
     Check(check::Check),
     Reload(reload::Reload),
@@ -78,6 +85,7 @@ enum Command {
     Rule(rule::Rule),
     Stats(stats::Stats),
     Drops(drops::Drops),
+    Export(export::Export),
     Config(config::Config),
     Completions(completions::Completions),
     Man(man::Man),
@@ -100,6 +108,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let switch = Switch { control: cli.control };
     let outcome = match cli.command {
         Command::Demo(demo) => demo.execute(),
+        Command::Bench(bench) => bench.execute(),
         Command::Run(run) => run.execute(&switch),
         Command::Check(check) => check.execute(),
         Command::Reload(reload) => reload.execute(&switch),
@@ -114,6 +123,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Rule(rule) => rule.execute(&switch),
         Command::Stats(stats) => stats.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
+        Command::Export(export) => export.execute(&switch),
         Command::Config(config) => config.execute(&switch),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),
@@ -129,6 +139,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = io::stderr().write_all(format!("{errors}\n").as_bytes());
             ExitCode::FAILURE
         }
+        Err(Failure::Logged) => ExitCode::FAILURE,
         Err(Failure::Interrupted(signal)) => ExitCode::from(128 + signal),
     }
 }
@@ -143,6 +154,8 @@ enum Failure {
     Said(String),
     /// Lines that begin with the file and line that they are about, so that an editor can jump there.
     Listed(String),
+    /// What the log has said already.
+    Logged,
     /// A signal of this number ended it, in order.
     Interrupted(u8),
     /// Nobody reads the output any more.

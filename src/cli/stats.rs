@@ -181,7 +181,16 @@ mod tests {
     use super::*;
 
     fn stats(rx_frames: u64, rx_bytes: u64) -> StatsInfo {
-        let port = PortStats { name: "vm1".into(), rx_frames, rx_bytes, tx_frames: 0, tx_bytes: 0, drops: 0 };
+        let port = PortStats {
+            name: "vm1".into(),
+            rx_frames,
+            rx_bytes,
+            tx_frames: 0,
+            tx_bytes: 0,
+            drops: 0,
+            groups: 0,
+            unknown: 0,
+        };
         StatsInfo {
             epoch: 4,
             uptime_secs: 3_725,

@@ -10,16 +10,24 @@
 //! Field names are stable; fields may be added. Counters count from when the port was opened. What has no value is
 //! `null`.
 
+mod host;
 mod routing;
+mod talkers;
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub use host::{
+    BridgeFilterInfo, DeviceInfo, HolderInfo, HostInfo, Ipv6Info, NetnsInfo, SocketInfo, TunNodeInfo,
+};
 pub use routing::{
     FlowInfo, HopInfo, NatFilter, NatInfo, NatRuleInfo, NatStats, NeighborFilter, NeighborInfo,
     RouteExplanation, RouteInfo, RouterInfo, RouterInterfaceInfo, RuleInfo, SessionInfo,
 };
+
+pub use talkers::TalkerInfo;
 
 use super::config::Edits;
 use crate::wire::ethernet::Mac;
@@ -286,6 +294,13 @@ pub enum Request {
     Stats {},
     /// Dropped frames by port and reason: a list of [`DropInfo`].
     Drops {},
+    /// The conversations that most comes in of: a list of [`TalkerInfo`], the largest first. They are counted from the
+    /// first request on, so that one has no answer yet, and until some seconds after the last.
+    Talkers {},
+    /// The machine as the switch finds it: [`HostInfo`].
+    HostShow {},
+    /// The exports: a list of [`ExportInfo`].
+    ExportShow {},
     /// Reads the configuration file again and applies what has changed: [`Applied`].
     Reload {},
     /// The configuration that runs: [`ConfigInfo`].
@@ -322,6 +337,9 @@ impl Request {
             | RuleShow { .. }
             | Stats {}
             | Drops {}
+            | Talkers {}
+            | HostShow {}
+            | ExportShow {}
             | ConfigShow {} => false,
         }
     }
@@ -553,6 +571,22 @@ pub struct BridgeInfo {
     pub flaps: u64,
     /// Stations that moved to another port.
     pub moves: u64,
+    /// The last that moved to and fro too often.
+    #[serde(default)]
+    pub last_flap: Option<FlapInfo>,
+}
+
+/// A station that moved to and fro too often between two ports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlapInfo {
+    /// Its address.
+    pub mac: Mac,
+    /// The port it was behind.
+    pub from: String,
+    /// The port it was behind then.
+    pub to: String,
+    /// Seconds since.
+    pub age_secs: u64,
 }
 
 /// A tunnel.
@@ -708,6 +742,9 @@ pub struct WorkerInfo {
     /// Batches by how many frames were in them: 1, 2 to 3, 4 to 7, 8 to 15, 16 to 31, and 32 and more.
     #[serde(default)]
     pub batch_sizes: Vec<u64>,
+    /// Nanoseconds that it did something else than moving frames, by what that was: `timers`, `report`, `change`, `probe`.
+    #[serde(default)]
+    pub chore_nanos: BTreeMap<String, u64>,
     /// The longest that its ports waited because it did something else than moving frames.
     #[serde(default)]
     pub longest_pause: PauseInfo,
@@ -727,7 +764,7 @@ pub struct WorkerInfo {
 pub struct PauseInfo {
     /// How long, in nanoseconds.
     pub nanos: u64,
-    /// What took the most of it: `timers`, `report`, `change` or `probe`.
+    /// What took the most of it, as in [`WorkerInfo::chore_nanos`].
     pub chore: String,
 }
 
@@ -746,6 +783,12 @@ pub struct PortStats {
     pub tx_bytes: u64,
     /// Frames dropped, for any reason.
     pub drops: u64,
+    /// Frames from here that were flooded because they are for all stations, or for a group of them.
+    #[serde(default)]
+    pub groups: u64,
+    /// Frames from here that were flooded because no table had the one station that they are for.
+    #[serde(default)]
+    pub unknown: u64,
 }
 
 /// Frames that a port dropped for one reason.
@@ -759,6 +802,46 @@ pub struct DropInfo {
     pub meaning: String,
     /// How many.
     pub frames: u64,
+}
+
+/// What is told to a collector, and how that goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportInfo {
+    /// Its name.
+    pub name: String,
+    /// `sflow` or `ipfix`.
+    pub protocol: String,
+    /// Where it goes to.
+    pub collector: SocketAddr,
+    /// `up`, or `lost` while the collector cannot be reached.
+    pub state: String,
+    /// One frame in so many is sampled.
+    pub sample: u32,
+    /// Samples that were taken.
+    pub samples: u64,
+    /// Samples that there was no room for.
+    pub missed: u64,
+    /// Flows that are kept until they are told.
+    pub flows: u64,
+    /// The most flows that are kept; 0 for sFlow, which tells of each sample.
+    pub flow_limit: u64,
+    /// Datagrams that were sent.
+    pub datagrams: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Datagrams that could not be sent.
+    pub errors: u64,
+    /// The ports whose frames are sampled.
+    pub ports: Vec<ExportPort>,
+}
+
+/// A port, as a collector knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportPort {
+    /// Its number there, `ifIndex`.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! `tapyard run`: a switch from its start to its end, in the foreground.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing_subscriber::EnvFilter;
 
 use super::config::Document;
+use super::log::ASKED;
 use super::server::Server;
 use super::socket::ControlSocket;
 use super::yard::Yard;
@@ -15,12 +15,11 @@ use crate::sys::descriptors;
 
 /// Runs the switch that the file at `config` describes until SIGTERM or SIGINT; SIGHUP reloads the file. `control` is where
 /// the control socket is to be, whatever the file says; else what the file says. Says in one
-/// line on stdout when it is ready; everything else is logged to stderr.
+/// line on stdout when it is ready; everything else is logged, see [`log`](super::log).
 ///
 /// # Errors
 /// In one line each, what keeps it from starting. What it has made until then is gone again.
 pub fn run(config: &Path, control: Option<&Path>) -> Result<(), String> {
-    log_to_stderr();
     // Before anything is made, so that a signal never finds the default action, which would leave things behind.
     let mut signals =
         Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(|error| format!("cannot take signals: {error}"))?;
@@ -39,28 +38,16 @@ pub fn run(config: &Path, control: Option<&Path>) -> Result<(), String> {
     let _ = writeln!(io::stdout(), "tapyard ready: {summary}, control {}{metrics}", path.display());
     for signal in signals.forever() {
         if signal != SIGHUP {
-            tracing::info!("ending");
+            tracing::info!(target: ASKED, "ending");
             break;
         }
         match yard.reload() {
-            Ok(applied) if applied.changes.is_empty() => tracing::info!("reloaded: nothing changed"),
-            Ok(applied) => tracing::info!("reloaded: epoch {}", applied.epoch),
-            Err(why) => why.lines().for_each(|line| tracing::error!("not reloaded: {line}")),
+            Ok(applied) if applied.changes.is_empty() => {
+                tracing::info!(target: ASKED, "reloaded: nothing changed")
+            }
+            Ok(applied) => tracing::info!(target: ASKED, epoch = applied.epoch, "reloaded"),
+            Err(why) => why.lines().for_each(|line| tracing::error!(target: ASKED, "not reloaded: {line}")),
         }
     }
     Ok(())
-}
-
-/// Logs to stderr, from the level that TAPYARD_LOG names, or else `info`.
-fn log_to_stderr() {
-    // What the kernel tells of interfaces beyond what the netlink crate knows is no news for an operator.
-    let filter = EnvFilter::try_from_env("TAPYARD_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,netlink_packet_route=error,netlink_packet_core=error"));
-    // A second call in one process (a test) keeps the first one's.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_target(false)
-        .with_ansi(io::stderr().is_terminal())
-        .try_init();
 }

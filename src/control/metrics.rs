@@ -12,12 +12,10 @@ mod gather;
 mod text;
 mod write;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::yard::View;
-use crate::packet::DropReason;
 pub use catalogue::{FAMILIES, Family, Kind};
 use gather::Snapshot;
 
@@ -37,7 +35,7 @@ pub(super) struct Exporter(Mutex<Memory>);
 struct Memory {
     last: Option<(Instant, Arc<str>)>,
     /// The drops that had a row once: a counter that vanishes and comes back hides what it has counted first.
-    drops: BTreeSet<(String, DropReason)>,
+    drops: write::Drops,
 }
 
 impl Exporter {

@@ -4,7 +4,8 @@
 //! replaces it; [`config`] turns the text into checked, typed values or into errors that name file, line and key;
 //! [`plan`] compares them with what runs and lists the changes, without touching anything. Only when all of that has
 //! succeeded are they applied by the [`yard`], all or nothing. [`api`] holds the requests and answers, [`attach`]
-//! what a guest is told, [`client`] the other end, [`daemon`] the life of the process around it, [`socket`] what keeps two of them apart.
+//! what a guest is told, [`host`] what is seen of the machine, [`client`] the other end, [`daemon`] the life of the
+//! process around it, [`log`] what is heard of it, [`socket`] what keeps two of them apart.
 //!
 //! What runs is also to be seen over [`http`], where nothing can be changed: `site` has the pages, `metrics` writes one of
 //! them.
@@ -14,7 +15,10 @@ pub mod attach;
 pub mod client;
 pub mod config;
 pub mod daemon;
+mod export;
+pub mod host;
 pub mod http;
+pub mod log;
 pub mod metrics;
 mod opening;
 mod overlay;
@@ -26,5 +30,6 @@ mod shape;
 mod show;
 mod site;
 pub mod socket;
+mod talkers;
 mod watching;
 pub mod yard;

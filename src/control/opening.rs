@@ -147,7 +147,7 @@ pub(super) fn remove_all(config: &Config) {
         .collect();
     for netns in namespaces {
         if let Err(error) = tap::remove_all(netns.map(Netns::new).as_ref()) {
-            tracing::debug!("{error}");
+            tracing::debug!(%error, "devices of ports are left behind");
         }
     }
 }

@@ -11,8 +11,9 @@ mod routers;
 use std::fmt;
 
 use super::config::{
-    BridgeConfig, Config, DeviceConfig, Encapsulation, MetricsConfig, NetdevConfig, PortConfig, PortKind,
-    RouterConfig, RuleConfig, SocketConfig, StaticEntry, TunnelConfig, UnderlayConfig, duration_text,
+    BridgeConfig, Config, DeviceConfig, Encapsulation, ExportConfig, ExportProtocol, MetricsConfig,
+    NetdevConfig, PortConfig, PortKind, RouterConfig, RuleConfig, SocketConfig, StaticEntry, TunnelConfig,
+    UnderlayConfig, duration_text,
 };
 use crate::packet::Layer;
 use crate::switch::mode::Mode;
@@ -118,6 +119,27 @@ pub enum Change {
         /// What they are to be.
         to: Vec<RuleConfig>,
     },
+    /// An export ends.
+    ExportRemove {
+        /// Its name.
+        name: String,
+    },
+    /// An export begins.
+    ExportAdd {
+        /// Its name.
+        name: String,
+        /// What it is to be.
+        to: ExportConfig,
+    },
+    /// An export begins anew as another; what it had not yet told, it tells first.
+    ExportChange {
+        /// Its name.
+        name: String,
+        /// What it is.
+        from: ExportConfig,
+        /// What it is to be.
+        to: ExportConfig,
+    },
 }
 
 /// Why a configuration cannot be put in place while the switch runs.
@@ -165,6 +187,7 @@ pub fn diff(running: &Config, wanted: &Config) -> Result<Plan, Refusal> {
     let come = wanted.statics.iter().filter(|entry| !running.statics.contains(entry));
     changes.extend(come.cloned().map(Change::StaticAdd));
     routing(running, wanted, &mut changes);
+    exports(running, wanted, &mut changes);
     Ok(Plan { changes })
 }
 
@@ -182,6 +205,19 @@ fn routing(running: &Config, wanted: &Config, changes: &mut Vec<Change>) {
     }
     if running.rules != wanted.rules {
         changes.push(Change::RulesChange { from: running.rules.clone(), to: wanted.rules.clone() });
+    }
+}
+
+fn exports(running: &Config, wanted: &Config, changes: &mut Vec<Change>) {
+    let gone = running.exports.keys().filter(|name| !wanted.exports.contains_key(*name));
+    changes.extend(gone.cloned().map(|name| Change::ExportRemove { name }));
+    for (name, to) in &wanted.exports {
+        let (name, to) = (name.clone(), to.clone());
+        match running.exports.get(&name) {
+            None => changes.push(Change::ExportAdd { name, to }),
+            Some(from) if *from != to => changes.push(Change::ExportChange { name, from: from.clone(), to }),
+            Some(_) => {}
+        }
     }
 }
 
@@ -232,6 +268,11 @@ impl fmt::Display for Change {
                 f.write_str(&routers::changes(name, from, to).join("\n"))
             }
             Change::RulesChange { from, to } => f.write_str(&routers::rule_changes(from, to).join("\n")),
+            Change::ExportRemove { name } => write!(f, "- export {name}"),
+            Change::ExportAdd { name, .. } => write!(f, "+ export {name}"),
+            Change::ExportChange { name, from, to } => {
+                write!(f, "~ export {name}: {}", differences(&export_keys(from), &export_keys(to)))
+            }
         }
     }
 }
@@ -421,6 +462,32 @@ fn underlay_keys(underlay: &UnderlayConfig) -> KeyTexts {
         ("zero-checksum", underlay.zero_checksum.to_string()),
         ("interface-of", text(underlay.interface_of)),
     ]
+}
+
+fn export_keys(export: &ExportConfig) -> KeyTexts {
+    let mut keys = vec![
+        ("protocol", export.protocol.name().to_owned()),
+        ("collector", export.collector.to_string()),
+        ("source", text(export.source)),
+        ("netns", text(export.netns.as_ref())),
+        ("sample", export.sample.to_string()),
+        ("of", export.scope.to_string()),
+        ("domain", export.domain.to_string()),
+    ];
+    match &export.protocol {
+        ExportProtocol::Sflow { agent, header, interval } => keys.extend([
+            ("agent", text(*agent)),
+            ("header", header.to_string()),
+            ("interval", duration_text(*interval)),
+        ]),
+        ExportProtocol::Ipfix { active, inactive, templates, flow_limit } => keys.extend([
+            ("active-timeout", duration_text(*active)),
+            ("inactive-timeout", duration_text(*inactive)),
+            ("template-interval", duration_text(*templates)),
+            ("flow-limit", flow_limit.to_string()),
+        ]),
+    }
+    keys
 }
 
 fn list<T: ToString>(values: &[T]) -> String {

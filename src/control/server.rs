@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde_json::Value;
 
 use super::api::{Answer, Request};
+use super::log::ASKED;
 use super::socket::ControlSocket;
 pub use crate::sys::peer::Peer;
 
@@ -228,7 +229,7 @@ fn answer(request: &[u8], peer: Peer, shared: &Shared) -> (Answer, Option<Stream
     let result = shared.handler.handle(request, peer);
     if let Some(request) = noted {
         let result = result.as_ref().map_or_else(String::as_str, |_| "done");
-        tracing::info!(uid = peer.uid, gid = peer.gid, pid = peer.pid, request, result, "control");
+        tracing::info!(target: ASKED, uid = peer.uid, gid = peer.gid, pid = peer.pid, request, result, "control");
     }
     match result {
         Ok(Response { value, stream }) => (Answer::Ok(value), stream),

@@ -9,7 +9,7 @@ use super::config::{self, BridgeConfig, Config, On, PortConfig, PortKind, VlanMo
 use super::overlay::{self, LiveTunnel};
 use super::routing::{self, LiveRouter, NumberedRules};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
-use crate::port::guest::{Attached, Guest, Hush};
+use crate::port::guest::{Attached, Guest};
 use crate::port::link::Link;
 use crate::port::netdev::Made;
 use crate::port::{Look, Opened, Queue};
@@ -29,12 +29,17 @@ pub(super) struct LiveBridge {
     pub(super) bindings: Option<Arc<Bindings>>,
     /// The connections of its stations, where a rule asks for their state.
     pub(super) sessions: Option<Arc<VlanSessions>>,
-    /// When a flap was last logged.
-    flap_told: Option<Instant>,
+    /// The station that last moved to and fro too often.
+    pub(super) last_flap: Option<Flap>,
 }
 
-/// How long after a flap on a bridge no other is logged; all are counted.
-const FLAP_PAUSE: Duration = Duration::from_secs(10);
+/// A station that moves to and fro between two ports.
+pub(super) struct Flap {
+    pub(super) mac: Mac,
+    pub(super) from: PortId,
+    pub(super) to: PortId,
+    pub(super) at: Instant,
+}
 
 impl LiveBridge {
     pub(super) fn new(
@@ -46,7 +51,7 @@ impl LiveBridge {
         let fdb = Fdb::new(id, config.fdb_limit, config.ageing, Arc::clone(generations));
         let mac = config.mac.unwrap_or_else(|| own_mac(name));
         let bindings = config.neighbor_suppression.then(Arc::default);
-        LiveBridge { id, mac, fdb: Arc::new(fdb), bindings, sessions: None, flap_told: None }
+        LiveBridge { id, mac, fdb: Arc::new(fdb), bindings, sessions: None, last_flap: None }
     }
 
     /// Forgets what is known behind a port that the workers have forgotten, or behind which others are now.
@@ -65,15 +70,6 @@ impl LiveBridge {
         }
         self.mac = config.mac.unwrap_or_else(|| own_mac(name));
     }
-
-    /// Whether a flap is to be logged now. A loop makes thousands a second.
-    pub(super) fn may_tell_of_flap(&mut self, now: Instant) -> bool {
-        let may = self.flap_told.is_none_or(|told| now.duration_since(told) >= FLAP_PAUSE);
-        if may {
-            self.flap_told = Some(now);
-        }
-        may
-    }
 }
 
 /// A port that runs.
@@ -84,8 +80,6 @@ pub(super) struct LivePort {
     guest: Option<Arc<Guest>>,
     /// Who was there when it was last asked.
     attached: Option<Attached>,
-    /// Whether to log that it is another.
-    pub(super) hush: Hush,
     /// What its device was when it was last looked at.
     pub(super) link: Option<Link>,
     look: Look,
@@ -113,7 +107,6 @@ impl LivePort {
             capabilities: opened.capabilities,
             attached: opened.guest.as_ref().and_then(|guest| guest.attached()),
             guest: opened.guest,
-            hush: Hush::default(),
             link: opened.link,
             look: opened.look,
             queues: opened.queues.iter().filter(|queue| queue.fd().is_some()).count(),
@@ -193,10 +186,6 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn port_name(&self, id: PortId) -> Option<&str> {
         self.ports.iter().find(|(_, port)| port.id == id).map(|(name, _)| name.as_str())
-    }
-
-    pub(super) fn bridge_name(&self, id: BridgeId) -> Option<&str> {
-        self.bridges.iter().find(|(_, bridge)| bridge.id == id).map(|(name, _)| name.as_str())
     }
 
     /// The lowest slot that no port has.

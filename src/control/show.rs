@@ -10,20 +10,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::api::{
-    AttachInfo, AttachQuery, BridgeInfo, DropInfo, PauseInfo, PortInfo, PortStats, StatsInfo, WorkerInfo,
+    AttachInfo, AttachQuery, BridgeInfo, DropInfo, FlapInfo, PauseInfo, PortInfo, PortStats, StatsInfo,
+    WorkerInfo,
 };
 use super::attach::{self, Around};
 use super::config::{PortConfig, PortKind};
 use super::shape::{self, LiveBridge, LivePort};
 use super::yard::State;
 pub(super) use fdb::{fdb, find, flush};
-pub(super) use tunnels::tunnels;
+pub(super) use tunnels::{Health, tunnels};
 
 use crate::packet::{Capabilities, Counters, PortId};
-use crate::worker::{Activity, Pause};
+use crate::worker::{Activity, Chore, Pause};
 
 /// The counters of each port, summed over the workers, and those of the ports there were.
-fn counters(state: &State) -> (BTreeMap<PortId, Counters>, Counters) {
+pub(super) fn counters(state: &State) -> (BTreeMap<PortId, Counters>, Counters) {
     let (mut ports, mut retired) = (BTreeMap::<PortId, Counters>::new(), Counters::default());
     for report in state.reports() {
         retired += &report.retired;
@@ -90,12 +91,12 @@ pub(super) fn attach(state: &State, query: &AttachQuery) -> Result<AttachInfo, S
 }
 
 /// What frames go through: the interface, by the name it has now, or the socket.
-fn device(kind: &PortKind, live: &LivePort) -> Option<String> {
+pub(super) fn device(kind: &PortKind, live: &LivePort) -> Option<String> {
     let socket = || kind.socket().map(|socket| socket.path.display().to_string());
     live.link.as_ref().map(|link| link.name.clone()).or_else(socket)
 }
 
-fn state_of(port: &LivePort) -> &'static str {
+pub(super) fn state_of(port: &LivePort) -> &'static str {
     match &port.link {
         _ if port.missing => "missing",
         _ if port.waits_for_guest() => "waiting",
@@ -135,9 +136,19 @@ pub(super) fn bridges(state: &State) -> Vec<BridgeInfo> {
             evictions: stats.evictions,
             flaps: stats.flaps,
             moves: stats.moves,
+            last_flap: bridge.last_flap.as_ref().map(|flap| FlapInfo {
+                mac: flap.mac,
+                from: port_name(state, flap.from),
+                to: port_name(state, flap.to),
+                age_secs: flap.at.elapsed().as_secs(),
+            }),
         })
     };
     state.live.bridges.iter().filter_map(info).collect()
+}
+
+fn port_name(state: &State, port: PortId) -> String {
+    state.live.port_name(port).unwrap_or("-").to_owned()
 }
 
 /// Counters of everything.
@@ -161,6 +172,8 @@ pub(super) fn stats(state: &State) -> StatsInfo {
             tx_frames: counters.tx_frames,
             tx_bytes: counters.tx_bytes,
             drops: counters.dropped_total(),
+            groups: counters.groups,
+            unknown: counters.unknown,
         }
     };
     StatsInfo {
@@ -187,6 +200,11 @@ fn worker(index: usize, activity: &Activity) -> WorkerInfo {
         at_nanos: activity.at.nanos(),
         busy_nanos: nanos(activity.busy),
         batch_sizes: activity.batch_sizes.to_vec(),
+        chore_nanos: Chore::ALL
+            .into_iter()
+            .zip(activity.chores)
+            .map(|(chore, spent)| (chore.name().to_owned(), nanos(spent)))
+            .collect(),
         longest_pause: pause(activity.longest_pause),
         recent_pause: pause(activity.recent_pause),
         longest_turn_nanos: nanos(activity.longest_turn),

@@ -4,6 +4,7 @@
 //! All who ask wait for one lock, which no worker ever takes.
 
 mod apply;
+mod exports;
 mod listener;
 mod view;
 mod watcher;
@@ -14,26 +15,31 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Sender;
 use serde_json::Value;
 
-use super::api::{Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, VersionInfo};
+use super::api::{
+    Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, TalkerInfo, VersionInfo,
+};
 use super::config::{Config, Document, SwitchConfig};
+use super::host::{self, Places};
 use super::probe::{self, Target};
 use super::server::{Handler, Peer, Response, Stream};
 use super::shape::{Live, WORKER_PATIENCE};
 use super::show::live::{self, Wanted};
 use super::show::routers;
+use super::talkers::Talkers;
 use super::watching::{Watch, Watches};
 use super::{http, opening, show};
 use crate::packet::{Location, PortId};
 use crate::port::netdev;
 use crate::port::watch::LinkWatch;
+use crate::switch::Topology;
 use crate::switch::watch::Watcher;
 use crate::table::fdb::Generations;
-use crate::table::token_bucket::TokenBucket;
+use crate::time::Time;
 use crate::wire::ethernet::Mac;
 use crate::worker::{self, Command, Echo, Event, Report};
 
@@ -43,8 +49,6 @@ pub(super) use view::View;
 const DEFAULT_MAX_WORKERS: usize = 4;
 /// The longest busy-poll window without being asked.
 const DEFAULT_BUSY_POLL: Duration = Duration::from_micros(50);
-/// Packets that rules have logged in a second.
-const MAX_LOGGED: u32 = 10;
 /// Echoes whose answers are waited for, at most.
 const MAX_ECHOES: usize = 1024;
 /// What has happened to interfaces and was not looked at yet; more of that is left to the kernel.
@@ -120,6 +124,7 @@ impl Handler for Door {
         match reply {
             Reply::Now(value) => Ok(value.into()),
             // Nobody else waits for what is on its way.
+            Reply::Host(places) => Ok(json(host::look(&places))?.into()),
             Reply::Later(echo) => Ok(json(echo.wait())?.into()),
             Reply::Stream(value, stream) => Ok(Response { value, stream: Some(stream) }),
         }
@@ -131,6 +136,8 @@ enum Reply {
     Now(Value),
     /// With how an echo ends.
     Later(probe::Sent),
+    /// With what the machine looks like at these places, which takes a while.
+    Host(Places),
     /// With this, and a stream behind it.
     Stream(Value, Stream),
 }
@@ -147,6 +154,8 @@ pub(super) struct State {
     pub(super) config: Config,
     pub(super) live: Live,
     pub(super) epoch: u64,
+    /// What the workers have.
+    topology: Arc<Topology>,
     pub(super) started: Instant,
     generations: Arc<Generations>,
     pub(super) workers: Vec<worker::Handle>,
@@ -156,8 +165,6 @@ pub(super) struct State {
     looked: Instant,
     /// When it was last taken note of that guests have come or gone.
     guests_noted: Option<Instant>,
-    /// Limits what rules have logged.
-    log_rate: TokenBucket,
     /// Who waits for which echo, the oldest first.
     echoes: VecDeque<(u64, Sender<Echo>)>,
     /// Wakes the watcher.
@@ -166,10 +173,24 @@ pub(super) struct State {
     links: LinkWatch,
     /// How many watch, and how many ever have.
     watches: Watches,
+    /// Counts who talks most, while somebody asks for it.
+    talkers: Talkers,
+    /// How the configuration file was read last.
+    pub(super) loaded: Loaded,
     /// Shows the state to whoever asks over HTTP.
     view: View,
     /// Who answers them.
     listener: Option<http::Server>,
+    /// The exports that run, by name.
+    exports: BTreeMap<String, exports::LiveExport>,
+}
+
+/// How the configuration file was read and put in place.
+pub(super) struct Loaded {
+    /// Whether that succeeded the last time.
+    pub(super) well: bool,
+    /// When it last succeeded.
+    pub(super) at: SystemTime,
 }
 
 impl State {
@@ -195,19 +216,22 @@ impl State {
             config: Config { switch: SwitchConfig { metrics: None, ..switch }, ..Config::default() },
             live: Live::default(),
             epoch: 0,
+            topology: Arc::default(),
             started,
             generations,
             workers,
             installed: BTreeMap::new(),
             looked: started,
             guests_noted: None,
-            log_rate: TokenBucket::new(MAX_LOGGED),
             echoes: VecDeque::new(),
             wake,
             links,
             watches: Watches::default(),
+            talkers: Talkers::default(),
+            loaded: Loaded { well: true, at: SystemTime::now() },
             view: View::default(),
             listener: None,
+            exports: BTreeMap::new(),
         })
     }
 
@@ -219,6 +243,8 @@ impl State {
         netdev::undo(made).iter().for_each(|note| tracing::warn!("{note}"));
         opening::remove_all(&self.config);
         self.workers.clear();
+        // Now they have all samples, and tell what they have not told yet.
+        self.exports.clear();
     }
 
     /// Has watchers, which `make` makes for each worker by its number, watch what passes until what is returned is dropped.
@@ -227,6 +253,11 @@ impl State {
     /// When too many watch already.
     pub(super) fn watch(&mut self, make: impl FnMut(usize) -> Box<dyn Watcher>) -> Result<Watch, String> {
         self.watches.start(&self.workers, make)
+    }
+
+    fn talkers(&mut self) -> Result<Vec<TalkerInfo>, String> {
+        let now = Time::ZERO + self.started.elapsed();
+        self.talkers.ask(&mut self.watches, &self.workers, &self.live, now)
     }
 
     /// What every worker has seen, each at one moment between two batches.
@@ -241,6 +272,15 @@ impl State {
     }
 
     fn reload(&mut self) -> Result<Applied, String> {
+        let applied = self.read_again();
+        self.loaded.well = applied.is_ok();
+        if applied.is_ok() {
+            self.loaded.at = SystemTime::now();
+        }
+        applied
+    }
+
+    fn read_again(&mut self) -> Result<Applied, String> {
         let Some(path) = &self.path else {
             return Err("nothing to reload: no configuration file was given".into());
         };
@@ -391,7 +431,10 @@ impl State {
             Request::RuleDel { number } => json(self.edit(|document| document.rule_del(number))?),
             Request::RuleMove { from, to } => json(self.edit(|document| document.rule_move(from, to))?),
             Request::Stats {} => json(show::stats(self)),
+            Request::Talkers {} => json(self.talkers()?),
             Request::Drops {} => json(show::drops(self)),
+            Request::HostShow {} => return Ok(Reply::Host(Places::of(&self.config))),
+            Request::ExportShow {} => json(self.show_exports()),
             Request::Reload {} => json(self.reload()?),
             Request::ConfigShow {} => json(ConfigInfo { toml: self.document.to_string() }),
         };
@@ -447,6 +490,11 @@ impl State {
         }
         Ok(applied)
     }
+}
+
+/// What an error says of a port, where who reads it knows already which.
+fn about<'a>(port: &str, why: &'a str) -> &'a str {
+    why.strip_prefix("port ").and_then(|rest| rest.strip_prefix(port)?.strip_prefix(": ")).unwrap_or(why)
 }
 
 fn json(value: impl serde::Serialize) -> Result<Value, String> {

@@ -22,6 +22,10 @@ pub struct Counters {
     pub copies: u64,
     /// Frames from here that were for the switch itself: answered, or taken as an answer.
     pub replied: u64,
+    /// Frames from here that were flooded because they are for all stations, or for a group of them.
+    pub groups: u64,
+    /// Frames from here that were flooded because no table had the one station that they are for.
+    pub unknown: u64,
     drops: [u64; DropReason::COUNT],
 }
 
@@ -34,6 +38,8 @@ impl Default for Counters {
             tx_bytes: 0,
             copies: 0,
             replied: 0,
+            groups: 0,
+            unknown: 0,
             drops: [0; DropReason::COUNT],
         }
     }
@@ -95,6 +101,8 @@ impl AddAssign<&Counters> for Counters {
         self.tx_bytes += other.tx_bytes;
         self.copies += other.copies;
         self.replied += other.replied;
+        self.groups += other.groups;
+        self.unknown += other.unknown;
         for (sum, n) in self.drops.iter_mut().zip(other.drops) {
             *sum += n;
         }

@@ -24,7 +24,7 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Frame;
+use super::{Frame, Layer};
 use headers::Headers;
 use parse::Node;
 
@@ -133,9 +133,14 @@ impl Expression {
     /// Whether `frame` is one, whatever its bytes are. Bytes that are [`outside`](Frame::outside) count for its length and
     /// are not looked at: headers are not there.
     pub fn matches(&self, frame: &Frame) -> bool {
+        self.matches_bytes(frame.layer, frame.bytes(), frame.len())
+    }
+
+    /// The same for `bytes` that begin with `layer`, of a frame that is `len` bytes long.
+    pub fn matches_bytes(&self, layer: Layer, bytes: &[u8], len: usize) -> bool {
         let mut next = self.begin;
         if let Next::Step(_) = next {
-            let headers = Headers::of(frame);
+            let headers = Headers::of(layer, bytes, len);
             while let Next::Step(at) = next {
                 let step = &self.steps[usize::from(at)];
                 next = if headers.hold(&step.test) { step.yes } else { step.no };

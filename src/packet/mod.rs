@@ -22,6 +22,7 @@ pub mod neighbor_message;
 pub mod npt;
 mod offload;
 mod outside;
+pub mod pcapng;
 pub mod quoted;
 mod remedy;
 pub mod rewrite;

@@ -56,7 +56,7 @@ pub fn open(
         socket,
         _place: place,
         learns: to.is_none(),
-        guest: Arc::new(Guest::new(options.mtu, news)),
+        guest: Arc::new(Guest::new(&options.name, options.mtu, news)),
         state: Mutex::new(State { to: to.map(Arc::new), there: false, left: None, over: false }),
         changed: Condvar::new(),
     });

@@ -5,13 +5,14 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST};
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload, Nla};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoTun, LinkAttribute, LinkFlags, LinkInfo,
-    LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoTun, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -53,6 +54,8 @@ pub struct Link {
     pub kind: Option<String>,
     /// What somebody has written on it (`ip link set alias`).
     pub alias: Option<String>,
+    /// The interface that it is a port of, such as a kernel bridge.
+    pub controller: Option<u32>,
     /// What it is besides, if it is a TAP or TUN.
     pub tun: Option<TunLink>,
 }
@@ -118,6 +121,23 @@ impl Links {
     /// The kernel refused to tell.
     pub fn at(&mut self, index: u32) -> Result<Option<Link>, LinkError> {
         self.get(on(index), || format!("look up interface {index}"))
+    }
+
+    /// Makes a veth `name`, whose other end is `peer` in the namespace that `netns` stands for.
+    ///
+    /// # Errors
+    /// EEXIST where there is one of either name, EOPNOTSUPP where the kernel has no veth, EPERM without CAP_NET_ADMIN.
+    pub fn add_veth(&mut self, name: &str, peer: &str, netns: BorrowedFd<'_>) -> Result<(), LinkError> {
+        let mut other = LinkMessage::default();
+        other.attributes =
+            vec![LinkAttribute::IfName(peer.into()), LinkAttribute::NetNsFd(netns.as_raw_fd())];
+        let ends = InfoData::Veth(InfoVeth::Peer(other));
+        let info = vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(ends)];
+        let mut message = LinkMessage::default();
+        message.attributes = vec![LinkAttribute::IfName(name.into()), LinkAttribute::LinkInfo(info)];
+        let request = RouteNetlinkMessage::NewLink(message);
+        let result = self.request(request, NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, drop);
+        explain(result, || format!("make the veth {name}"))
     }
 
     /// Sets an interface up.
@@ -356,6 +376,7 @@ impl From<LinkMessage> for Link {
             mac: None,
             kind: None,
             alias: None,
+            controller: None,
             tun: None,
         };
         for attribute in message.attributes {
@@ -364,6 +385,7 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Address(address) => link.mac = address.try_into().ok().map(Mac::new),
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias),
+                LinkAttribute::Controller(index) => link.controller = Some(index).filter(|&index| index != 0),
                 LinkAttribute::LinkInfo(infos) => {
                     for info in &infos {
                         match info {

@@ -47,10 +47,7 @@ pub fn open(options: &GuestOptions, workers: usize, news: News) -> Result<Opened
     let attended = Arc::clone(&line);
     let attendant = Attendant::start(&options.name, door, move |peer| {
         if let Err(error) = attended.serve(peer) {
-            let name = &attended.name;
-            attended
-                .guest
-                .complain(format_args!("port {name}: cannot serve who came to its socket: {error}"));
+            attended.guest.complain(format_args!("cannot serve who came to its socket: {error}"));
         }
     });
     let attendant = Arc::new(attendant.map_err(failed)?);
@@ -77,8 +74,6 @@ pub(super) fn reader(path: &Path, workers: usize) -> usize {
 
 /// What the attendant and the queues of a port share.
 struct Line {
-    /// The port's name.
-    name: String,
     guest: Arc<Guest>,
     /// The epoll that connections are in until they were read to their end.
     poll: Poll,
@@ -90,8 +85,7 @@ struct Line {
 impl Line {
     fn new(options: &GuestOptions, news: News) -> io::Result<Arc<Line>> {
         Ok(Arc::new(Line {
-            name: options.name.clone(),
-            guest: Arc::new(Guest::new(options.mtu, news)),
+            guest: Arc::new(Guest::new(&options.name, options.mtu, news)),
             poll: Poll::new()?,
             arrived: Mutex::default(),
             writer: Writer::default(),
@@ -175,9 +169,8 @@ impl End {
                 Next::TooLong(len) => {
                     counters.discard(DropReason::Oversized, 0);
                     line.guest.complain(format_args!(
-                        "port {}: its guest announces a frame of {len} bytes, which is no frame: hanging up (does it \
-                         speak the same protocol, -netdev stream?)",
-                        line.name
+                        "its guest announces a frame of {len} bytes, which is no frame: hanging up (does it \
+                         speak the same protocol, -netdev stream?)"
                     ));
                     return None;
                 }

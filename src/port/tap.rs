@@ -185,7 +185,7 @@ fn attach(
         && options.mode == Mode::Tap
         && let Err(error) = steering::set(&first)
     {
-        tracing::info!("{device}: the kernel steers its queues itself, which is slower: {error}");
+        tracing::info!(device, %error, "the kernel steers its queues itself, which is slower");
     }
     let mut files = vec![first];
     while files.len() < count {
@@ -209,7 +209,7 @@ fn attach_as_it_is(options: &TapOptions, first: &File, multi_queue: bool) -> Res
         Some(queues) if !multi_queue => Err(PortError::SingleQueue(device.clone(), queues)),
         _ => {
             let kind = if multi_queue { "multi-queue" } else { "single-queue" };
-            tracing::info!("{device}: exists as a {kind} device: attached with one queue");
+            tracing::info!(device, "exists as a {kind} device: attached with one queue");
             Ok(())
         }
     }

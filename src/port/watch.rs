@@ -87,7 +87,7 @@ impl LinkWatch {
                 self.command(Command::Listen(netns.cloned(), socket));
             }
             Err(error) => {
-                tracing::info!("cannot hear of interfaces, which are looked for every second: {error}")
+                tracing::info!(%error, "cannot hear of interfaces, which are looked for every second")
             }
         }
     }
@@ -144,7 +144,7 @@ impl Listener {
             if let Err(error) = self.poll.poll(&mut ready, None)
                 && error.kind() != io::ErrorKind::Interrupted
             {
-                tracing::error!("cannot hear of interfaces any more: {error}");
+                tracing::error!(%error, "cannot hear of interfaces any more");
                 return;
             }
             loop {
@@ -174,7 +174,7 @@ impl Listener {
             let fd = socket.as_raw_fd();
             match self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE) {
                 Ok(()) => _ = self.sockets.insert(token, (netns, socket)),
-                Err(error) => tracing::error!("cannot hear of interfaces: {error}"),
+                Err(error) => tracing::error!(%error, "cannot hear of interfaces"),
             }
         }
     }

@@ -38,8 +38,9 @@ pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
 use crate::packet::{
     Batch, BridgeId, Counters, Datagram, DropReason, Location, PeerId, PortId, Received, RouterId, Tuple,
 };
-use crate::table::fdb::Generations;
+use crate::table::fdb::{Fdb, Generations};
 use crate::table::fdb_cache::FdbCache;
+use crate::table::reassembly;
 use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
@@ -59,6 +60,9 @@ const MAX_PATCHES: usize = 8;
 const MAX_TOO_BIG: u32 = 1000;
 /// Events kept until the worker fetches them; more in one go are a storm, and tell nothing new.
 const MAX_EVENTS: usize = 16;
+
+/// When what was not finished in one go, and is not urgent, goes on.
+const SOON: Duration = Duration::from_micros(100);
 
 /// Something an operator should hear of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +116,36 @@ enum Incoming<'a> {
     Unwrapped(&'a [Unwrapped]),
 }
 
+impl Incoming<'_> {
+    /// The frames from `from` on that have come in by the same port, and that port; `read`: frames of the batch.
+    fn run(&self, from: usize, read: usize) -> Option<(PortId, Range<usize>)> {
+        match self {
+            Incoming::Read(port) => (from < read).then_some((*port, from..read)),
+            Incoming::Unwrapped(frames) => {
+                let port = frames.get(from)?.at.port;
+                let same = frames[from..].iter().take_while(|unwrapped| unwrapped.at.port == port);
+                Some((port, from..from + same.count()))
+            }
+        }
+    }
+
+    /// Where in the batch the frame `at` is.
+    fn frame(&self, at: usize) -> usize {
+        match self {
+            Incoming::Read(_) => at,
+            Incoming::Unwrapped(frames) => frames[at].frame as usize,
+        }
+    }
+
+    /// Where it has come in.
+    fn place(&self, at: usize) -> Location {
+        match self {
+            Incoming::Read(port) => Location::from(*port),
+            Incoming::Unwrapped(frames) => frames[at].at,
+        }
+    }
+}
+
 /// The switching core of one worker.
 pub struct Switch {
     topology: Arc<Topology>,
@@ -130,6 +164,8 @@ pub struct Switch {
     leads: bool,
     /// When the FDBs are to be aged.
     ageing: Option<Time>,
+    /// The bridge whose FDB has its turn first.
+    ages_first: usize,
 }
 
 /// Who made a frame.
@@ -156,6 +192,7 @@ impl Switch {
             routing: Routing::new(seed),
             leads: true,
             ageing: None,
+            ages_first: 0,
             too_big: Vec::new(),
             events: Vec::new(),
         }
@@ -295,34 +332,31 @@ impl Switch {
         now: Time,
         send: &mut impl FnMut(PortId, &mut Batch, Outgoing<'_>),
     ) {
-        let (live, mut begin) = (batch.len(), 0);
-        let frames = match incoming {
-            Incoming::Read(_) => live,
-            Incoming::Unwrapped(frames) => frames.len(),
-        };
-        for at in 0..frames {
-            let (frame, port) = match incoming {
-                Incoming::Read(port) => (at, port),
-                Incoming::Unwrapped(frames) => (frames[at].frame as usize, frames[at].at.port),
-            };
-            let frame = &mut batch.frames_mut()[frame];
-            frame.pull();
-            let Some(lone) = self.outbox.watching.pick(port, frame, now) else { continue };
-            self.take_in(topology, incoming, begin..at, batch, now);
-            self.transmit(batch, &mut *send);
-            batch.truncate(live);
-            if lone.asks_why {
-                self.outbox.watching.recorder.begin(&self.counters);
+        let (live, mut begin, mut seen) = (batch.len(), 0, 0);
+        while let Some((port, run)) = incoming.run(seen, live) {
+            seen = run.end;
+            if !self.outbox.watching.look(port, run.len()) {
+                continue;
             }
-            self.outbox.watching.follow(lone);
-            self.take_in(topology, incoming, at..at + 1, batch, now);
-            self.transmit(batch, &mut *send);
-            batch.truncate(live);
-            let steps = self.outbox.watching.recorder.end(&self.counters);
-            self.outbox.watching.tell(port, &steps);
-            begin = at + 1;
+            for at in run {
+                let frame = &batch.frames()[incoming.frame(at)];
+                let Some(lone) = self.outbox.watching.pick(port, frame, now) else { continue };
+                self.take_in(topology, incoming, begin..at, batch, now);
+                self.transmit(batch, &mut *send);
+                batch.truncate(live);
+                if lone.asks_why {
+                    self.outbox.watching.recorder.begin(&self.counters);
+                }
+                self.outbox.watching.follow(lone);
+                self.take_in(topology, incoming, at..at + 1, batch, now);
+                self.transmit(batch, &mut *send);
+                batch.truncate(live);
+                let steps = self.outbox.watching.recorder.end(&self.counters);
+                self.outbox.watching.tell(topology, incoming.place(at), &steps);
+                begin = at + 1;
+            }
         }
-        self.take_in(topology, incoming, begin..frames, batch, now);
+        self.take_in(topology, incoming, begin..seen, batch, now);
     }
 
     /// Has the one frame of a batch come in at `at`, of a tunnel as it comes out of that, and says what it meets.
@@ -657,13 +691,13 @@ impl Switch {
     pub fn handle_timeout(&mut self, batch: &mut Batch, now: Time) {
         self.outbox.watching.set_time(now);
         let topology = Arc::clone(&self.topology);
-        self.ageing = match self.leads {
-            true => topology.bridges.iter().flatten().filter_map(|bridge| bridge.fdb.expire(now)).min(),
-            false => None,
-        };
+        self.ageing = if self.leads { self.age(&topology, now) } else { None };
         let leads = self.leads;
         self.routing.due = None;
         self.expire_fragments(&topology, batch, now);
+        if self.routing.flows.forget_some() {
+            self.routing.wake_at(Some(now + SOON));
+        }
         for (id, router) in (0..).zip(&topology.routers) {
             if let Some(router) = router {
                 self.walk(&topology, RouterId(id), router, batch, now).do_chores(leads);
@@ -675,6 +709,24 @@ impl Switch {
             self.routing.wake_at(sessions.expire(now));
         }
         self.settle(&topology, batch, now);
+    }
+
+    /// Ages the FDBs, looking at a bounded number of entries of all of them together, and says when to go on.
+    fn age(&mut self, topology: &Topology, now: Time) -> Option<Time> {
+        let mut budget = Fdb::SHARE;
+        let bridges = topology.bridges.len();
+        let first = std::mem::take(&mut self.ages_first);
+        let mut due = None;
+        for at in (first..bridges).chain(0..first.min(bridges)) {
+            let Some(bridge) = &topology.bridges[at] else { continue };
+            let had_any = budget > 0;
+            due = [due, bridge.fdb.expire(now, &mut budget)].into_iter().flatten().min();
+            if had_any && budget == 0 {
+                // Those behind it come first the next time.
+                self.ages_first = (at + 1) % bridges;
+            }
+        }
+        due
     }
 
     /// Gives up packets whose parts did not come in time, of all routers.
@@ -699,6 +751,11 @@ impl Switch {
     /// What rules have matched, by their place in [`Topology::rules`].
     pub fn rule_counters(&self) -> &[RuleCounters] {
         &self.routing.rules
+    }
+
+    /// What is kept of packets until the rest of them has come.
+    pub fn fragments(&self) -> reassembly::Fill {
+        self.routing.reassembly.fill()
     }
 
     /// Forgets what is remembered of flows: their next packets are decided about from the beginning.

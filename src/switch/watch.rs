@@ -8,8 +8,8 @@
 //! that sends, and looks at single frames only if so. Where frames are dropped it asks each time: that is no way that many
 //! frames should go.
 
-use crate::packet::{Batch, Counters, DropReason, Frame, Layer, Offload, PortId};
-use crate::switch::Outgoing;
+use crate::packet::{Batch, Counters, DropReason, Frame, Layer, Location, Offload, PeerId, PortId};
+use crate::switch::{Outgoing, Topology};
 use crate::switch::walked::{Recorder, Step};
 use crate::time::Time;
 
@@ -50,10 +50,14 @@ pub struct Sight<'a> {
 }
 
 /// What became of a frame that was picked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Followed<'a> {
     /// The port it came in by.
     pub port: PortId,
+    /// The peer it came from, where that port is a tunnel.
+    pub peer: PeerId,
+    /// The topology in force.
+    pub topology: &'a Topology,
     /// The ports that have sent it, or what was made of it; one may stand there several times.
     pub sent: &'a [PortId],
     /// Where it was dropped, or what was made of it.
@@ -75,7 +79,15 @@ pub trait Watcher: Send {
         false
     }
 
-    /// Whether to follow `frame`, which has come in by `port`.
+    /// Whether it picks none of the next `frames` frames of `port`, so that it need not be shown them one by one. It is
+    /// asked once for a batch; who counts frames has counted them when it says so.
+    fn passes_over(&mut self, port: PortId, frames: usize) -> bool {
+        let _ = (port, frames);
+        false
+    }
+
+    /// Whether to follow `frame`, which has come in by `port`. Of a frame that is long its headers are at hand, the rest
+    /// may not be.
     fn pick(&mut self, port: PortId, frame: &Frame, now: Time) -> bool {
         let _ = (port, frame, now);
         false
@@ -114,6 +126,8 @@ pub(super) struct Lone {
 #[derive(Default)]
 pub(super) struct Watching {
     watchers: Vec<(WatchId, Box<dyn Watcher>)>,
+    /// Those of them that look at the frames that have just come in, to pick some.
+    looking: Vec<WatchId>,
     now: Time,
     lone: Option<Lone>,
     /// Has the stages say why.
@@ -159,10 +173,22 @@ impl Watching {
         !self.is_idle() && self.watchers.iter().any(|(_, watcher)| watcher.picks())
     }
 
+    /// Whether somebody is to look at the next `frames` frames, which have come in by `port`: those are asked to
+    /// [`Watching::pick`].
+    pub(super) fn look(&mut self, port: PortId, frames: usize) -> bool {
+        self.looking.clear();
+        for (id, watcher) in &mut self.watchers {
+            if watcher.picks() && !watcher.passes_over(port, frames) {
+                self.looking.push(*id);
+            }
+        }
+        !self.looking.is_empty()
+    }
+
     /// Whether somebody wants to follow a frame, and what is to be noted of it.
     pub(super) fn pick(&mut self, port: PortId, frame: &Frame, now: Time) -> Option<Lone> {
         let (mut by, mut asks_why) = (Vec::new(), false);
-        for (id, watcher) in &mut self.watchers {
+        for (id, watcher) in self.watchers.iter_mut().filter(|(id, _)| self.looking.contains(id)) {
             if watcher.pick(port, frame, now) {
                 by.push(*id);
                 asks_why |= watcher.asks_why();
@@ -176,10 +202,11 @@ impl Watching {
         self.lone = Some(lone);
     }
 
-    /// Tells those who have picked the lone frame, which came in by `port`, what it met and what became of it.
-    pub(super) fn tell(&mut self, port: PortId, steps: &[Step]) {
+    /// Tells those who have picked the lone frame, which came in at `at`, what it met and what became of it.
+    pub(super) fn tell(&mut self, topology: &Topology, at: Location, steps: &[Step]) {
         let Some(lone) = self.lone.take() else { return };
-        let followed = Followed { port, sent: &lone.sent, dropped: &lone.dropped, steps };
+        let (Location { port, peer }, sent, dropped) = (at, &lone.sent, &lone.dropped);
+        let followed = Followed { port, peer, topology, sent, dropped, steps };
         let watchers = self.watchers.iter_mut().filter(|(id, _)| lone.by.contains(id));
         watchers.for_each(|(_, watcher)| watcher.followed(&followed));
     }

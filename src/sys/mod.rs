@@ -7,6 +7,7 @@
 
 pub mod alarm;
 mod ancillary;
+pub mod clock;
 pub mod datagrams;
 pub mod descriptors;
 pub mod guest_memory;

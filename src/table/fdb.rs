@@ -5,7 +5,9 @@
 //!
 //! **Locking.** Lookups take a shard of the map for reading. Everything that changes *which* entries exist or whose
 //! they are goes through the bridge's `Ledger`, one mutex, so that limits, the per-port queues and the map cannot
-//! disagree. That is the learning path: rare in a calm network, and in a flood paid by who floods.
+//! disagree. That is the learning path: rare in a calm network, and in a flood paid by who floods. Nobody holds a lock for
+//! more than bounded work, so that a worker never waits for long: there are so many shards that one is soon looked through,
+//! or made larger, and whoever has much to remove lets others at the ledger after every few entries.
 //!
 //! **Staleness.** An entry that moves or goes away bumps the [`Generations`] counter its key hashes to, which makes the
 //! caches forget the few entries that share it. A new entry bumps nothing: nobody caches an absence.
@@ -20,14 +22,16 @@
 mod trial;
 
 use std::hash::{BuildHasher, RandomState};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use parking_lot::{Mutex, MutexGuard};
 
 use self::trial::Trial;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, MIN_STEP};
 use crate::packet::{BridgeId, Location, PeerId, PortId, Vid};
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
@@ -123,7 +127,8 @@ pub enum Learned {
     },
     /// A static entry holds the address, and stays where it is.
     Pinned(Location),
-    /// The port or the bridge may hold no entry at all, so there was none to give up for this one; nothing changed.
+    /// No entry was found that could be given up for this one, as where the port or the bridge may hold none at all;
+    /// nothing changed.
     NoRoom,
 }
 
@@ -134,6 +139,12 @@ pub const FLAP_WINDOW: Duration = Duration::from_secs(10);
 
 /// Most entries given up for one new one: where a limit was lowered, each new station makes the surplus smaller.
 const SURPLUS: usize = 8;
+/// Entries that a shard of the map is to hold: looking through it, or making it twice as large, takes some 20 µs.
+const SHARD: u32 = 1024;
+/// Shards, of 128 bytes, however small or large the table.
+const SHARDS: RangeInclusive<usize> = 64..=4096;
+/// Entries that are removed before others are let at the ledger.
+const SLICE: usize = 64;
 
 /// What a port may hold in a bridge's table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -194,6 +205,11 @@ impl Generations {
         self.counters[Generations::share(hash)].fetch_add(1, Ordering::Release);
     }
 
+    /// Makes all caches forget everything.
+    pub(super) fn bump_all(&self) {
+        self.counters.iter().for_each(|counter| _ = counter.fetch_add(1, Ordering::Release));
+    }
+
     /// A seed for hashes of flows: the same for all workers of the process, and nobody else's.
     pub fn flow_seed(&self) -> u64 {
         self.seed.0.rotate_left(32) ^ self.seed.1
@@ -237,11 +253,14 @@ pub struct Fdb {
 }
 
 impl Fdb {
+    /// Most entries that are looked at in one call of [`Fdb::expire`]: about a tenth of a millisecond.
+    pub const SHARE: usize = 512;
+
     /// An empty table for `bridge`, of at most `limit` learned entries that age after `ageing` (zero: never).
     pub fn new(bridge: BridgeId, limit: u32, ageing: Duration, generations: Arc<Generations>) -> Fdb {
         Fdb {
             bridge,
-            map: DashMap::with_hasher(foldhash::fast::RandomState::default()),
+            map: DashMap::with_hasher_and_shard_amount(foldhash::fast::RandomState::default(), shards(limit)),
             ledger: Mutex::new(Ledger::new(limit as usize, ageing)),
             generations,
             trial: None,
@@ -333,9 +352,7 @@ impl Fdb {
     }
 
     fn enter(&self, ledger: &mut Ledger, station: Station, port: PortId, now: Time) -> u32 {
-        if ledger.is_mostly_void(port) {
-            ledger.sweep(port, |station| self.lookup(station));
-        }
+        ledger.sweep(port, |station| self.lookup(station));
         ledger.enter(station, port, now)
     }
 
@@ -409,37 +426,49 @@ impl Fdb {
         Some(entry)
     }
 
-    /// Removes the learned entries that `which` picks and says how many they were. `which` is called with the table
-    /// locked.
+    /// Removes the learned entries that `which` picks and says how many they were; those that come meanwhile stay or go.
+    /// `which` is asked with a share of the table locked, and once more before what it picked goes.
     pub fn flush(&self, which: impl Fn(Station, &Entry) -> bool) -> usize {
-        self.remove_all(&mut self.ledger(), |station, entry| {
-            entry.kind == Kind::Learned && which(station, entry)
-        })
+        self.remove_all(|station, entry| entry.kind == Kind::Learned && which(station, entry))
     }
 
     /// Removes every entry of a port that leaves the bridge, static ones too. To be called when every worker has taken
     /// the topology without it: one that has not may learn on it again.
     pub fn purge(&self, port: PortId) {
-        // One lock for all of it: what was learned between two steps would be lost to the ledger's counts.
-        let mut ledger = self.ledger();
-        self.remove_all(&mut ledger, |_, entry| entry.port == port);
-        ledger.close(port);
+        self.remove_all(|_, entry| entry.port == port);
+        let closed = self.ledger().close(port);
+        // Its memory is given back when the ledger is free again.
+        drop(closed);
     }
 
     /// The same for one peer of a tunnel that stays.
     pub fn purge_peer(&self, at: Location) {
-        self.remove_all(&mut self.ledger(), |_, entry| entry.at() == at);
+        self.remove_all(|_, entry| entry.at() == at);
     }
 
-    fn remove_all(&self, ledger: &mut Ledger, which: impl Fn(Station, &Entry) -> bool) -> usize {
-        let picked = self.map.iter().filter(|e| which(*e.key(), e.value()));
-        let gone: Vec<_> = picked.map(|e| *e.key()).collect();
-        gone.into_iter().filter_map(|station| self.remove_locked(ledger, station)).count()
+    fn remove_all(&self, which: impl Fn(Station, &Entry) -> bool) -> usize {
+        let mut picked = Vec::new();
+        self.visit(|station, entry| {
+            if which(station, entry) {
+                picked.push(station);
+            }
+        });
+        let mut removed = 0;
+        let mut ledger = self.ledger();
+        for stations in picked.chunks(SLICE) {
+            for &station in stations {
+                if self.lookup(station).is_some_and(|entry| which(station, &entry)) {
+                    removed += usize::from(self.remove_locked(&mut ledger, station).is_some());
+                }
+            }
+            MutexGuard::bump(&mut ledger);
+        }
+        removed
     }
 
-    /// Removes what has not been heard of for the ageing time, looking at a bounded number of entries, and says when to
-    /// come again; `None`: nothing here ever ages.
-    pub fn expire(&self, now: Time) -> Option<Time> {
+    /// Removes what has not been heard of for the ageing time, and says when to come again; `None`: nothing here ever ages.
+    /// It looks at no more entries than `budget` says, which it lessens, nor than [`Fdb::SHARE`].
+    pub fn expire(&self, now: Time, budget: &mut usize) -> Option<Time> {
         let mut ledger = self.ledger();
         let ageing = ledger.ageing();
         if ageing.is_zero() {
@@ -448,7 +477,11 @@ impl Fdb {
         if now < ledger.due() {
             return Some(ledger.due());
         }
-        for _ in 0..ledger.share() {
+        if *budget == 0 {
+            return Some(now + MIN_STEP);
+        }
+        for _ in 0..Fdb::SHARE.min(*budget) {
+            *budget -= 1;
             let Some((station, port, ticket)) = ledger.next_to_check() else { break };
             match self.lookup(station).filter(|e| e.kind == Kind::Learned && e.ticket == ticket) {
                 Some(entry) if now.since(entry.seen) >= ageing => self.forget(&mut ledger, station, port),
@@ -499,9 +532,14 @@ impl Fdb {
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        // A holder that panicked left counts that are at worst off by one; the table stays usable.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock()
     }
+}
+
+/// Shards for a table of so many entries.
+fn shards(limit: u32) -> usize {
+    let wanted = (limit / SHARD).next_power_of_two() as usize;
+    wanted.clamp(*SHARDS.start(), *SHARDS.end())
 }
 
 impl Drop for Fdb {

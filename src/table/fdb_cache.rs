@@ -4,7 +4,8 @@
 //! to the same share of the key space (see [`Generations`]), so one comparison tells whether the whole line is still
 //! good. A key that finds its bucket full goes to the neighbouring one, which the processor fetches along with it. The
 //! cache holds what was looked up or learned and may forget anything at any time; it grows with the tables, so that a
-//! million stations still hit.
+//! million stations still hit. It grows in place and a slice at a time, in memory that was reserved for the largest: to make
+//! room for a million stations in one go takes longer than frames may wait.
 
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ const WAYS: usize = 3;
 const MIN_BUCKETS: usize = 2 * Generations::SHARES;
 /// The largest: 128 MiB a worker, where four million stations still find a place.
 const MAX_BUCKETS: usize = 1 << 21;
+/// Buckets that are made at once when it grows: 32 KiB.
+const GROWTH: usize = 512;
 /// When a pair is full, one in so many new entries takes another's place: were it each, the stations of a pair that has
 /// one too many would throw each other out in turn, and all miss.
 const REPLACE_ONE_IN: u32 = 4;
@@ -74,7 +77,9 @@ pub struct Hit {
 pub struct FdbCache {
     generations: Arc<Generations>,
     seed: (u64, u64),
-    buckets: Box<[Bucket]>,
+    buckets: Vec<Bucket>,
+    /// How many of them are in use, a power of two; while it grows there are more.
+    used: usize,
     /// Counts the new entries that found no room.
     crowded: u32,
 }
@@ -82,8 +87,11 @@ pub struct FdbCache {
 impl FdbCache {
     /// An empty cache over the tables that bump `generations`.
     pub fn new(generations: Arc<Generations>) -> FdbCache {
-        let buckets = vec![Bucket::default(); MIN_BUCKETS].into_boxed_slice();
-        FdbCache { seed: generations.seed, generations, buckets, crowded: 0 }
+        let mut buckets = Vec::new();
+        // Addresses only: memory is taken as far as it is used. Where even they are short, growing will copy.
+        let _ = buckets.try_reserve_exact(MAX_BUCKETS);
+        buckets.resize(MIN_BUCKETS, Bucket::default());
+        FdbCache { seed: generations.seed, generations, buckets, used: MIN_BUCKETS, crowded: 0 }
     }
 
     /// Where a station of a bridge has its place.
@@ -166,31 +174,45 @@ impl FdbCache {
         }
     }
 
-    /// Forgets everything.
+    /// Forgets everything, and so do the caches of all others.
     pub fn clear(&mut self) {
-        self.buckets.fill(Bucket::default());
+        self.generations.bump_all();
     }
 
-    /// Makes room when the tables have grown: at one entry a bucket, hardly a pair overflows. Everything cached is
-    /// forgotten, and found again in the shared tables.
+    /// Makes room when the tables have grown: at one entry a bucket, hardly a pair overflows. When there are twice as many
+    /// buckets, half of what is cached has its place in a new one, and is found again in the shared tables; what stays of it
+    /// in the old one is of that bucket's share, so that it does no harm until another takes its place.
+    #[inline]
     fn grow(&mut self) {
-        let wanted = self.generations.entries().next_power_of_two().clamp(MIN_BUCKETS, MAX_BUCKETS);
-        if wanted > self.buckets.len() {
-            self.buckets = vec![Bucket::default(); wanted].into_boxed_slice();
+        if self.generations.entries() > self.used && self.used < MAX_BUCKETS {
+            self.grow_some();
+        }
+    }
+
+    #[cold]
+    fn grow_some(&mut self) {
+        let wanted = 2 * self.used;
+        self.buckets.resize((self.buckets.len() + GROWTH).min(wanted), Bucket::default());
+        if self.buckets.len() == wanted {
+            self.used = wanted;
         }
     }
 
     /// A key's bucket and its neighbour.
     #[inline]
     fn pair(&self, place: &Place) -> [usize; 2] {
-        let first = place.hash as usize & (self.buckets.len() - 1);
+        let first = place.hash as usize & (self.used - 1);
         [first, first ^ 1]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::table::fdb::{Allowance, Fdb};
+    use crate::time::Time;
     use crate::wire::ethernet::Mac;
 
     fn at(n: u64) -> Location {
@@ -221,5 +243,34 @@ mod tests {
         assert!(found > 1_000, "{found}");
         cache.clear();
         assert!((0..6_000).all(|n| cache.get(&cache.place(BridgeId(0), station(n))).is_none()));
+    }
+
+    #[test]
+    fn it_grows_a_slice_at_a_time_and_never_says_what_is_not_so() {
+        const STATIONS: u64 = 20_000;
+        let generations = Generations::new();
+        let fdb = Fdb::new(BridgeId(0), 100_000, Duration::ZERO, Arc::clone(&generations));
+        let mut cache = FdbCache::new(generations);
+        let hit = |n| Hit { at: at(n), learned: true, fresh: n as u32 };
+        for n in 0..STATIONS {
+            fdb.learn(station(n), at(n), Allowance::default(), Time::ZERO);
+            let place = cache.place(BridgeId(0), station(n));
+            let (generation, before) = (cache.generation(&place), cache.buckets.len());
+            cache.fill(&place, hit(n), generation);
+            assert!(cache.buckets.len() - before <= GROWTH);
+            assert_eq!(cache.get(&place).unwrap_or(hit(n)), hit(n));
+        }
+        assert_eq!(cache.used as u64, STATIONS.next_power_of_two());
+        for n in 0..STATIONS {
+            let place = cache.place(BridgeId(0), station(n));
+            assert_eq!(cache.get(&place).unwrap_or(hit(n)), hit(n));
+            let generation = cache.generation(&place);
+            cache.fill(&place, hit(n), generation);
+        }
+        let known =
+            (0..STATIONS).filter(|&n| cache.get(&cache.place(BridgeId(0), station(n))).is_some()).count();
+        assert!(known as u64 > STATIONS * 9 / 10, "{known}");
+        cache.clear();
+        assert!((0..STATIONS).all(|n| cache.get(&cache.place(BridgeId(0), station(n))).is_none()));
     }
 }

@@ -2,21 +2,25 @@
 //!
 //! Each port has a queue of its entries, oldest first. It serves both eviction and ageing, as the clock algorithm does:
 //! an entry that was heard of since it was queued gets a second chance at the end. Entries that moved or were removed
-//! leave their place behind; a ticket tells that it is void, and a queue that is mostly void is swept.
+//! leave their place behind; a ticket tells that it is void, and a queue that is mostly void is swept. All of it is done a
+//! few places at a time, as whoever learns waits for it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
-use super::fdb::{Entry, FdbStats, Station};
+use super::fdb::{Entry, Fdb, FdbStats, Station};
 use crate::packet::PortId;
 use crate::time::Time;
 
 /// Second chances given before an entry is evicted all the same, so that one eviction stays cheap.
 const CHANCES: usize = 8;
-/// Most places of a queue looked at to tell a victim without taking it: under the lock that learning waits for.
-const FORESIGHT: usize = 1024;
-/// Most entries looked at in one call of ageing: about half a millisecond.
-const SHARE: usize = 4096;
+/// Void places that are looked through for a victim before there is none.
+const VOID: usize = 512;
+/// Places that a sweep looks at for each new entry.
+const SWEPT: usize = 8;
+/// The shortest time between two shares of ageing.
+pub(super) const MIN_STEP: Duration = Duration::from_micros(100);
 /// All entries are looked at once in this fraction of the ageing time. One waits for two rounds at worst, where the table
 /// filled up between, so an entry lives at most an eighth longer.
 const ROUNDS: u32 = 16;
@@ -27,11 +31,31 @@ struct Place {
     seen: Time,
 }
 
+/// What one port holds.
 #[derive(Default)]
-struct Account {
+pub(super) struct Account {
     queue: VecDeque<Place>,
     held: usize,
     quota: usize,
+    /// How far the sweep is that is under way.
+    sweep: Option<Sweep>,
+}
+
+/// The first `kept` places of a queue stand for an entry, those behind up to `seen` for none.
+#[derive(Default)]
+struct Sweep {
+    kept: usize,
+    seen: usize,
+}
+
+impl Account {
+    /// Takes the first place.
+    fn pop(&mut self) -> Option<Place> {
+        if let Some(Sweep { kept, seen }) = &mut self.sweep {
+            (*kept, *seen) = (kept.saturating_sub(1), seen.saturating_sub(1));
+        }
+        self.queue.pop_front()
+    }
 }
 
 pub(super) struct Ledger {
@@ -112,15 +136,25 @@ impl Ledger {
         }
     }
 
-    /// Whether most places in a port's queue stand for nothing: a station that moves to and fro leaves one each time.
-    pub(super) fn is_mostly_void(&self, port: PortId) -> bool {
-        self.accounts.get(&port).is_some_and(|a| a.queue.len() > 2 * a.held + 64)
-    }
-
-    /// Takes the void places out of a port's queue.
+    /// Takes void places out of a port's queue when most are: a station that moves to and fro leaves one each time. A few at
+    /// a time, but faster than new ones come.
     pub(super) fn sweep(&mut self, port: PortId, entry: impl Fn(Station) -> Option<Entry>) {
-        if let Some(account) = self.accounts.get_mut(&port) {
-            account.queue.retain(|place| entry(place.station).is_some_and(|e| e.ticket == place.ticket));
+        let Some(Account { queue, held, sweep, .. }) = self.accounts.get_mut(&port) else { return };
+        if sweep.is_none() && queue.len() > 2 * *held + 64 {
+            *sweep = Some(Sweep::default());
+        }
+        let Some(Sweep { kept, seen }) = sweep else { return };
+        for _ in 0..SWEPT {
+            let Some(place) = queue.get(*seen) else {
+                queue.truncate(*kept);
+                *sweep = None;
+                return;
+            };
+            if entry(place.station).is_some_and(|e| e.ticket == place.ticket) {
+                queue.swap(*kept, *seen);
+                *kept += 1;
+            }
+            *seen += 1;
         }
     }
 
@@ -129,9 +163,12 @@ impl Ledger {
         self.accounts.get(&port).map_or(0, |a| a.queue.len())
     }
 
-    /// Forgets a port, which holds nothing any more.
-    pub(super) fn close(&mut self, port: PortId) {
-        self.accounts.remove(&port);
+    /// Forgets a port that holds nothing any more, and gives what was kept of it.
+    pub(super) fn close(&mut self, port: PortId) -> Option<Account> {
+        match self.held(port) {
+            0 => self.accounts.remove(&port),
+            _ => None,
+        }
     }
 
     /// Who loses an entry when `author` wants a new one and the table is full: the port that holds most beyond its
@@ -159,7 +196,7 @@ impl Ledger {
     }
 
     /// Takes the oldest entry of `port` that was not heard of since it was queued. `entry` gives the entry of a station
-    /// if `port` still holds it.
+    /// if `port` still holds it. `None` also where it stands behind too many void places, which are fewer then.
     pub(super) fn pick_victim(
         &mut self,
         port: PortId,
@@ -167,9 +204,12 @@ impl Ledger {
     ) -> Option<Station> {
         let account = self.accounts.get_mut(&port)?;
         let mut chances = CHANCES.min(account.held.saturating_sub(1));
-        while let Some(place) = account.queue.pop_front() {
+        let mut void = 0;
+        while void < VOID
+            && let Some(place) = account.pop()
+        {
             match entry(place.station).filter(|e| e.ticket == place.ticket) {
-                None => {}
+                None => void += 1,
                 Some(e) if e.seen > place.seen && chances > 0 => {
                     chances -= 1;
                     account.queue.push_back(Place { seen: e.seen, ..place });
@@ -180,18 +220,17 @@ impl Ledger {
         None
     }
 
-    /// The same without taking it: whom it would be. Of a long queue whose beginning stands for nothing it does not say.
-    pub(super) fn next_victim(
-        &self,
-        port: PortId,
-        entry: impl Fn(Station) -> Option<Entry>,
-    ) -> Option<Station> {
+    /// The same without taking it: whom it would be.
+    pub(super) fn next_victim(&self, port: PortId, entry: impl Fn(Station) -> Option<Entry>) -> Option<Station> {
         let account = self.accounts.get(&port)?;
         let mut chances = CHANCES.min(account.held.saturating_sub(1));
-        let mut spared = None;
-        for place in account.queue.iter().take(FORESIGHT) {
+        let (mut void, mut spared) = (0, None);
+        let mut places = account.queue.iter();
+        while void < VOID {
+            // At the end of the queue, the first that was given another chance has had it.
+            let Some(place) = places.next() else { return spared };
             match entry(place.station).filter(|e| e.ticket == place.ticket) {
-                None => {}
+                None => void += 1,
                 Some(e) if e.seen > place.seen && chances > 0 => {
                     chances -= 1;
                     spared.get_or_insert(place.station);
@@ -199,13 +238,7 @@ impl Ledger {
                 Some(_) => return Some(place.station),
             }
         }
-        // At the end of the queue, the first that was given another chance has had it.
-        spared
-    }
-
-    /// How many places ageing looks at in one call.
-    pub(super) fn share(&self) -> usize {
-        SHARE
+        None
     }
 
     /// The next place in the round of ageing, taken out of its queue: station, port and ticket. `None` ends the round.
@@ -214,11 +247,9 @@ impl Ledger {
             let (port, left) = match self.hand {
                 Some((port, left)) if left > 0 => (port, left),
                 hand => {
-                    let after = hand.map(|(port, _)| port);
-                    let next = self
-                        .accounts
-                        .iter()
-                        .find(|&(&p, a)| after.is_none_or(|q| p > q) && !a.queue.is_empty());
+                    let after = hand.map_or(Bound::Unbounded, |(port, _)| Bound::Excluded(port));
+                    let mut others = self.accounts.range((after, Bound::Unbounded));
+                    let next = others.find(|(_, account)| !account.queue.is_empty());
                     let Some((&port, account)) = next else {
                         self.hand = None;
                         return None;
@@ -227,7 +258,7 @@ impl Ledger {
                 }
             };
             self.hand = Some((port, left - 1));
-            let place = self.accounts.get_mut(&port).and_then(|a| a.queue.pop_front());
+            let place = self.accounts.get_mut(&port).and_then(Account::pop);
             match place {
                 Some(place) => return Some((place.station, port, place.ticket)),
                 None => self.hand = Some((port, 0)),
@@ -245,8 +276,8 @@ impl Ledger {
     /// When ageing looks at the next share, so that a round fits its fraction of the ageing time.
     pub(super) fn come_again(&mut self, now: Time) -> Time {
         let places: usize = self.accounts.values().map(|a| a.queue.len()).sum();
-        let calls = u32::try_from(places / SHARE + 1).unwrap_or(u32::MAX);
-        let step = (self.ageing / ROUNDS / calls).max(Duration::from_millis(1));
+        let calls = u32::try_from(places / Fdb::SHARE + 1).unwrap_or(u32::MAX);
+        let step = (self.ageing / ROUNDS / calls).max(MIN_STEP);
         // A table that empties on the way must not slow the rest of the round down.
         self.step = if self.hand.is_some() { self.step.min(step) } else { step };
         self.due = now + self.step;

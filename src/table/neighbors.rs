@@ -2,7 +2,8 @@
 //! discovery alike, in the states of RFC 4861 section 7.3. The table sends nothing: it says what is to be asked, and is
 //! told what was heard.
 //!
-//! **Locking.** One table for all workers, behind a mutex: this is the slow path. A worker keeps what it looked up with
+//! **Locking.** One table for all workers, behind a mutex: this is the slow path. Who wants all of it has it a page at a
+//! time, and lets others at it in between. A worker keeps what it looked up with
 //! its cached flows, for as long as [`Neighbors::generation`] stays what it was before the lookup, and calls
 //! [`Neighbors::lookup`] again for a neighbour in use: about once a second, and at least once in a third of the time that
 //! one counts as reachable. That tells the table whom somebody sends to: such a neighbour is asked again, by unicast,
@@ -30,10 +31,11 @@ mod states;
 mod tests;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use states::Table;
+use parking_lot::{Mutex, MutexGuard};
+use states::{Key, PAGE, Table};
 
 use crate::packet::{DropReason, Frame, InterfaceId, Layer, Offload, PortId};
 use crate::time::Time;
@@ -319,24 +321,47 @@ impl Neighbors {
     /// Removes the entries of an interface, of an address, or all, static ones apart, and says how many they were. What
     /// waited is counted in a [`Task::Dropped`].
     pub fn flush(&self, interface: Option<InterfaceId>, address: Option<Address>) -> usize {
-        self.with(|table| {
-            table.remove_all(|key, state| {
-                state != State::Static
-                    && interface.is_none_or(|interface| key.0 == interface)
-                    && address.is_none_or(|address| key.1 == address)
-            })
+        self.remove_all(|key, state| {
+            state != State::Static
+                && interface.is_none_or(|interface| key.0 == interface)
+                && address.is_none_or(|address| key.1 == address)
         })
     }
 
     /// Removes the entries of interfaces that are gone, static ones too, and says how many they were. What waited is
     /// counted in a [`Task::Dropped`]. `keep` is called with the table locked.
     pub fn retain_interfaces(&self, keep: impl Fn(InterfaceId) -> bool) -> usize {
-        self.with(|table| table.remove_all(|key, _| !keep(key.0)))
+        self.remove_all(|key, _| !keep(key.0))
     }
 
-    /// All entries, in order of interface and address.
+    fn remove_all(&self, which: impl Fn(Key, State) -> bool) -> usize {
+        let (mut removed, mut after) = (0, None);
+        loop {
+            let (some, next) = self.page(|table| table.remove_some(after, &which));
+            removed += some;
+            match next {
+                Some(_) => after = next,
+                None => return removed,
+            }
+        }
+    }
+
+    /// All entries, in order of interface and address; those that come and go meanwhile with or without.
     pub fn entries(&self) -> Vec<(InterfaceId, Address, Entry)> {
-        self.with(|table| table.entries())
+        let mut all: Vec<(InterfaceId, Address, Entry)> = Vec::new();
+        loop {
+            let after = all.last().map(|&(interface, address, _)| (interface, address));
+            let some = self.page(|table| table.entries(after));
+            all.extend_from_slice(&some);
+            if some.len() < PAGE {
+                return all;
+            }
+        }
+    }
+
+    /// How full it is.
+    pub fn fill(&self) -> Fill {
+        self.with(|table| table.fill())
     }
 
     /// A number that is another whenever a MAC address that was given out has changed or gone.
@@ -346,13 +371,37 @@ impl Neighbors {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Table) -> T) -> T {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = act(&mut table);
+        self.act(&mut self.table.lock(), act)
+    }
+
+    /// The same for one of many in a row: whoever waits comes first.
+    fn page<T>(&self, act: impl FnOnce(&mut Table) -> T) -> T {
+        let mut table = self.table.lock();
+        let result = self.act(&mut table, act);
+        MutexGuard::unlock_fair(table);
+        result
+    }
+
+    fn act<T>(&self, table: &mut Table, act: impl FnOnce(&mut Table) -> T) -> T {
+        let result = act(table);
         // Written with the table locked, so that no older word comes later.
         self.generation.store(table.generation(), Ordering::Release);
         self.deadline.store(table.deadline().unwrap_or(NEVER).nanos(), Ordering::Release);
         result
     }
+}
+
+/// How many neighbours a table holds, and how many it may; see [`NeighborLimits`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Those whose MAC address is known, static ones apart.
+    pub known: usize,
+    /// The most of those.
+    pub known_limit: usize,
+    /// Those that are asked for, or did not answer lately.
+    pub unknown: usize,
+    /// The most of those.
+    pub unknown_limit: usize,
 }
 
 /// A time that does not come.

@@ -139,7 +139,21 @@ impl Share {
     }
 }
 
+/// How much of packets is kept until the rest of them has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Packets, at most [`MAX_DATAGRAMS`].
+    pub datagrams: usize,
+    /// What came of them, in bytes, at most [`MAX_BYTES`].
+    pub bytes: usize,
+}
+
 impl Reassembly {
+    /// How full it is.
+    pub fn fill(&self) -> Fill {
+        Fill { datagrams: self.datagrams.len(), bytes: self.bytes }
+    }
+
     /// Takes the fragment in `frame`, as which `packet` was read from it, and writes the packet that it makes whole to
     /// `whole`, with this frame's layer and VLAN tag and the first fragment's headers. What is thrown away for it is
     /// added to `thrown`, apart from the frame itself. A packet that is no fragment is whole.

@@ -10,6 +10,7 @@ use crate::packet::{Counters, DropReason, Location, PortId};
 use crate::port::Queue;
 use crate::switch::watch::{WatchId, Watcher};
 use crate::switch::{self, Intruder, PeerCounters, RuleCounters, Topology};
+use crate::table::reassembly;
 use crate::time::Time;
 
 /// What a worker is told.
@@ -90,6 +91,8 @@ pub struct Report {
     pub intruders: Vec<(PortId, Intruder)>,
     /// What rules have matched, see [`Switch::rule_counters`](switch::Switch::rule_counters).
     pub rules: Vec<RuleCounters>,
+    /// What is kept of packets until the rest of them has come.
+    pub fragments: reassembly::Fill,
     /// How the worker spent its time.
     pub activity: Activity,
 }
@@ -123,6 +126,8 @@ pub struct Activity {
     pub frames: u64,
     /// Batches by how many frames were in them, see [`BATCH_SIZES`].
     pub batch_sizes: [u64; BATCH_SIZES],
+    /// How much of [`Activity::busy`] it did something else than moving frames, by [`Chore`].
+    pub chores: [Duration; Chore::ALL.len()],
     /// The longest that ports had to wait because it did something else than moving frames.
     pub longest_pause: Pause,
     /// The same for the last ten to twenty seconds.
@@ -159,6 +164,9 @@ pub enum Chore {
 }
 
 impl Chore {
+    /// All of them, in the order of [`Activity::chores`].
+    pub const ALL: [Chore; 4] = [Chore::Timers, Chore::Report, Chore::Change, Chore::Probe];
+
     /// Its name on the surface.
     pub const fn name(self) -> &'static str {
         match self {

@@ -79,6 +79,7 @@ impl Meter {
     /// It has done something else than moving frames.
     pub(super) fn chore(&mut self, chore: Chore, since: Time, now: Time) {
         let spent = now.since(since);
+        self.activity.chores[chore as usize] += spent;
         let (sum, longest) = self.chores.get_or_insert_default();
         *sum += spent;
         if longest.spent <= spent {
@@ -185,6 +186,8 @@ mod tests {
         meter.look();
         let pause = meter.activity(at(16)).longest_pause;
         assert_eq!(pause, Pause { spent: ms(8), chore: Chore::Change });
+        let spent = Chore::ALL.map(|chore| meter.activity(at(16)).chores[chore as usize]);
+        assert_eq!(spent, [ms(7), ms(2), ms(5), ms(0)]);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 mod busy_poll;
 mod message;
 mod meter;
+mod sample;
+mod sampler;
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -28,6 +30,8 @@ use crate::time::Time;
 use busy_poll::BusyPoll;
 pub use message::{Activity, BATCH_SIZES, Change, Chore, Command, Echo, Event, Pause, Report};
 use meter::Meter;
+pub use sample::{Fate, MAX_HEADER, Sample, Skips};
+pub use sampler::{Place, Sampler};
 
 /// Batches that a port may have in its turn, before the others have theirs.
 const BUDGET: usize = 4;
@@ -271,7 +275,7 @@ impl Worker {
             let watched =
                 self.poll.registry().register(&mut SourceFd(&fd), Token(id.index()), Interest::READABLE);
             if let Err(error) = watched {
-                tracing::error!("port {}: cannot watch its descriptor: {error}", id.0);
+                tracing::error!(worker = self.index, slot = id.0, %error, "cannot watch the descriptor of a port");
             }
         }
         if self.slots.len() <= id.index() {
@@ -486,7 +490,7 @@ impl Worker {
         if let Err(error) = self.poll.poll(&mut self.events, timeout)
             && error.kind() != io::ErrorKind::Interrupted
         {
-            tracing::error!("worker {}: cannot poll: {error}", self.index);
+            tracing::error!(worker = self.index, %error, "cannot poll, and ends");
             self.stopping = true;
         }
         for event in &self.events {
@@ -532,6 +536,7 @@ impl Worker {
             intruders: self.switch.all_intruders().collect(),
             options: self.switch.all_options().map(|(at, options)| (at, options.to_vec())).collect(),
             rules: self.switch.rule_counters().to_vec(),
+            fragments: self.switch.fragments(),
             activity: self.meter.activity(self.now()),
         }
     }

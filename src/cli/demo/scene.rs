@@ -1,57 +1,20 @@
 //! What the demo plays on: two network namespaces, a TAP in each, a switch between them.
 //!
-//! The namespaces have no names: descriptors of this process hold them, and so the kernel takes them and their devices
-//! away however the process ends. The host's network is never touched, since the process leaves it first.
+//! The host's network is never touched, since the process leaves it first.
 
-use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::fs::{self, DirBuilder};
 use std::net::Ipv4Addr;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{env, process};
 
+use super::super::isolation::{self, Host};
 use crate::control::client::Client;
 use crate::control::config::Document;
 use crate::control::server::Server;
 use crate::control::socket::ControlSocket;
 use crate::control::yard::Yard;
-use crate::port::link::Links;
-use crate::sys::netns::{self, Netns};
-use crate::sys::tun;
-
-/// A host of the demo: a namespace in which only loopback and a TAP of the host's name are.
-pub(super) struct Host {
-    pub(super) name: &'static str,
-    pub(super) address: Ipv4Addr,
-    pub(super) netns: Netns,
-    /// Keeps the namespace, and is what the path in `netns` leads to.
-    _held: File,
-}
-
-impl Host {
-    fn new(name: &'static str, address: Ipv4Addr) -> Result<Host, String> {
-        let held = netns::create().map_err(|error| format!("cannot make a network namespace: {error}"))?;
-        let netns = Netns::new(format!("/proc/{}/fd/{}", process::id(), held.as_raw_fd()));
-        let loopback = || Links::open().and_then(|mut links| links.set_up(1));
-        netns
-            .run(loopback)
-            .map_err(|error| format!("cannot enter {netns}: {error}"))?
-            .map_err(|error| format!("{netns}: loopback: {error}"))?;
-        Ok(Host { name, address, netns, _held: held })
-    }
-
-    /// Runs `work` inside the namespace; an error says what was attempted, and where.
-    pub(super) fn run<T: Send>(
-        &self,
-        attempt: &str,
-        work: impl FnOnce() -> io::Result<T> + Send,
-    ) -> Result<T, String> {
-        let result = self.netns.run(work).and_then(|result| result);
-        result.map_err(|error| format!("{}: cannot {attempt}: {error}", self.name))
-    }
-}
 
 /// Everything that was made. All of it is gone when this is dropped: the socket, the switch with its TAPs, the
 /// namespaces, the directory.
@@ -65,10 +28,10 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// Makes all of it. An error is one line that says what is missing, and the remedy. To be called before the process
-    /// has other threads.
+    /// Makes all of it. An error is one line; to be called before the process has other threads, as
+    /// [`isolation::leave_host`].
     pub(super) fn set_up() -> Result<Scene, String> {
-        isolate()?;
+        isolation::leave_host()?;
         let directory = Directory::make()?;
         let host = |name, last| Host::new(name, Ipv4Addr::new(10, 9, 0, last));
         let hosts = [host("red", 1)?, host("blue", 2)?];
@@ -107,57 +70,6 @@ fn configuration(hosts: &[Host]) -> String {
     format!("[bridge.lan]\n{}", hosts.iter().map(port).collect::<String>())
 }
 
-/// Leaves the host's network, as root or as a user who may make user namespaces.
-fn isolate() -> Result<(), String> {
-    tun::open().map_err(|error| tun_remedy(&error))?;
-    let left = netns::leave().or_else(|error| match error.raw_os_error() {
-        Some(libc::EPERM) => netns::leave_as_user(),
-        _ => Err(error),
-    });
-    left.map_err(|error| {
-        netns_remedy(&error, |key| {
-            fs::read_to_string(Path::new("/proc/sys").join(key)).ok().map(|value| value.trim().to_owned())
-        })
-    })
-}
-
-fn tun_remedy(error: &io::Error) -> String {
-    let remedy = match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => {
-            "is missing: load the driver (modprobe tun), or give the container the device (--device /dev/net/tun)"
-        }
-        Some(libc::EACCES | libc::EPERM) => {
-            "is not accessible: run as root, or open it to all users (chmod 0666 /dev/net/tun)"
-        }
-        _ => return format!("{}: {error}", tun::NODE),
-    };
-    format!("{} {remedy}", tun::NODE)
-}
-
-/// Why no namespace can be made. `sysctl` reads a setting of the kernel.
-fn netns_remedy(error: &io::Error, sysctl: impl Fn(&str) -> Option<String>) -> String {
-    let settings = [
-        ("kernel/unprivileged_userns_clone", "0", "1"),
-        ("user/max_user_namespaces", "0", "15000"),
-        ("user/max_net_namespaces", "0", "15000"),
-        ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
-    ];
-    let closed = settings.into_iter().find(|(key, forbids, _)| sysctl(key).as_deref() == Some(forbids));
-    match closed {
-        Some((key, forbids, allows)) => {
-            let name = key.replace('/', ".");
-            format!(
-                "this user may not make network namespaces, since {name} = {forbids}: run as root, or allow it \
-                 (sudo sysctl -w {name}={allows})"
-            )
-        }
-        None => format!(
-            "this user may not make network namespaces ({error}): run as root; in a container, one that may \
-             (--privileged)"
-        ),
-    }
-}
-
 /// A directory for the control socket, ours alone, gone when dropped.
 struct Directory(PathBuf);
 
@@ -184,36 +96,5 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_refusal_names_the_setting_that_forbids_namespaces_and_the_remedy() {
-        let error = io::Error::from_raw_os_error(libc::EPERM);
-        for (key, value, line) in [
-            ("kernel/unprivileged_userns_clone", "0", "sudo sysctl -w kernel.unprivileged_userns_clone=1"),
-            ("user/max_user_namespaces", "0", "sudo sysctl -w user.max_user_namespaces=15000"),
-            (
-                "kernel/apparmor_restrict_unprivileged_userns",
-                "1",
-                "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-            ),
-            ("user/max_user_namespaces", "15000", "in a container, one that may (--privileged)"),
-        ] {
-            let text = netns_remedy(&error, |asked| (asked == key).then(|| value.to_owned()));
-            assert!(text.contains(line) && text.contains("run as root"), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_refusal_of_the_device_node_says_the_remedy() {
-        for (errno, remedy) in [(libc::ENOENT, "modprobe tun"), (libc::EACCES, "chmod 0666 /dev/net/tun")] {
-            let text = tun_remedy(&io::Error::from_raw_os_error(errno));
-            assert!(text.starts_with("/dev/net/tun is ") && text.contains(remedy), "{text}");
-        }
     }
 }

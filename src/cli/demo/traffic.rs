@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Type, NetSlice, SlicedPacket, TransportSlice};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::scene::Host;
+use super::super::isolation::Host;
 
 /// Bytes of payload of an echo request, as ping sends them.
 pub(super) const ECHO_BYTES: usize = 56;

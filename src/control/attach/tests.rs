@@ -23,7 +23,7 @@ const PINNED: &str = "bridge = \"lan\"\npin.mac = \"02:00:00:00:00:01\"\n";
 fn link(is_tap: bool, mtu: u32) -> Link {
     let (name, kind) = ("vm1".into(), Some("tun".into()));
     let tun = is_tap.then(|| TunLink { is_tap, ..TunLink::default() });
-    Link { index: 7, name, up: true, carrier: true, mtu, mac: None, kind, alias: None, tun }
+    Link { index: 7, name, up: true, carrier: true, mtu, mac: None, kind, alias: None, controller: None, tun }
 }
 
 fn around(link: Option<&Link>) -> Around<'_> {

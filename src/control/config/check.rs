@@ -2,6 +2,7 @@
 //!
 //! A table that could not be read is not compared with others, so that one mistake is told once.
 
+mod export;
 mod mode;
 mod router;
 mod rule;
@@ -28,6 +29,7 @@ pub(super) fn check(config: &Config, root: &Table, read: &Findings) -> Findings 
     check.tunnels();
     check.routers();
     check.rules();
+    check.exports();
     check.found
 }
 

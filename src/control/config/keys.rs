@@ -104,7 +104,7 @@ impl<'a> Keys<'a> {
         self.findings.add(self.path.to(key), message);
     }
 
-    /// Notes when there are more than `most` tables `[[key]]`.
+    /// Notes when there are more than `most` tables under `key`.
     pub(super) fn at_most(&mut self, key: &str, count: usize, most: usize) {
         if count > most {
             self.complain(key, format!("{count} tables are too many (expected at most {most})"));

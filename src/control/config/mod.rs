@@ -10,6 +10,7 @@
 mod check;
 mod document;
 mod errors;
+mod export;
 mod keys;
 mod mode;
 mod nat;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 pub use document::{Document, Edits, parse_value};
 pub use errors::{ConfigError, Errors};
+pub use export::{ExportConfig, ExportProtocol, ExportScope, MAX_EXPORTS};
 pub use nat::{NatConfig, NatKind, Transport};
 pub use prefix::{Prefix, addresses_text, ports_text};
 pub use router::{
@@ -65,6 +67,8 @@ pub struct Config {
     pub routers: BTreeMap<String, RouterConfig>,
     /// The filter rules of all routers and bridges, in the order of the file, numbered from 1: `[[rule]]`.
     pub rules: Vec<RuleConfig>,
+    /// What is told to collectors, by name: `[export.NAME]`, at most [`MAX_EXPORTS`].
+    pub exports: BTreeMap<String, ExportConfig>,
 }
 
 impl Config {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::document::{Item, Node, Table};
 use super::errors::{Findings, Path};
+use super::export::{MAX_EXPORTS, export};
 use super::keys::{Keys, similar};
 use super::mode;
 use super::router::read::router;
@@ -66,8 +67,11 @@ pub(super) fn config(root: &Table, findings: &mut Findings) -> Config {
         .unwrap_or_default();
     let rules = keys.tables("rule", rule);
     keys.at_most("rule", rules.len(), MAX_RULES);
+    let exports =
+        keys.table("export", |keys| named(keys, "export", |keys, _| export(keys))).unwrap_or_default();
+    keys.at_most("export", exports.len(), MAX_EXPORTS);
     keys.finish(|_| None);
-    Config { switch, bridges, ports, statics, routers, rules }
+    Config { switch, bridges, ports, statics, routers, rules, exports }
 }
 
 fn switch(mut keys: Keys<'_>) -> SwitchConfig {

@@ -295,7 +295,7 @@ pub(super) fn local_host(item: &Item) -> Read<IpAddr> {
 }
 
 /// Whether an address means nothing without the interface it is on.
-fn needs_interface(address: IpAddr) -> bool {
+pub(super) fn needs_interface(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 

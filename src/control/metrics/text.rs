@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::catalogue::{Family, Kind};
+use super::catalogue::Family;
 
 /// The text as far as it is written.
 #[derive(Default)]
@@ -18,13 +18,9 @@ impl Text {
     /// Begins a family. Each has its turn once.
     pub(super) fn family(&mut self, family: &'static Family) -> Samples<'_> {
         let Family { name, kind, help, .. } = family;
-        let kind = match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-        };
+        let help = Escaped { text: help, quotes: false };
         // Writing to a string cannot fail, here and below.
-        let _ =
-            writeln!(self.0, "# HELP {name} {}\n# TYPE {name} {kind}", Escaped { text: help, quotes: false });
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {}", kind.name());
         Samples { text: &mut self.0, family }
     }
 
@@ -36,13 +32,34 @@ impl Text {
 impl Samples<'_> {
     /// A sample with the values of the family's labels, in their order.
     pub(super) fn add(&mut self, labels: &[&str], value: impl Display) {
-        debug_assert_eq!(labels.len(), self.family.labels.len(), "{}", self.family.name);
-        self.text.push_str(self.family.name);
-        for (at, (name, value)) in self.family.labels.iter().zip(labels).enumerate() {
-            let before = if at == 0 { '{' } else { ',' };
-            let _ = write!(self.text, "{before}{name}=\"{}\"", Escaped { text: value, quotes: true });
+        self.line("", labels, None, value);
+    }
+
+    /// A histogram: how many were at most as large as each of `bounds`, which grow, and not as small as those before; in
+    /// the one behind the last, those that were larger than all. `sum` is that of all sizes.
+    pub(super) fn add_histogram(&mut self, labels: &[&str], bounds: &[u64], counts: &[u64], sum: u64) {
+        debug_assert_eq!(bounds.len() + 1, counts.len());
+        let bounds = bounds.iter().map(u64::to_string).chain(["+Inf".to_owned()]);
+        let mut all = 0;
+        for (bound, count) in bounds.zip(counts) {
+            all += count;
+            self.line("_bucket", labels, Some(&bound), all);
         }
-        let end = if labels.is_empty() { "" } else { "}" };
+        self.line("_sum", labels, None, sum);
+        self.line("_count", labels, None, all);
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[&str], bound: Option<&str>, value: impl Display) {
+        debug_assert_eq!(labels.len(), self.family.labels.len(), "{}", self.family.name);
+        let _ = write!(self.text, "{}{suffix}", self.family.name);
+        let names = self.family.labels.iter().copied();
+        let labels = names.zip(labels.iter().copied()).chain(bound.map(|bound| ("le", bound)));
+        let mut before = '{';
+        for (name, value) in labels {
+            let _ = write!(self.text, "{before}{name}=\"{}\"", Escaped { text: value, quotes: true });
+            before = ',';
+        }
+        let end = if before == ',' { "}" } else { "" };
         let _ = writeln!(self.text, "{end} {value}");
     }
 }
@@ -67,6 +84,19 @@ impl Display for Escaped<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::metrics::Kind;
+
+    #[test]
+    fn a_histogram_adds_up() {
+        static SIZES: Family = Family { name: "h", kind: Kind::Histogram, labels: &["x"], help: "Sizes." };
+        let mut text = Text::default();
+        text.family(&SIZES).add_histogram(&["1"], &[1, 3], &[5, 0, 2], 40);
+        assert_eq!(
+            text.into_string(),
+            "# HELP h Sizes.\n# TYPE h histogram\nh_bucket{x=\"1\",le=\"1\"} 5\nh_bucket{x=\"1\",le=\"3\"} 5\n\
+             h_bucket{x=\"1\",le=\"+Inf\"} 7\nh_sum{x=\"1\"} 40\nh_count{x=\"1\"} 7\n"
+        );
+    }
 
     #[test]
     fn samples_stand_below_their_family() {

@@ -84,11 +84,6 @@ pub(in crate::control) fn flush(state: &State, filter: &FdbFilter) -> Result<u64
     Ok(bridges_of(state, filter).map(flush).sum())
 }
 
-/// The peer of a tunnel that an entry is behind.
-pub(super) fn remote_of(tunnel: &LiveTunnel, entry: &Entry) -> Option<IpAddr> {
-    tunnel.address_of(entry.peer)
-}
-
 fn bridges_of<'a>(
     state: &'a State,
     filter: &'a FdbFilter,
@@ -156,7 +151,7 @@ impl<'a> Shower<'a> {
 
     fn remote(&self, entry: &Entry) -> Option<IpAddr> {
         let (_, tunnel) = self.ports.get(&entry.port)?;
-        remote_of((*tunnel)?, entry)
+        (*tunnel)?.address_of(entry.peer)
     }
 }
 

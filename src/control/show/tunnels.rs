@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
-use super::fdb::remote_of;
 use super::known;
 use crate::control::api::{IntruderInfo, TunnelInfo, TunnelPeerInfo};
 use crate::control::config::{Encapsulation, GeneveOption, PortConfig, TunnelConfig};
 use crate::control::overlay::{LivePeer, LiveTunnel};
 use crate::control::yard::State;
 use crate::packet::{DropReason, Layer, Location, PeerId, PortId};
-use crate::switch::{Intruder, PeerCounters};
+use crate::switch::{Intruder, PeerCounters, Unreachable};
 use crate::time::Time;
 use crate::tunnel::geneve;
 
@@ -134,34 +133,67 @@ fn option_texts(options: &[u8]) -> Vec<String> {
 
 /// How many FDB entries are behind each peer.
 fn entries(state: &State, port: PortId, tunnel: &LiveTunnel) -> BTreeMap<IpAddr, u64> {
-    let mut counts = BTreeMap::new();
+    let mut behind = BTreeMap::<PeerId, u64>::new();
     for bridge in state.live.bridges.values() {
-        let behind = bridge.fdb.entries().into_iter().filter(|(_, entry)| entry.port == port);
-        for remote in behind.filter_map(|(_, entry)| remote_of(tunnel, &entry)) {
-            *counts.entry(remote).or_default() += 1;
+        bridge.fdb.visit(|_, entry| {
+            if entry.port == port {
+                *behind.entry(entry.peer).or_default() += 1;
+            }
+        });
+    }
+    let mut counts = BTreeMap::new();
+    for (peer, entries) in behind {
+        if let Some(remote) = tunnel.address_of(peer) {
+            *counts.entry(remote).or_default() += entries;
         }
     }
     counts
 }
 
-fn state_of(peer: &LivePeer, seen: &PeerCounters, now: Time) -> String {
-    match (seen.trouble, seen.heard) {
-        _ if peer.address.is_multicast() => "group".into(),
-        // Whoever has been heard since is there again.
-        (Some(trouble), heard) if heard.is_none_or(|heard| heard < trouble.at) => {
-            let what = io::Error::from_raw_os_error(trouble.errno).to_string();
-            let what = what.split(" (os error").next().unwrap_or_default();
-            format!("unreachable: {what} {} s ago", now.since(trouble.at).as_secs())
+/// How a peer is, as far as can be told from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::control) enum Health {
+    /// It is a multicast group, which sends nothing itself.
+    Group,
+    Unreachable(Unreachable),
+    Up,
+    Unheard,
+}
+
+impl Health {
+    pub(in crate::control) fn of(peer: &LivePeer, seen: &PeerCounters) -> Health {
+        match (seen.trouble, seen.heard) {
+            _ if peer.address.is_multicast() => Health::Group,
+            // Whoever has been heard since is there again.
+            (Some(trouble), heard) if heard.is_none_or(|heard| heard < trouble.at) => {
+                Health::Unreachable(trouble)
+            }
+            (_, Some(_)) => Health::Up,
+            (_, None) => Health::Unheard,
         }
-        (_, Some(_)) => "up".into(),
-        (_, None) => "unheard".into(),
     }
+
+    pub(in crate::control) fn name(self) -> &'static str {
+        match self {
+            Health::Group => "group",
+            Health::Unreachable(_) => "unreachable",
+            Health::Up => "up",
+            Health::Unheard => "unheard",
+        }
+    }
+}
+
+fn state_of(peer: &LivePeer, seen: &PeerCounters, now: Time) -> String {
+    let health = Health::of(peer, seen);
+    let Health::Unreachable(trouble) = health else { return health.name().to_owned() };
+    let what = io::Error::from_raw_os_error(trouble.errno).to_string();
+    let what = what.split(" (os error").next().unwrap_or_default();
+    format!("{}: {what} {} s ago", health.name(), now.since(trouble.at).as_secs())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::switch::Unreachable;
 
     #[test]
     fn the_last_that_was_heard_of_a_peer_is_its_state() {

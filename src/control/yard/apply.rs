@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use super::State;
+use super::{State, about};
 use crate::control::api::Applied;
 use crate::control::config::{Config, Document, PortConfig, PortKind, StaticEntry};
+use crate::control::log::ASKED;
 use crate::control::opening::{self, Found};
 use crate::control::plan::{self, Change as Step, Plan};
 use crate::control::shape::{self, LiveBridge, LivePort, WORKER_PATIENCE};
@@ -45,10 +46,10 @@ impl State {
         // There may be something new to look at now and then.
         let _ = self.wake.try_send(());
         let changes = plan.lines();
-        changes.iter().for_each(|change| tracing::info!("{change}"));
+        changes.iter().for_each(|change| tracing::info!(target: ASKED, "{change}"));
         let warnings = self.warnings();
         let new = warnings.iter().filter(|warning| !before.contains(warning));
-        new.chain(&notes).for_each(|warning| tracing::warn!("{warning}"));
+        new.chain(&notes).for_each(|warning| tracing::warn!(target: ASKED, "{warning}"));
         Ok(Applied { epoch: self.epoch, changes, warnings: [warnings, notes].concat(), attach: None })
     }
 
@@ -151,7 +152,7 @@ impl State {
         match self.open(name, config) {
             Ok(opened) => self.reattach(name, opened),
             Err(why) => {
-                tracing::error!("{why}");
+                tracing::error!(port = name, "{}", about(name, &why));
                 self.mark_missing(name);
                 // No worker will tell the watcher. When it has not yet seen that it was woken, that is enough.
                 let _ = self.wake.try_send(());
@@ -216,6 +217,7 @@ impl State {
                 | Step::RouterAdd { .. }
                 | Step::RouterChange { .. }
                 | Step::RulesChange { .. } => {}
+                Step::ExportRemove { .. } | Step::ExportAdd { .. } | Step::ExportChange { .. } => {} // below
             }
         }
         let mut install = Vec::new();
@@ -252,7 +254,9 @@ impl State {
             let taken = self.config.ports.values().filter_map(|port| opening::taken_in(&port.kind));
             taken.into_iter().any(|taken| taken.as_ref() == netns)
         });
-        netdev::undo(left_ports.into_iter().filter_map(|port| port.made).collect())
+        let mut notes = netdev::undo(left_ports.into_iter().filter_map(|port| port.made).collect());
+        notes.extend(self.change_exports(&before));
+        notes
     }
 
     /// Forgets what is behind a peer that the workers have forgotten.
@@ -311,7 +315,7 @@ impl State {
         let id = port.id;
         // What was made is gone, too.
         port.made = None;
-        tracing::warn!("port {name}: its device is gone; it is taken again when it comes back");
+        tracing::warn!(port = name, "its device is gone; it is taken again when it comes back");
         let topology = self.next_topology();
         drop(self.exchange(topology, vec![id], Vec::new()));
         self.live.bridges.values().for_each(|bridge| {
@@ -345,6 +349,7 @@ impl State {
         self.installed.retain(|id, _| !remove.contains(id));
         self.installed.extend(install.iter().map(|(id, _)| (*id, topology.epoch)));
         let topology = Arc::new(topology);
+        let before = std::mem::replace(&mut self.topology, Arc::clone(&topology));
         let mut install: Vec<_> = install.into_iter().map(|(id, queues)| (id, queues.into_iter())).collect();
         let (done, taken) = crossbeam_channel::unbounded();
         for worker in &self.workers {
@@ -367,6 +372,8 @@ impl State {
                 self.workers.len()
             );
         }
+        // Whoever is the last to let go of a topology frees all its routes and rules. That is to be nobody who moves frames.
+        drop(before);
         closed.into_iter().flatten().collect()
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::State;
 use crate::control::config::{Config, Document, MetricsConfig};
 use crate::control::http;
+use crate::control::log::ASKED;
 use crate::control::site::Site;
 
 /// What a change makes of the listener.
@@ -49,7 +50,7 @@ impl State {
         };
         match self.serve(metrics) {
             Ok(server) => self.listener = Some(server),
-            Err(error) => tracing::error!("cannot listen at {} again: {error}", metrics.address),
+            Err(error) => tracing::error!(address = %metrics.address, %error, "cannot listen there again"),
         }
     }
 
@@ -58,7 +59,7 @@ impl State {
         match opened {
             Listener::Ends => self.listener = None,
             Listener::Comes(server) => {
-                tracing::info!("metrics at http://{}/metrics", server.address());
+                tracing::info!(target: ASKED, "metrics at http://{}/metrics", server.address());
                 self.listener = Some(server);
             }
             Listener::Stays => {

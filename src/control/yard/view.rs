@@ -23,8 +23,8 @@ impl View {
         Some(look(&state))
     }
 
-    #[expect(dead_code, reason = "pages other than the metrics ask by it")]
     /// What the control socket would answer. A request that does more than look is refused.
+    #[expect(dead_code, reason = "pages other than the metrics ask by it")]
     pub(in crate::control) fn ask(&self, request: Request) -> Result<Value, String> {
         if request.changes() {
             return Err("nothing can be changed from here (the commands do that)".into());
@@ -33,8 +33,8 @@ impl View {
         let reply = lock(&state).answer(request)?;
         match reply {
             Reply::Now(value) => Ok(value),
-            Reply::Later(_) | Reply::Stream(..) => {
-                Err("nothing is sent from here (the commands do that)".into())
+            Reply::Later(_) | Reply::Stream(..) | Reply::Host(_) => {
+                Err("nothing is sent or looked for from here (the commands do that)".into())
             }
         }
     }

@@ -6,16 +6,15 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, after, never, select};
 
-use super::{State, lock};
+use super::{State, about, lock};
 use crate::control::config::protocol_text;
 use crate::control::opening;
-use crate::control::shape::{LiveBridge, LivePort};
+use crate::control::shape::{Flap, LivePort};
 use crate::packet::{BridgeId, PortId, Tuple};
 use crate::port::guest::News;
 use crate::port::watch::LinkEvent;
 use crate::switch;
 use crate::sys::netns::Netns;
-use crate::time::Time;
 use crate::wire::address::Address;
 use crate::wire::ethernet::Mac;
 use crate::wire::{tcp, udp};
@@ -61,7 +60,8 @@ impl State {
         let guests = self.look_at_guests();
         let missing = self.look_for_missing().then_some(RETRY);
         let ways = self.look_at_ways();
-        [guests, missing, ways].into_iter().flatten().min()
+        let exports = self.tell_exporters();
+        [guests, missing, ways, exports].into_iter().flatten().min()
     }
 
     /// Looks at the ways to the peers of tunnels when that is due, and says when it is due again.
@@ -99,8 +99,8 @@ impl State {
                 }
                 _ => None,
             };
-            if let Some((what, unsaid)) = told.and_then(|what| Some((what, port.hush.ask()?))) {
-                tracing::info!("port {name}: {what}{unsaid}");
+            if let Some(what) = told {
+                tracing::info!(port = name, "{what}");
             }
             changed |= before != now;
         }
@@ -136,7 +136,7 @@ impl State {
             match self.open(&name, config) {
                 Ok(opened) => {
                     self.reattach(&name, opened);
-                    tracing::info!("port {name}: its device is back");
+                    tracing::info!(port = name, "its device is back");
                 }
                 Err(why) => self.complain(&name, why),
             }
@@ -149,7 +149,7 @@ impl State {
         if let Some(port) = self.live.ports.get_mut(name)
             && port.complaint != why
         {
-            tracing::warn!("{why}");
+            tracing::warn!(port = name, "{}", about(name, &why));
             port.complaint = why;
         }
     }
@@ -168,7 +168,7 @@ impl State {
             let before = port.mtu();
             changed |= port.look();
             if port.mtu() != before {
-                tracing::info!("port {name}: its MTU is {} now", port.mtu());
+                tracing::info!(port = name, mtu = port.mtu(), "its MTU is another now");
             }
         }
         if changed {
@@ -177,12 +177,8 @@ impl State {
         }
     }
 
-    /// Logs a packet that a rule wants logged, not more than some a second.
+    /// Logs a packet that a rule wants logged.
     fn note_logged(&mut self, rule: u32, port: PortId, tuple: Tuple) {
-        let now = Time::ZERO + self.started.elapsed();
-        if !self.log_rate.take(now) {
-            return;
-        }
         let port = self.live.port_name(port).unwrap_or("-");
         let end = |address: Address, port: u16| match (tuple.protocol, port) {
             (tcp::PROTOCOL | udp::PROTOCOL, port) => SocketAddr::new(address.into(), port).to_string(),
@@ -192,21 +188,21 @@ impl State {
         let to = end(tuple.destination, tuple.destination_port);
         let protocol = protocol_text(tuple.protocol);
         let comment = self.config.rules.get(rule as usize).and_then(|rule| rule.comment.as_deref());
-        let comment = comment.map(|comment| format!(" ({comment})")).unwrap_or_default();
-        tracing::info!("rule {}{comment}: {protocol} from {from} to {to}, in by port {port}", rule + 1);
+        tracing::info!(rule = rule + 1, port, comment, "{protocol} from {from} to {to}");
     }
 
     fn note_flap(&mut self, bridge: BridgeId, mac: Mac, from: PortId, to: PortId) {
-        let told = |bridge: &mut LiveBridge| bridge.may_tell_of_flap(Instant::now());
-        let Some(name) = self.live.bridge_name(bridge).map(str::to_owned) else { return };
-        if self.live.bridges.get_mut(&name).is_some_and(told) {
-            let port = |id| self.live.port_name(id).unwrap_or("?");
-            let (from, to) = (port(from), port(to));
-            tracing::warn!(
-                "bridge {name}: {mac} moves to and fro between {from} and {to}: two hosts with one address, or a loop \
-                 (bridge show counts further flaps)"
-            );
-        }
+        let Some((name, live)) = self.live.bridges.iter_mut().find(|(_, live)| live.id == bridge) else {
+            return;
+        };
+        live.last_flap = Some(Flap { mac, from, to, at: Instant::now() });
+        let bridge = name.clone();
+        let port = |id| self.live.port_name(id).unwrap_or("-");
+        let (from, to) = (port(from), port(to));
+        tracing::warn!(
+            bridge, %mac, from, to,
+            "a station moves to and fro: two hosts with one address, or a loop (bridge show counts further flaps)"
+        );
     }
 
     /// Looks at the ports whose interface something has happened to; false when there are none.

@@ -1,7 +1,7 @@
 //! What expressions ask of a frame's headers.
 
 use super::{Side, Test};
-use crate::packet::{Frame, Layer};
+use crate::packet::Layer;
 use crate::wire::{arp, be16, ethernet, ipv4, ipv6, tcp, udp};
 
 /// The protocol number of SCTP, whose ports stand where those of TCP and UDP do.
@@ -28,15 +28,14 @@ struct Upper<'a> {
 }
 
 impl<'a> Headers<'a> {
-    pub(super) fn of(frame: &'a Frame) -> Headers<'a> {
-        let bytes = frame.bytes();
-        let network = frame.layer.network(bytes).map(|(ether_type, at)| (ether_type, &bytes[at..]));
+    pub(super) fn of(layer: Layer, bytes: &'a [u8], len: usize) -> Headers<'a> {
+        let network = layer.network(bytes).map(|(ether_type, at)| (ether_type, &bytes[at..]));
         let upper = match network {
             Some((ipv4::ETHER_TYPE, packet)) => Upper::of_ipv4(packet),
             Some((ipv6::ETHER_TYPE, packet)) => Upper::of_ipv6(packet),
             _ => None,
         };
-        Headers { bytes, len: frame.len(), layer: frame.layer, network, upper }
+        Headers { bytes, len, layer, network, upper }
     }
 
     /// Whether the answer is yes.

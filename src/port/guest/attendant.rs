@@ -159,8 +159,8 @@ impl Doubt {
                 _ => "have a guest listen there, or name another path by connect",
             };
             tracing::warn!(
-                "port {}: {}: cannot be connected to: {error}: {remedy}; it is tried on",
-                self.port,
+                port = self.port,
+                "{}: cannot be connected to: {error}: {remedy}; it is tried on",
                 path.display()
             );
         }

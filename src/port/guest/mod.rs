@@ -6,14 +6,12 @@
 
 mod attendant;
 mod door;
-mod hush;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use attendant::Attendant;
 pub use door::{Door, DoorOptions, Listener, Obstacle, Place, claim};
-pub use hush::Hush;
 
 use crate::packet::Capabilities;
 
@@ -37,7 +35,8 @@ pub struct Guest {
     pub mtu: u32,
     attached: Mutex<Option<Attached>>,
     news: News,
-    hush: Hush,
+    /// The port's name.
+    port: String,
 }
 
 /// A guest that is there.
@@ -50,16 +49,14 @@ pub struct Attached {
 }
 
 impl Guest {
-    /// A port that nobody has attached to yet; `news` is called when that changes.
-    pub fn new(mtu: u32, news: News) -> Guest {
-        Guest { mtu, attached: Mutex::new(None), news, hush: Hush::default() }
+    /// The port `port` that nobody has attached to yet; `news` is called when that changes.
+    pub fn new(port: impl Into<String>, mtu: u32, news: News) -> Guest {
+        Guest { mtu, attached: Mutex::new(None), news, port: port.into() }
     }
 
-    /// Logs what is wrong with the guest, unless too much is.
+    /// Logs what is wrong with the guest.
     pub fn complain(&self, what: impl fmt::Display) {
-        if let Some(unsaid) = self.hush.ask() {
-            tracing::warn!("{what}{unsaid}");
-        }
+        tracing::warn!(port = self.port, "{what}");
     }
 
     /// Who is there now.

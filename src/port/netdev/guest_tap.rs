@@ -123,7 +123,8 @@ impl GuestTap {
             };
         if asked && !regranted {
             tracing::warn!(
-                "{device}: exists with another owner or group and stays as it is: stop the guest that holds it and \
+                device,
+                "exists with another owner or group and stays as it is: stop the guest that holds it and \
                  delete it (ip link del {device}) to have it made anew"
             );
         }

@@ -129,7 +129,8 @@ fn take_up(device: &str, links: &mut Links) -> Result<Link, LinkError> {
     let addresses = links.addresses(link.index)?;
     if let Some(first) = addresses.first() {
         tracing::warn!(
-            "{device}: has the address {first}, so the host answers there beside the switch: remove it \
+            device,
+            "has the address {first}, so the host answers there beside the switch: remove it \
              (ip addr flush dev {device}), and set quiet = true"
         );
     }
@@ -152,7 +153,10 @@ fn open_sockets(index: u32, count: usize) -> io::Result<(Vec<(PacketSocket, Rece
         }
         socket.set_ignore_outgoing()?;
         if socket.set_buffers(SOCKET_BUFFER).is_err() {
-            tracing::info!("no privilege to enlarge socket buffers: bursts may be dropped");
+            tracing::info!(
+                interface = index,
+                "no privilege to enlarge socket buffers: bursts may be dropped"
+            );
         }
         // Until it is in the group, each socket would get every frame.
         if count > 1 {

@@ -30,7 +30,7 @@ pub(super) fn set(device: &str, index: u32, links: &mut Links) -> Vec<Changed> {
                 // In a container /proc/sys may be read-only. Without an address of its own the interface says little.
                 let helped = family == "ipv6" && links.set_no_own_ipv6(index).is_ok();
                 let rest = if helped { "; it makes itself no address, at least" } else { "" };
-                tracing::warn!("{device}: cannot set {key} to {value}: {error}{rest} (sysctl {path})");
+                tracing::warn!(device, "cannot set {key} to {value}: {error}{rest} (sysctl {path})");
             }
         }
     }

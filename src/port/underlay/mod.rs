@@ -93,7 +93,7 @@ fn open_here(options: &UnderlayOptions, workers: usize) -> io::Result<Opened> {
     if let ([first, _, ..], Some(wrapping)) = (&receivers[..], options.wrapping)
         && let Err(error) = steering::share(first.as_fd(), receivers.len() as u32, wrapping)
     {
-        tracing::info!("{options}: the kernel parts flows by outer addresses, which is slower: {error}");
+        tracing::info!(underlay = %options, %error, "the kernel parts flows by outer addresses, which is slower");
     }
     let mut receivers = receivers.into_iter();
     let queue = |_| -> io::Result<super::Queue> {

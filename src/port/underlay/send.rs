@@ -92,7 +92,7 @@ impl Senders {
         if let Sockets::Unmade = sockets {
             *sockets = make(&self.maker, kind).map_or_else(
                 |error| {
-                    tracing::error!("cannot make sockets to send from ({kind:?}): {error}");
+                    tracing::error!(underlay = %self.maker.local(), %error, "cannot make sockets to send from ({kind:?})");
                     Sockets::Refused
                 },
                 Sockets::Made,
@@ -163,7 +163,7 @@ pub(super) fn send(
                 progress.settle(datagrams, datagrams_sent, Ok(()));
                 if let Some(error) = progress.doubt.take() {
                     *glues = false;
-                    tracing::info!("the kernel refuses UDP_SEGMENT ({error}): datagrams are sent one by one");
+                    tracing::info!(%error, "the kernel refuses UDP_SEGMENT: datagrams are sent one by one");
                 }
                 // The error that stopped it is told by the queue only.
                 if sent < asked {

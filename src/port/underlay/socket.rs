@@ -77,7 +77,7 @@ impl Maker {
         let socket = self.socket()?;
         let set = |option, value| set_option(socket.as_fd(), option, value);
         if set(SocketOption::RECEIVE_BUFFER, SOCKET_BUFFER).is_err() {
-            tracing::info!("no privilege to enlarge socket buffers: bursts may be dropped");
+            tracing::info!(underlay = %self.local, "no privilege to enlarge socket buffers: bursts may be dropped");
             socket.set_recv_buffer_size(SOCKET_BUFFER as usize)?;
         }
         set(SocketOption::TELL_OVERFLOW, 1)?;
@@ -100,7 +100,7 @@ impl Maker {
             return Ok(socket);
         };
         if let Err(error) = set(SocketOption::UDP_GRO, 1) {
-            tracing::info!("the kernel does not glue datagrams (UDP_GRO: {error}): they are read one by one");
+            tracing::info!(underlay = %self.local, %error, "the kernel does not glue datagrams (UDP_GRO): they are read one by one");
         }
         if self.zero_checksum && self.local.is_ipv6() {
             set(SocketOption::TAKE_NO_CHECKSUM_V6, 1)?;

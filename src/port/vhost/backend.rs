@@ -33,8 +33,6 @@ const MEMORY_SLOTS: u64 = 64;
 
 /// The device, from one connection to its end.
 pub(super) struct Backend {
-    /// The port's.
-    name: String,
     card: Arc<Card>,
     guest: Arc<Guest>,
     offered: u64,
@@ -78,10 +76,10 @@ enum Kick {
 }
 
 impl Backend {
-    pub(super) fn new(name: String, card: Arc<Card>, guest: Arc<Guest>, offered: u64) -> Backend {
+    pub(super) fn new(card: Arc<Card>, guest: Arc<Guest>, offered: u64) -> Backend {
         let rings = (0..2 * MAX_PAIRS).map(|_| Vring::default()).collect();
         let memory = Arc::default();
-        Backend { name, card, guest, offered, taken: None, protocol: 0, memory, rings }
+        Backend { card, guest, offered, taken: None, protocol: 0, memory, rings }
     }
 
     /// Whether the front-end was told that it gets answers where it asks for them.
@@ -99,9 +97,9 @@ impl Backend {
     pub(super) fn set_mtu(&self, body: &[u8]) -> u64 {
         let mtu = body.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
         if let Some(mtu) = mtu.filter(|&mtu| mtu > u64::from(self.guest.mtu)) {
-            let (name, own) = (&self.name, self.guest.mtu);
+            let own = self.guest.mtu;
             self.guest.complain(format_args!(
-                "port {name}: the guest's MTU is {mtu} and the port's {own}: set mtu = {mtu} on the port, or \
+                "the guest's MTU is {mtu} and the port's {own}: set mtu = {mtu} on the port, or \
                  host_mtu={own} on the guest's device"
             ));
         }

@@ -27,14 +27,13 @@ const MESSAGES: u32 = 1024;
 const IN: Duration = Duration::from_millis(100);
 
 /// Talks with a front-end until it goes, or is sent away.
-pub(super) fn hold(name: &str, peer: UnixStream, card: &Arc<Card>, guest: &Arc<Guest>, offered: u64) {
-    let backend =
-        Arc::new(Mutex::new(Backend::new(name.to_owned(), Arc::clone(card), Arc::clone(guest), offered)));
+pub(super) fn hold(peer: UnixStream, card: &Arc<Card>, guest: &Arc<Guest>, offered: u64) {
+    let backend = Arc::new(Mutex::new(Backend::new(Arc::clone(card), Arc::clone(guest), offered)));
     let end = talk(&peer, card, &backend);
     lock(&backend).leave();
     let trouble = card.end().map(|trouble| trouble.to_string());
     if let Some(why) = trouble.or(end.err().and_then(reason)) {
-        guest.complain(format_args!("port {name}: its guest is disconnected: {why}"));
+        guest.complain(format_args!("its guest is disconnected: {why}"));
         drop(peer);
         thread::sleep(PAUSE);
     }

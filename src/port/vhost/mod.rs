@@ -50,10 +50,10 @@ pub fn open(options: &GuestOptions, offload: bool, workers: usize, news: News) -
     let door = Door::open(&options.door)?;
     let (card, polls) = Card::new(workers).map_err(failed)?;
     let card = Arc::new(card);
-    let guest = Arc::new(Guest::new(options.mtu, news));
+    let guest = Arc::new(Guest::new(&options.name, options.mtu, news));
     let attendant = {
-        let (name, card, guest) = (options.name.clone(), Arc::clone(&card), Arc::clone(&guest));
-        let serve = move |peer| conversation::hold(&name, peer, &card, &guest, features::offered(offload));
+        let (card, guest) = (Arc::clone(&card), Arc::clone(&guest));
+        let serve = move |peer| conversation::hold(peer, &card, &guest, features::offered(offload));
         Arc::new(Attendant::start(&options.name, door, serve).map_err(failed)?)
     };
     let queue = |(worker, poll)| {

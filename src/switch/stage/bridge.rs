@@ -172,6 +172,7 @@ impl<'a> Forwarding<'a> {
             Some(at) => self.unicast(arrival, at),
             None => {
                 self.unknown_storm()?;
+                self.counters.unknown += 1;
                 self.spread_to_all(arrival)
             }
         }
@@ -366,7 +367,10 @@ impl<'a> Forwarding<'a> {
             return Err(DropReason::ReservedGroup);
         }
         let flooded = match self.group_storm(arrival) {
-            Ok(()) => self.spread_to_all(arrival),
+            Ok(()) => {
+                self.counters.groups += 1;
+                self.spread_to_all(arrival)
+            }
             Err(reason) => Err(reason),
         };
         if self.bridge.routers.is_empty() || self.port_id == ROUTER {

@@ -60,6 +60,16 @@ impl VlanSessions {
         VlanSessions { real: Some(Arc::clone(self)), ..VlanSessions::new(self.limits.clone(), self.seed) }
     }
 
+    /// How many connections there are, of each VLAN that has some.
+    pub fn held(&self) -> impl Iterator<Item = usize> + '_ {
+        self.tables.iter().map(|table| table.stats().live)
+    }
+
+    /// The most connections of a VLAN.
+    pub fn limit(&self) -> usize {
+        self.limits.sessions
+    }
+
     fn of(&self, vid: Vid) -> Arc<Conntrack> {
         if let Some(table) = self.tables.get(&vid) {
             return Arc::clone(&table);

@@ -56,6 +56,7 @@ impl<'a> Forwarding<'a> {
                 return Err(DropReason::ReservedGroup);
             }
             self.group_storm(arrival)?;
+            self.counters.groups += 1;
         } else if arrival.destination == self.bridge.mac {
             return Err(DropReason::Reflected);
         } else if let Some(at) = self.lookup(arrival, period) {
@@ -69,6 +70,7 @@ impl<'a> Forwarding<'a> {
             };
         } else {
             self.unknown_storm()?;
+            self.counters.unknown += 1;
         }
         self.spread(arrival, DropReason::Reflected, |to, port| {
             to != home.port

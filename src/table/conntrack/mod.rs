@@ -35,7 +35,9 @@ mod tcp;
 mod trial;
 mod wheel;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use self::book::Book;
 use self::hash::Hashes;
@@ -107,8 +109,7 @@ struct Shared {
 
 impl Shared {
     fn book(&self) -> MutexGuard<'_, Book> {
-        // A holder that panicked left at worst a session that is in one list and not in another.
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 }
 
@@ -230,7 +231,10 @@ impl Conntrack {
     pub fn visit(&self, mut look: impl FnMut(&Arc<Session>)) {
         let mut at = Some(0);
         while let Some(first) = at {
-            let (some, next) = self.shared.book().some(first);
+            let book = self.shared.book();
+            let (some, next) = book.some(first);
+            // Whoever waits for the book comes before the next of them.
+            MutexGuard::unlock_fair(book);
             some.iter().for_each(&mut look);
             at = next;
         }

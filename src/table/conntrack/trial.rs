@@ -3,7 +3,9 @@
 //! Lookups fall through to the real table. What is found there is copied, so that what its packets change, changes the
 //! copy; what is started here is what the real book has planned, with the port that it would draw next.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::book::{Joined, View};
 use super::limits::Limits;
@@ -95,6 +97,6 @@ impl Trial {
     }
 
     fn taken(&self) -> MutexGuard<'_, Vec<Taken>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 }

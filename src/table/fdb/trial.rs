@@ -5,7 +5,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::{Allowance, Entry, Fdb, Generations, Kind, Learned, SURPLUS, Station};
 use crate::packet::{Location, PortId};
@@ -129,6 +131,6 @@ impl Trial {
     }
 
     fn changes(&self) -> MutexGuard<'_, Changes> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.changes.lock()
     }
 }

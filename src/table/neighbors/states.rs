@@ -1,9 +1,10 @@
 //! What stands behind the lock of [`Neighbors`](super::Neighbors): the entries, their states and timers, and who pays.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::time::Duration;
 
-use super::{Entry, Heard, Held, Learned, NEVER, NeighborLimits, Resolution, State, Task};
+use super::{Entry, Fill, Heard, Held, Learned, NEVER, NeighborLimits, Resolution, State, Task};
 use crate::packet::{DropReason, Frame, InterfaceId, PortId};
 use crate::time::Time;
 use crate::wire::address::Address;
@@ -13,6 +14,8 @@ pub(super) type Key = (InterfaceId, Address);
 
 /// Timers that one call of [`Table::due`] takes.
 const BUDGET: usize = 64;
+/// Entries that are looked at while the table is locked once, where all are to be.
+pub(super) const PAGE: usize = 128;
 /// Bytes that a held frame counts for beside its own.
 const HELD_OVERHEAD: usize = 64;
 /// A neighbour's MAC address, once changed by somebody's word, stays for so long: two hosts that fight for an address
@@ -77,7 +80,8 @@ struct Share {
 #[derive(Clone)]
 pub(super) struct Table {
     limits: NeighborLimits,
-    nodes: HashMap<Key, Node, foldhash::fast::RandomState>,
+    /// In order, so that a listing can go on where it stopped.
+    nodes: BTreeMap<Key, Node>,
     timers: BTreeSet<(Time, Key)>,
     /// Known ones that nothing is sent to, those before the others that nothing was ever sent to, the oldest first.
     stale: BTreeMap<(bool, u64), Key>,
@@ -95,7 +99,7 @@ impl Table {
     pub(super) fn new(limits: NeighborLimits) -> Table {
         Table {
             limits,
-            nodes: HashMap::default(),
+            nodes: BTreeMap::new(),
             timers: BTreeSet::new(),
             stale: BTreeMap::new(),
             shares: HashMap::new(),
@@ -110,6 +114,11 @@ impl Table {
 
     pub(super) fn configure(&mut self, limits: NeighborLimits) {
         self.limits = limits;
+    }
+
+    pub(super) fn fill(&self) -> Fill {
+        let NeighborLimits { known: known_limit, unknown: unknown_limit, .. } = self.limits;
+        Fill { known: self.known, known_limit, unknown: self.unknown, unknown_limit }
     }
 
     pub(super) fn generation(&self) -> u32 {
@@ -266,24 +275,31 @@ impl Table {
         }
     }
 
-    pub(super) fn remove_all(&mut self, which: impl Fn(Key, State) -> bool) -> usize {
-        let chosen = |(key, node): (&Key, &Node)| which(*key, node.state).then_some(*key);
-        let keys: Vec<Key> = self.nodes.iter().filter_map(chosen).collect();
-        keys.iter().for_each(|&key| self.remove(key));
-        keys.len()
+    /// Removes the entries that `which` picks among the next behind `after`. How many they were, and where to go on; `None`:
+    /// those were the last.
+    pub(super) fn remove_some(
+        &mut self,
+        after: Option<Key>,
+        which: impl Fn(Key, State) -> bool,
+    ) -> (usize, Option<Key>) {
+        let some: Vec<_> = self.behind(after).map(|(key, node)| (*key, node.state)).collect();
+        let picked = some.iter().filter(|&&(key, state)| which(key, state));
+        let removed = picked.map(|&(key, _)| self.remove(key)).count();
+        (removed, some.get(PAGE - 1).map(|&(key, _)| key))
     }
 
-    pub(super) fn entries(&self) -> Vec<(InterfaceId, Address, Entry)> {
-        let mut entries: Vec<_> = self
-            .nodes
-            .iter()
-            .map(|(&(interface, address), node)| {
-                let Node { state, since, used, .. } = *node;
-                (interface, address, Entry { mac: node.mac(), state, since, used, held: node.held.len() })
-            })
-            .collect();
-        entries.sort_unstable_by_key(|&(interface, address, _)| (interface, address));
-        entries
+    /// The next entries behind `after`, in order; fewer than [`PAGE`]: those were the last.
+    pub(super) fn entries(&self, after: Option<Key>) -> Vec<(InterfaceId, Address, Entry)> {
+        let entry = |(&(interface, address), node): (&Key, &Node)| {
+            let Node { state, since, used, .. } = *node;
+            (interface, address, Entry { mac: node.mac(), state, since, used, held: node.held.len() })
+        };
+        self.behind(after).map(entry).collect()
+    }
+
+    fn behind(&self, after: Option<Key>) -> impl Iterator<Item = (&Key, &Node)> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.nodes.range((after, Bound::Unbounded)).take(PAGE)
     }
 
     /// Does what the timer of an entry stands for.

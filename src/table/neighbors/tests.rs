@@ -352,3 +352,29 @@ fn what_is_left_undone_on_a_frame_comes_back_with_it() {
     assert_eq!((held.layer, held.offload), (Layer::Ip, unfinished.offload));
     assert_eq!(checksum::sum(&held.bytes, 0), checksum::sum(unfinished.bytes(), 0));
 }
+
+#[test]
+fn all_entries_are_found_page_by_page() {
+    for count in [0, 1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE] {
+        let neighbors = Neighbors::new(NeighborLimits { known: 1000, ..NeighborLimits::default() });
+        for n in 0..count as u32 {
+            // Two interfaces, and so that the order in which they come is none.
+            let interface = InterfaceId(1 + (n % 2) as u16);
+            let n = n * 37 % 1009;
+            _ = neighbors.learn(interface, address(n), mac(n.into()), Heard::Asked, at(0));
+        }
+        let keys = || -> Vec<_> {
+            neighbors.entries().into_iter().map(|(interface, address, _)| (interface, address)).collect()
+        };
+        assert_eq!(keys().len(), count);
+        assert!(keys().is_sorted_by(|a, b| a < b), "{count}");
+        let first = neighbors.table.lock().entries(None);
+        assert!(first.len() <= PAGE);
+        let (_, next) = neighbors.table.lock().remove_some(None, |_, _| false);
+        assert_eq!(next.is_some(), count >= PAGE, "{count}");
+        assert_eq!(neighbors.flush(Some(InterfaceId(2)), None), count / 2);
+        assert!(keys().iter().all(|key| key.0 == LAN) && keys().len() == count.div_ceil(2));
+        assert_eq!(neighbors.retain_interfaces(|_| false), count.div_ceil(2));
+        assert!(keys().is_empty());
+    }
+}

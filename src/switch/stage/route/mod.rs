@@ -107,6 +107,9 @@ impl Routing {
         thrown: &mut Vec<Thrown>,
     ) {
         self.flows.clear();
+        if self.flows.forget_some() {
+            self.wake_at(Some(Time::ZERO));
+        }
         self.reassembly.retain(
             |router, interface| {
                 let on = |topology: &Topology| Some(topology.router(router)?.interface(interface)?.on);
@@ -114,9 +117,7 @@ impl Routing {
             },
             thrown,
         );
-        let counted: HashMap<u64, RuleCounters> =
-            before.rules.iter().copied().zip(self.rules.iter().copied()).collect();
-        self.rules = next.rules.iter().map(|rule| counted.get(rule).copied().unwrap_or_default()).collect();
+        self.rules = carried(&before.rules, &self.rules, &next.rules);
         self.announcements.note(before, next);
     }
 
@@ -124,6 +125,19 @@ impl Routing {
     pub(in crate::switch) fn wake_at(&mut self, due: Option<Time>) {
         self.due = [self.due, due].into_iter().flatten().min();
     }
+}
+
+/// The counters of the rules `next`, which count on for those that were there. Mostly few have changed, in one place, and
+/// only those between are looked for.
+fn carried(before: &[u64], counted: &[RuleCounters], next: &[u64]) -> Vec<RuleCounters> {
+    let same = |(a, b): &(&u64, &u64)| a == b;
+    let first = before.iter().zip(next).take_while(same).count();
+    let last = before[first..].iter().rev().zip(next[first..].iter().rev()).take_while(same).count();
+    let (from, to) = (first..before.len() - last, first..next.len() - last);
+    let known: HashMap<u64, RuleCounters> =
+        before[from.clone()].iter().copied().zip(counted[from.clone()].iter().copied()).collect();
+    let changed = next[to].iter().map(|rule| known.get(rule).copied().unwrap_or_default());
+    counted[..first].iter().copied().chain(changed).chain(counted[from.end..].iter().copied()).collect()
 }
 
 /// What became of a frame that was not dropped.
@@ -612,4 +626,33 @@ fn has_source_route(frame: &Frame, packet: &Packet) -> bool {
 /// The Ethernet type of a packet with this address.
 fn ether_type(address: Address) -> u16 {
     if address.is_v4() { ipv4::ETHER_TYPE } else { ipv6::ETHER_TYPE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_count_on_wherever_they_move_to() {
+        let counters = |rule: &u64| RuleCounters { frames: *rule, bytes: 10 * *rule };
+        let before: Vec<u64> = (1..=8).collect();
+        let counted: Vec<_> = before.iter().map(counters).collect();
+        let cases: [&[u64]; 7] = [
+            &[1, 2, 3, 4, 5, 6, 7, 8],
+            &[1, 2, 3, 100, 4, 5, 6, 7, 8],
+            &[1, 2, 5, 4, 3, 6, 7, 8],
+            &[1, 2, 7, 8],
+            &[8, 7, 6, 5, 4, 3, 2, 1],
+            &[100, 101],
+            &[],
+        ];
+        for next in cases {
+            let expected: Vec<_> = next
+                .iter()
+                .map(|rule| if *rule < 100 { counters(rule) } else { RuleCounters::default() })
+                .collect();
+            assert_eq!(carried(&before, &counted, next), expected, "{next:?}");
+        }
+        assert_eq!(carried(&[], &[], &[1]), [RuleCounters::default()]);
+    }
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C and its like, which end the demo in order: what was made is dropped on the way out.
+//! Ctrl-C and its like, which end a command in order: what it has made is dropped on the way out.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::super::Failure;
+use super::Failure;
 
 /// How often a wait looks for a signal.
 const LOOK: Duration = Duration::from_millis(20);

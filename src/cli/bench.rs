@@ -1,0 +1,193 @@
+//! `tapyard bench`: how fast the switch is on this machine, measured with no other program.
+
+mod devices;
+mod engine;
+mod frames;
+mod machine;
+mod method;
+mod path;
+mod progress;
+mod results;
+mod summary;
+mod trial;
+
+use std::slice;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::interrupt::Interrupt;
+use super::{Failure, Format, Outcome, isolation, print, print_json};
+use devices::Devices;
+use engine::Engine;
+use engine::topology::Shape;
+use frames::Size;
+use machine::Machine;
+use method::Round;
+use path::Path;
+use progress::Progress;
+use results::{Cell, LeftOut, Results, Settings};
+use trial::{Load, Rig};
+
+/// Measure how fast the switch is on this machine, with no other program
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tapyard bench                            every path, in about a minute
+  tapyard bench engine --sizes all         the engine alone, with all sizes of RFC 2544
+  tapyard bench tap nat --rounds 5 --json > before.json")]
+pub(super) struct Bench {
+    /// What to measure [default: all that this user may]
+    #[arg(value_name = "PATH")]
+    paths: Vec<Path>,
+    /// Frame sizes in bytes, check sequence included; \"super\" for TCP superframes of 64 KiB, \"all\" for those of RFC
+    /// 2544, 9000 and super
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', default_value = "64,1518,super", value_parser = sizes)]
+    sizes: Vec<Sizes>,
+    /// How long each trial is; some 15 make a line of the table
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.1, value_parser = seconds)]
+    seconds: f64,
+    /// How often everything is measured, in turn; what is shown are medians
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Workers of each switch that has devices
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = workers)]
+    workers: usize,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// One word of `--sizes`.
+#[derive(Clone, Copy, Debug)]
+enum Sizes {
+    One(Size),
+    All,
+}
+
+fn sizes(text: &str) -> Result<Sizes, String> {
+    if text == "all" { Ok(Sizes::All) } else { text.parse().map(Sizes::One) }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (0.001..=60.0).contains(seconds));
+    seconds.ok_or_else(|| "a trial is of 0.001 to 60 seconds".into())
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|workers| (1..=64).contains(workers)).ok_or_else(|| "1 to 64 workers".into())
+}
+
+impl Bench {
+    pub(super) fn execute(self) -> Outcome {
+        let interrupt = Interrupt::catch()?;
+        let results = self.run(&interrupt)?;
+        if self.format.json {
+            return print_json(&serde_json::to_value(&results).map_err(|error| error.to_string())?);
+        }
+        print(&summary::of(&results))
+    }
+
+    fn run(&self, interrupt: &Interrupt) -> Result<Results, Failure> {
+        let mut left_out = Vec::new();
+        let paths = self.paths(&mut left_out)?;
+        let results = self.measure(&paths, &mut left_out, interrupt)?;
+        Ok(Results {
+            schema: results::SCHEMA.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            date: machine::now(),
+            machine: Machine::this(),
+            settings: Settings {
+                seconds: self.seconds,
+                rounds: self.rounds,
+                workers: self.workers,
+                resolution: method::RESOLUTION,
+                build: if cfg!(debug_assertions) { "debug" } else { "release" }.into(),
+            },
+            results,
+            scaling: Vec::new(),
+            left_out,
+        })
+    }
+
+    /// What is measured. Leaves the host's network where devices are needed for it.
+    fn paths(&self, left_out: &mut Vec<LeftOut>) -> Result<Vec<Path>, Failure> {
+        let asked = match self.paths.is_empty() {
+            true => Path::value_variants(),
+            false => &self.paths,
+        };
+        if !asked.iter().any(|path| path.needs_devices()) {
+            return Ok(asked.to_vec());
+        }
+        match isolation::leave_host() {
+            Ok(()) => Ok(asked.to_vec()),
+            Err(why) if !self.paths.is_empty() => Err(Failure::Said(why)),
+            Err(why) => {
+                let (devices, others) = asked.iter().partition::<Vec<Path>, _>(|path| path.needs_devices());
+                left_out
+                    .extend(devices.iter().map(|path| LeftOut { path: path.name(), reason: why.clone() }));
+                Ok(others)
+            }
+        }
+    }
+
+    fn all_sizes(&self) -> Vec<Size> {
+        let mut sizes: Vec<Size> = Vec::new();
+        for asked in &self.sizes {
+            let asked = match asked {
+                Sizes::One(size) => slice::from_ref(size),
+                Sizes::All => &Size::ALL,
+            };
+            for size in asked {
+                if !sizes.contains(size) {
+                    sizes.push(*size);
+                }
+            }
+        }
+        sizes
+    }
+
+    /// Measures all paths with all sizes, in rounds, so that a machine whose speed drifts treats all alike. A path that
+    /// nobody asked for by name and that cannot be measured here is left out.
+    fn measure(
+        &self,
+        paths: &[Path],
+        left_out: &mut Vec<LeftOut>,
+        interrupt: &Interrupt,
+    ) -> Result<Vec<Cell>, Failure> {
+        let sizes = self.all_sizes();
+        let cases: Vec<(Path, Size)> =
+            paths.iter().flat_map(|&path| sizes.iter().map(move |&size| (path, size))).collect();
+        let mut measured: Vec<Vec<Round>> = vec![Vec::new(); cases.len()];
+        let mut progress = Progress::new(cases.len() * self.rounds as usize);
+        for _ in 0..self.rounds {
+            for (&(path, size), rounds) in cases.iter().zip(&mut measured) {
+                let name = path.name();
+                progress.step(&format!("{name} {size}"));
+                if left_out.iter().any(|left| left.path == name) {
+                    continue;
+                }
+                match self.round(path, size, interrupt) {
+                    Ok(round) => rounds.push(round),
+                    Err(Failure::Said(why)) if self.paths.is_empty() => {
+                        left_out.push(LeftOut { path: name, reason: format!("{size}: {why}") });
+                    }
+                    Err(Failure::Said(why)) => return Err(format!("{name} {size}: {why}").into()),
+                    Err(other) => return Err(other),
+                }
+            }
+        }
+        let cells = cases.iter().zip(&measured);
+        Ok(cells.filter_map(|(&(path, size), rounds)| Cell::of(&path.name(), size, rounds)).collect())
+    }
+
+    fn round(&self, path: Path, size: Size, interrupt: &Interrupt) -> Result<Round, Failure> {
+        let mut rig: Box<dyn Rig + '_> = match path.needs_devices() {
+            true => Box::new(Devices::new(path, size, self.workers, interrupt)?),
+            false => Box::new(Engine::new(path.way(), size, Shape::SMALL, interrupt)),
+        };
+        let duration = Duration::from_secs_f64(self.seconds);
+        // What is cold at first is no part of it.
+        rig.trial(Load::Most, duration / 2)?;
+        method::measure(&mut *rig, duration)
+    }
+}

@@ -1,0 +1,161 @@
+//! The whole switch with real devices: workers, ports and tunnels as `tapyard run` has them, in network namespaces of this
+//! process, and a tester at both ends.
+//!
+//! The tester is one thread that sends and receives in turn, so that it takes one processor and leaves the others to the
+//! switch. Its sockets are the interfaces' other ends: what it sends waits in the device's queue until the switch reads it.
+
+mod site;
+mod tester;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::super::Failure;
+use super::super::interrupt::Interrupt;
+use super::frames::Size;
+use super::path::Path;
+use super::trial::{Delay, Load, Loss, Rig, Trial};
+use crate::control::api::{DropInfo, Request, StatsInfo};
+use crate::sys::clock;
+use site::Site;
+use tester::Tester;
+
+/// How long frames that are under way are waited for when none has come.
+const QUIET: Duration = Duration::from_millis(20);
+/// How long the first frame may take: bridges, routers and tunnels are to find out what they must know.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A site and its tester.
+pub(super) struct Devices<'a> {
+    tester: Tester,
+    site: Site,
+    interrupt: &'a Interrupt,
+}
+
+/// What the switches have counted.
+struct Counted {
+    /// Frames that came in by the port that the tester sends to.
+    arrived: u64,
+    /// Drops by port and reason.
+    drops: BTreeMap<(String, String), u64>,
+}
+
+impl<'a> Devices<'a> {
+    /// Sets everything up, and waits until frames pass.
+    ///
+    /// # Errors
+    /// Something cannot be made, or no frame passes; or a signal came.
+    pub(super) fn new(
+        path: Path,
+        size: Size,
+        workers: usize,
+        interrupt: &'a Interrupt,
+    ) -> Result<Devices<'a>, Failure> {
+        let site = Site::start(path, workers)?;
+        let tester = Tester::open(&site, size)?;
+        let mut devices = Devices { tester, site, interrupt };
+        devices.meet()?;
+        Ok(devices)
+    }
+
+    /// Sends a frame now and then until one arrives.
+    fn meet(&mut self) -> Result<(), Failure> {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            self.interrupt.check()?;
+            self.tester.greet();
+            self.tester.send(1, Duration::ZERO);
+            let sent = Instant::now();
+            while sent.elapsed() < QUIET {
+                if self.tester.receive(Duration::ZERO, &mut Delay::new()) > 0 {
+                    return Ok(());
+                }
+            }
+        }
+        let losses = self
+            .counted()?
+            .drops
+            .into_iter()
+            .map(|((place, reason), frames)| format!("; {frames} at {place}: {reason}"));
+        Err(format!("no frame passes in {} s{}", PATIENCE.as_secs(), losses.collect::<String>()).into())
+    }
+
+    fn counted(&self) -> Result<Counted, Failure> {
+        let stats = self.site.ask::<StatsInfo>(&Request::Stats {})?;
+        let arrived =
+            stats[0].ports.iter().filter(|port| port.name == site::NEAR).map(|port| port.rx_frames).sum();
+        let several = stats.len() > 1;
+        let drops = self.site.ask::<Vec<DropInfo>>(&Request::Drops {})?;
+        let drops = (1..).zip(drops).flat_map(|(number, drops)| {
+            drops.into_iter().map(move |drop| {
+                let place = if several { format!("{}, switch {number}", drop.port) } else { drop.port };
+                ((place, drop.reason), drop.frames)
+            })
+        });
+        Ok(Counted { arrived, drops: drops.collect() })
+    }
+
+    /// Where `lost` of `sent` frames went.
+    fn losses(&self, before: &Counted, overflow: u64, sent: u64, lost: u64) -> Result<Vec<Loss>, Failure> {
+        let after = self.counted()?;
+        let loss =
+            |place: &str, reason: &str, frames| Loss { place: place.into(), reason: reason.into(), frames };
+        let unread = sent.saturating_sub(after.arrived - before.arrived);
+        let mut losses = vec![loss("before the switch", "the device's queue was full", unread)];
+        losses.extend(
+            after.drops.iter().map(|(key, frames)| {
+                loss(&key.0, &key.1, frames - before.drops.get(key).copied().unwrap_or(0))
+            }),
+        );
+        losses.push(loss("behind the switch", "the tester's queue was full", overflow));
+        let known: u64 = losses.iter().map(|loss| loss.frames).sum();
+        losses.push(loss("elsewhere", "a queue of the kernel was full", lost.saturating_sub(known)));
+        losses.retain(|loss| loss.frames > 0);
+        Ok(losses)
+    }
+}
+
+impl Rig for Devices<'_> {
+    fn trial(&mut self, load: Load, duration: Duration) -> Result<Trial, Failure> {
+        self.tester.begin();
+        let (before, overflow) = (self.counted()?, self.tester.overflow());
+        let (mut delay, mut sent, mut received) = (Delay::new(), 0, 0);
+        // What arrives before the queues are full says nothing of the rate at which they are emptied.
+        let (settled, mut early) = (duration / 4, None);
+        let (cpu, began) = (switch_time()?, Instant::now());
+        let took = loop {
+            self.interrupt.check()?;
+            let elapsed = began.elapsed();
+            if elapsed >= settled && early.is_none() {
+                early = Some((elapsed, received));
+            }
+            if elapsed >= duration {
+                break elapsed;
+            }
+            let due = load.due(elapsed) - sent;
+            sent += self.tester.send(due, elapsed);
+            received += self.tester.receive(began.elapsed(), &mut delay);
+        };
+        let (cpu, counted) = (switch_time()? - cpu, received);
+        let (since, before_that) = early.unwrap_or_default();
+        let rate = (received - before_that) as f64 / (took - since).as_secs_f64().max(1e-9);
+        let mut last = Instant::now();
+        while received < sent && last.elapsed() < QUIET {
+            self.interrupt.check()?;
+            let more = self.tester.receive(began.elapsed(), &mut delay);
+            if more > 0 {
+                received += more;
+                last = Instant::now();
+            }
+        }
+        let overflow = self.tester.overflow() - overflow;
+        let losses = self.losses(&before, overflow, sent, sent.saturating_sub(received))?;
+        Ok(Trial { sent, received, rate, counted, cpu, delay, losses })
+    }
+}
+
+/// Processor time of all threads but this one.
+fn switch_time() -> Result<Duration, String> {
+    let time = clock::of_thread().and_then(|own| Ok(clock::of_process()?.saturating_sub(own)));
+    time.map_err(|error| format!("no processor time is told: {error}"))
+}

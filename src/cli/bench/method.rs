@@ -1,0 +1,139 @@
+//! What is measured of a rig, and how: RFC 2544 section 26, with trials of a fraction of a second.
+
+use std::time::Duration;
+
+use super::super::Failure;
+use super::trial::{Delay, Load, Loss, Rig, Trial};
+
+/// The loss-free rate is found to so much of the throughput.
+pub(super) const RESOLUTION: f64 = 0.02;
+/// The search goes up to so much of the throughput: a switch may carry more when it is not flooded.
+const HEADROOM: f64 = 1.25;
+/// A trial counts only if so much of its load was offered.
+const OFFERED: f64 = 0.98;
+/// Loads at which delays are measured, as parts of the loss-free rate.
+pub(super) const LOADS: [f64; 2] = [0.5, 0.9];
+
+/// Trials that one round of [`measure`] takes at most.
+pub(super) fn trials() -> u32 {
+    1 + 2 * steps() + LOADS.len() as u32
+}
+
+/// What one round has shown.
+#[derive(Clone, Debug)]
+pub(super) struct Round {
+    /// Frames a second that arrive when as many as go are offered.
+    pub(super) throughput: f64,
+    /// Frames a second that pass without a loss; `None` where no rate did.
+    pub(super) loss_free: Option<f64>,
+    /// Nanoseconds of processor time that the switch spends on a frame at the throughput.
+    pub(super) cpu: f64,
+    /// The trial at the throughput.
+    pub(super) flood: Trial,
+    /// Delays at [`LOADS`]: what was offered a second, and how long frames took.
+    pub(super) delays: Vec<(f64, Delay)>,
+}
+
+/// Measures a rig once.
+///
+/// # Errors
+/// A signal came, a device failed, or no frame passes.
+pub(super) fn measure(rig: &mut dyn Rig, duration: Duration) -> Result<Round, Failure> {
+    let flood = rig.trial(Load::Most, duration)?;
+    if flood.received == 0 {
+        let where_to = |loss: &Loss| format!("; {} at {}: {}", loss.frames, loss.place, loss.reason);
+        let losses: String = flood.losses.iter().map(where_to).collect();
+        return Err(format!("none of {} frames has passed{losses}", flood.sent).into());
+    }
+    let throughput = flood.rate;
+    let loss_free = loss_free(rig, throughput * HEADROOM, duration)?;
+    let mut delays = Vec::new();
+    for load in LOADS {
+        let Some(rate) = loss_free.map(|rate| rate * load) else { continue };
+        delays.push((rate, rig.trial(Load::Rate(rate), duration)?.delay));
+    }
+    let cpu = flood.cpu.as_nanos() as f64 / flood.counted.max(1) as f64;
+    Ok(Round { throughput, loss_free, cpu, flood, delays })
+}
+
+fn steps() -> u32 {
+    (HEADROOM / RESOLUTION).log2().ceil() as u32
+}
+
+/// Binary search for the highest rate at which no frame is lost. Since whatever else the machine does costs a frame now and
+/// then, only a rate that loses some in two trials in a row is refused.
+fn loss_free(rig: &mut dyn Rig, most: f64, duration: Duration) -> Result<Option<f64>, Failure> {
+    let (mut passed, mut refused) = (0.0, most);
+    for _ in 0..steps() {
+        let rate = (passed + refused) / 2.0;
+        let mut passes = || -> Result<bool, Failure> {
+            let trial = rig.trial(Load::Rate(rate), duration)?;
+            Ok(trial.lost() == 0 && trial.sent as f64 >= (rate * duration.as_secs_f64() * OFFERED).floor())
+        };
+        if passes()? || passes()? {
+            passed = rate;
+        } else {
+            refused = rate;
+        }
+    }
+    Ok((passed > 0.0).then_some(passed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Carries so many frames a second, and loses the others.
+    struct Ideal {
+        rate: f64,
+        trials: u32,
+        /// Which trials lose a frame though they need not.
+        unlucky: fn(u32) -> bool,
+    }
+
+    impl Rig for Ideal {
+        fn trial(&mut self, load: Load, duration: Duration) -> Result<Trial, Failure> {
+            self.trials += 1;
+            let capacity = (self.rate * duration.as_secs_f64()) as u64;
+            let sent = load.due(duration).min(10 * capacity);
+            let received = sent.min(capacity).saturating_sub(u64::from((self.unlucky)(self.trials)));
+            let mut delay = Delay::new();
+            delay.note(1000);
+            let (rate, cpu) = (received as f64 / duration.as_secs_f64(), duration / 2);
+            Ok(Trial { sent, received, rate, counted: received, cpu, delay, losses: Vec::new() })
+        }
+    }
+
+    fn round(rate: f64, unlucky: fn(u32) -> bool) -> Round {
+        let mut rig = Ideal { rate, trials: 0, unlucky };
+        let round = measure(&mut rig, Duration::from_millis(100)).unwrap();
+        assert!(rig.trials <= trials(), "{}", rig.trials);
+        round
+    }
+
+    #[test]
+    fn the_loss_free_rate_is_found_to_its_resolution() {
+        for rate in [1e4, 123_456.0, 3.3e7] {
+            let round = round(rate, |_| false);
+            let found = round.loss_free.unwrap();
+            assert!(found <= rate * 1.001 && found >= rate * (1.0 - RESOLUTION), "{found} of {rate}");
+            assert_eq!(round.delays.len(), LOADS.len());
+            assert!((round.cpu - 0.5e9 / rate).abs() < 0.01 * round.cpu, "{}", round.cpu);
+        }
+    }
+
+    #[test]
+    fn a_single_unlucky_trial_does_not_refuse_a_rate_and_two_do() {
+        let found = round(1e5, |trial| trial % 2 == 0).loss_free.unwrap();
+        assert!(found >= 1e5 * (1.0 - RESOLUTION), "{found}");
+        let round = round(1e5, |trial| trial > 1);
+        assert_eq!((round.loss_free, round.delays.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_rig_that_lets_nothing_pass_is_no_measurement() {
+        let mut rig = Ideal { rate: 0.0, trials: 0, unlucky: |_| false };
+        let refused = measure(&mut rig, Duration::from_millis(10)).unwrap_err();
+        assert_eq!(refused, Failure::Said("none of 0 frames has passed".into()));
+    }
+}
