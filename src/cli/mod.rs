@@ -28,6 +28,7 @@ mod rule;
 mod run;
 mod stats;
 mod table;
+mod trace;
 mod tunnel;
 
 use std::ffi::OsString;
@@ -85,6 +86,7 @@ enum Command {
     Rule(rule::Rule),
     Stats(stats::Stats),
     Drops(drops::Drops),
+    Trace(trace::Trace),
     Export(export::Export),
     Config(config::Config),
     Completions(completions::Completions),
@@ -123,6 +125,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Rule(rule) => rule.execute(&switch),
         Command::Stats(stats) => stats.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
+        Command::Trace(trace) => trace.execute(&switch),
         Command::Export(export) => export.execute(&switch),
         Command::Config(config) => config.execute(&switch),
         Command::Completions(completions) => completions.execute(),

@@ -9,8 +9,8 @@
 //! frames should go.
 
 use crate::packet::{Batch, Counters, DropReason, Frame, Layer, Location, Offload, PeerId, PortId};
-use crate::switch::{Outgoing, Topology};
 use crate::switch::walked::{Recorder, Step};
+use crate::switch::{Outgoing, Topology};
 use crate::time::Time;
 
 /// What a watcher is known by.

@@ -221,7 +221,11 @@ impl Ledger {
     }
 
     /// The same without taking it: whom it would be.
-    pub(super) fn next_victim(&self, port: PortId, entry: impl Fn(Station) -> Option<Entry>) -> Option<Station> {
+    pub(super) fn next_victim(
+        &self,
+        port: PortId,
+        entry: impl Fn(Station) -> Option<Entry>,
+    ) -> Option<Station> {
         let account = self.accounts.get(&port)?;
         let mut chances = CHANCES.min(account.held.saturating_sub(1));
         let (mut void, mut spared) = (0, None);

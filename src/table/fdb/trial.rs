@@ -4,8 +4,8 @@
 //! It decides as the real table does: who pays for a new entry, and with which one, is asked of the real ledger.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::{Mutex, MutexGuard};
 

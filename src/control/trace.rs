@@ -60,9 +60,9 @@ fn port(topology: &Topology, name: &str) -> Result<PortId, String> {
     let slot = topology.ports.iter().position(named).ok_or_else(|| no_port(name))?;
     let id = PortId(slot as u16);
     match topology.port(id) {
-        Some(Port { way: Way::Underlay(_), .. }) => {
-            Err(format!("{name} carries tunnels (name the port of one: the trace begins where its frames come out)"))
-        }
+        Some(Port { way: Way::Underlay(_), .. }) => Err(format!(
+            "{name} carries tunnels (name the port of one: the trace begins where its frames come out)"
+        )),
         _ => Ok(id),
     }
 }

@@ -35,8 +35,8 @@ struct Follower {
     parts: Sender<Vec<u8>>,
     /// So long nobody has to ask again whether the rate allows another.
     rests_until: Time,
-    /// The frame that was picked last: where it came in, how long it was, how it began.
-    picked: (Location, usize, Vec<u8>),
+    /// The frame that was picked last: how long it was, and how it began.
+    picked: (usize, Vec<u8>),
 }
 
 /// What all followers share.
@@ -75,7 +75,7 @@ pub(in crate::control) fn follow(
             shared: Arc::clone(&shared),
             parts: parts.clone(),
             rests_until: Time::ZERO,
-            picked: (Location::from(PortId(0)), 0, Vec::new()),
+            picked: (0, Vec::new()),
         })
     };
     Ok((make, walks))
@@ -89,8 +89,7 @@ impl Shared {
     /// Whether one more may be followed, which then counts.
     fn take(&self, now: Time) -> bool {
         let one_less = |left: u64| left.checked_sub(1);
-        self.rate.take(now)
-            && self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+        self.rate.take(now) && self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
     }
 }
 
@@ -101,15 +100,16 @@ impl Watcher for Follower {
 
     fn see(&mut self, _: &Sight<'_>) {}
 
-    fn picks(&mut self, _: usize) -> bool {
+    fn picks(&self) -> bool {
         !self.shared.is_over()
     }
 
-    fn pick(&mut self, port: PortId, frame: &Frame, now: Time) -> bool {
-        if now < self.rests_until
-            || self.port.is_some_and(|own| own != port)
-            || self.filter.as_ref().is_some_and(|filter| !filter.matches(frame))
-        {
+    fn passes_over(&mut self, port: PortId, _: usize) -> bool {
+        self.port.is_some_and(|own| own != port)
+    }
+
+    fn pick(&mut self, _: PortId, frame: &Frame, now: Time) -> bool {
+        if now < self.rests_until || self.filter.as_ref().is_some_and(|filter| !filter.matches(frame)) {
             return false;
         }
         if !self.shared.take(now) {
@@ -117,7 +117,7 @@ impl Watcher for Follower {
             return false;
         }
         let begin = &frame.bytes()[..frame.bytes().len().min(SHOWN)];
-        self.picked = (Location::from(port), frame.len(), begin.to_vec());
+        self.picked = (frame.len(), begin.to_vec());
         true
     }
 
@@ -126,8 +126,9 @@ impl Watcher for Follower {
     }
 
     fn followed(&mut self, followed: &Followed<'_>) {
-        let (at, len, bytes) = &self.picked;
-        let walk = told::real(followed.topology, *at, *len, bytes, followed.steps);
+        let Followed { port, peer, topology, steps, .. } = *followed;
+        let (len, bytes) = &self.picked;
+        let walk = told::real(topology, Location { port, peer }, *len, bytes, steps);
         if let Ok(mut line) = serde_json::to_vec(&walk) {
             line.push(b'\n');
             // Who does not read fast enough misses this one.

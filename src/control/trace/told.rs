@@ -16,13 +16,7 @@ pub(super) fn trial(topology: &Topology, at: Location, frame: &Frame, walked: &W
 }
 
 /// The walk of a frame of `len` bytes, of which `bytes` are the first.
-pub(super) fn real(
-    topology: &Topology,
-    at: Location,
-    len: usize,
-    bytes: &[u8],
-    steps: &[Step],
-) -> TraceInfo {
+pub(super) fn real(topology: &Topology, at: Location, len: usize, bytes: &[u8], steps: &[Step]) -> TraceInfo {
     let ends: Vec<_> = steps.iter().filter_map(|step| Some(end(topology, step.hop, step.end?))).collect();
     TraceInfo {
         port: port(topology, at.port),
