@@ -22,6 +22,7 @@ use tapyard::packet::{
 };
 use tapyard::switch::mode::{self, Apart, Mode};
 use tapyard::switch::router::{Attachment, Chain, Router};
+use tapyard::switch::trial::{self, Walked};
 use tapyard::switch::watch::{WatchId, Watcher};
 use tapyard::switch::{
     Bridge, BridgeRules, Event, Outgoing, PeerCounters, Port, RuleCounters, Storm, Switch, Topology,
@@ -344,6 +345,13 @@ impl Yard {
         self.compare(0, foreseen, &left);
         self.check();
         left
+    }
+
+    /// What a trace says of a frame that would come in by `port`, from the first peer where that is a tunnel.
+    pub(crate) fn trace(&self, port: u16, bytes: &[u8], offload: Offload) -> Walked {
+        let at = Location { port: PortId(port), peer: PeerId(0) };
+        let frame = foreseen::frame(bytes, offload, Layer::Ethernet);
+        trial::walk(self.workers[0].topology(), &self.generations, at, &frame, self.now)
     }
 
     /// What a trace says of a frame that comes alone, and how many datagrams have left before.

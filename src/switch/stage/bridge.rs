@@ -144,11 +144,10 @@ impl<'a> Forwarding<'a> {
     fn hand_to_router(&mut self, arrival: &Arrival, shared: bool) -> bool {
         let mut there = self.bridge.routers.iter().filter(|(vid, ..)| *vid == arrival.vid);
         let Some(&(_, router, interface)) = there.next() else { return false };
-        self.outbox.watching.recorder.note(Hop::Bridge(self.bridge_id), Stage::Route, || {
-            let (name, at) =
-                (self.topology.router_name(router), self.topology.interface_name(router, interface));
-            let also = if shared { "router {} sees it, too" } else { "for router {}" };
-            format!("{}, by its interface {at}", also.replace("{}", name))
+        self.say(Stage::Route, |topology| {
+            let what = if shared { "is seen by" } else { "goes to" };
+            let (name, at) = (topology.router_name(router), topology.interface_name(router, interface));
+            format!("{what} router {name}, by its interface {at}")
         });
         let Arrival { frame, at, priority, .. } = *arrival;
         self.routing.inbox.push(Arrived {

@@ -19,6 +19,7 @@ use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Crossing, Departure, Outbox, Recipients, Refused};
 use crate::switch::router::{Chain, Judged, Subject, Tracked};
 use crate::switch::stage::route::{RuleCounters, count, segment};
+use crate::switch::walked::{Hop, Stage};
 use crate::switch::{Topology, Way};
 use crate::table::conntrack::{Conntrack, Limits, Opening, State};
 use crate::table::token_bucket::TokenBucket;
@@ -253,6 +254,12 @@ pub(in crate::switch) fn refuse(
             continue;
         }
         counters.of(to.port).copies += 1;
+        outbox.watching.recorder.note(Hop::Out(to.port), Stage::Error, || {
+            format!(
+                "its sender is told at {}, as if whom it was for had said it",
+                topology.port_name(to.port)
+            )
+        });
         let recipients = Recipients::Peer(to.peer);
         let frame = index as u32;
         let departure = Departure { frame, form, out: to.port, to: recipients, shared: false, echo: false };

@@ -85,6 +85,10 @@ pub(in crate::switch) fn note(
 #[cold]
 pub(in crate::switch) fn note_arrival(topology: &Topology, arrival: &Arrival, recorder: &mut Recorder) {
     let Some(port) = topology.port(arrival.at.port) else { return };
+    if port.guard.is_some() {
+        let passes = || "it breaks none of the port's rules for addresses and servers".to_owned();
+        recorder.note(Hop::In(arrival.at.port), Stage::Guard, passes);
+    }
     recorder.note(Hop::In(arrival.at.port), Stage::Ingress, || match &port.vlan {
         VlanPolicy::Unaware => "taken in; the bridge knows no VLANs".to_owned(),
         VlanPolicy::Access(vid) => format!("taken in, in VLAN {vid} (access)"),
