@@ -181,6 +181,29 @@ fn every_check_of_the_doctor_is_explained() {
 }
 
 /// The keys of a table, as the complaint about one that no table has lists them.
+/// A Markdown text without its links.
+fn without_links(text: &str) -> String {
+    let mut plain = String::new();
+    for part in text.split('[') {
+        match part.split_once("](").and_then(|(name, rest)| Some((name, rest.split_once(')')?.1))) {
+            Some((name, rest)) => plain += &format!("{name}{rest}"),
+            None => plain += part,
+        }
+    }
+    plain
+}
+
+#[test]
+fn a_remedy_is_what_the_documentation_says() {
+    let text = include_str!("../docs/troubleshooting.md");
+    for &reason in DropReason::ALL {
+        let name = format!("`{}`", reason.name());
+        let mut rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+        let (_, remedy) = rows.find(|(names, _)| names.split(", ").any(|it| it == name)).expect("its row");
+        assert_eq!(without_links(remedy).trim_end_matches(" |"), reason.remedy(), "{name}");
+    }
+}
+
 fn keys(text: &str) -> Vec<String> {
     let errors =
         Document::parse(text, "t").and_then(|document| document.to_config()).unwrap_err().to_string();

@@ -19,6 +19,8 @@
 //!
 //! **Ageing.** [`Fdb::expire`] walks the queues a bounded number of entries at a time and is due again when it says.
 
+mod trial;
+
 use std::hash::{BuildHasher, RandomState};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use parking_lot::{Mutex, MutexGuard};
 
+use self::trial::Trial;
 use super::ledger::{Ledger, MIN_STEP};
 use crate::packet::{BridgeId, Location, PeerId, PortId, Vid};
 use crate::time::Time;
@@ -90,6 +93,17 @@ impl Entry {
     /// The port and the peer it is behind.
     pub fn at(&self) -> Location {
         Location { port: self.port, peer: self.peer }
+    }
+
+    /// What it is when the station has moved, and whether that is a flap.
+    fn moved_to(&self, to: Location, ticket: u32, now: Time) -> (Entry, bool) {
+        let again = u64::from(now.secs().wrapping_sub(self.moved)) <= FLAP_WINDOW.as_secs();
+        let moves = if again { self.moves + 1 } else { 1 };
+        let flapping = moves >= FLAP_MOVES;
+        let moves = if flapping { 0 } else { moves };
+        let Location { port, peer } = to;
+        let entry = Entry { seen: now, port, peer, kind: Kind::Learned, ticket, moved: now.secs(), moves };
+        (entry, flapping)
     }
 }
 
@@ -165,6 +179,16 @@ impl Generations {
         })
     }
 
+    /// Counters of their own for tables on trial, whose hashes are the same: what is chosen by one of a flow is chosen
+    /// there as here.
+    pub fn trial(&self) -> Arc<Generations> {
+        Arc::new(Generations {
+            counters: [const { AtomicU32::new(1) }; Generations::SHARES],
+            entries: AtomicUsize::new(0),
+            seed: self.seed,
+        })
+    }
+
     /// The counter of the share that a key with this hash belongs to.
     #[inline]
     pub(super) fn of(&self, hash: u64) -> u32 {
@@ -225,6 +249,8 @@ pub struct Fdb {
     map: DashMap<Station, Entry, foldhash::fast::RandomState>,
     ledger: Mutex<Ledger>,
     generations: Arc<Generations>,
+    /// Where this is a trial: what it is one of.
+    trial: Option<Trial>,
 }
 
 impl Fdb {
@@ -238,6 +264,7 @@ impl Fdb {
             map: DashMap::with_hasher_and_shard_amount(foldhash::fast::RandomState::default(), shards(limit)),
             ledger: Mutex::new(Ledger::new(limit as usize, ageing)),
             generations,
+            trial: None,
         }
     }
 
@@ -254,7 +281,8 @@ impl Fdb {
 
     /// The entry of a station.
     pub fn lookup(&self, station: Station) -> Option<Entry> {
-        self.map.get(&station).map(|entry| *entry)
+        let own = self.map.get(&station).map(|entry| *entry);
+        own.or_else(|| self.trial.as_ref()?.lookup(station))
     }
 
     /// Notes that a frame from `station` came from `at`.
@@ -266,6 +294,9 @@ impl Fdb {
         now: Time,
     ) -> Learned {
         let at = at.into();
+        if let Some(trial) = &self.trial {
+            return self.learn_on(trial, station, at, allowance, now);
+        }
         // The usual case, a refresh, needs no ledger.
         if let Some(mut entry) = self.map.get_mut(&station) {
             if entry.kind != Kind::Learned {
@@ -313,11 +344,7 @@ impl Fdb {
         let from = old.port;
         ledger.leave(from);
         let ticket = self.enter(ledger, station, port, now);
-        let again = u64::from(now.secs().wrapping_sub(old.moved)) <= FLAP_WINDOW.as_secs();
-        let moves = if again { old.moves + 1 } else { 1 };
-        let flapping = moves >= FLAP_MOVES;
-        let moves = if flapping { 0 } else { moves };
-        let entry = Entry { seen: now, port, peer, kind: Kind::Learned, ticket, moved: now.secs(), moves };
+        let (entry, flapping) = old.moved_to(Location { port, peer }, ticket, now);
         self.map.insert(station, entry);
         self.generations.bump(self.bridge, station);
         ledger.stats.moves += 1;

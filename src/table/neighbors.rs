@@ -31,6 +31,7 @@ mod states;
 mod tests;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -101,7 +102,7 @@ pub enum Resolution {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The frame's bytes.
-    pub bytes: Box<[u8]>,
+    pub bytes: Arc<[u8]>,
     /// What they begin with.
     pub layer: Layer,
     /// What is left undone on it.
@@ -222,7 +223,7 @@ pub struct Entry {
 
 /// See the module.
 pub struct Neighbors {
-    table: Mutex<Table>,
+    table: LazyLock<Mutex<Table>, Box<dyn FnOnce() -> Mutex<Table> + Send>>,
     /// Copies of what the table says, for who takes no lock.
     generation: AtomicU32,
     deadline: AtomicU64,
@@ -231,8 +232,22 @@ pub struct Neighbors {
 impl Neighbors {
     /// A table that holds nothing.
     pub fn new(limits: NeighborLimits) -> Neighbors {
-        let (generation, deadline) = (AtomicU32::new(0), AtomicU64::new(NEVER.nanos()));
-        Neighbors { table: Mutex::new(Table::new(limits)), generation, deadline }
+        Neighbors::of(0, NEVER.nanos(), move || Table::new(limits))
+    }
+
+    /// A table that knows what this one does and never changes it; copied when it is first asked.
+    pub fn trial(self: &Arc<Neighbors>) -> Neighbors {
+        let real = Arc::clone(self);
+        let (generation, deadline) = (self.generation(), self.deadline.load(Ordering::Acquire));
+        Neighbors::of(generation, deadline, move || real.with(|table| table.clone()))
+    }
+
+    fn of(generation: u32, deadline: u64, table: impl FnOnce() -> Table + Send + 'static) -> Neighbors {
+        Neighbors {
+            table: LazyLock::new(Box::new(|| Mutex::new(table()))),
+            generation: AtomicU32::new(generation),
+            deadline: AtomicU64::new(deadline),
+        }
     }
 
     /// Sets other limits. What is beyond them gives way to what comes.

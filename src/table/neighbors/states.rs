@@ -24,6 +24,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// An entry. Its state says which queue its ticket is a place in: that of its port while its MAC address is not known,
 /// that of the stale ones while it is [`State::Stale`], otherwise none.
+#[derive(Clone)]
 struct Node {
     /// Zero in an entry whose address is not known.
     mac: Mac,
@@ -67,7 +68,7 @@ impl Node {
 }
 
 /// What packets from one port make the table look for.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Share {
     /// Neighbours that are not known, the oldest first.
     unknown: BTreeMap<u64, Key>,
@@ -76,6 +77,7 @@ struct Share {
 }
 
 /// See the module.
+#[derive(Clone)]
 pub(super) struct Table {
     limits: NeighborLimits,
     /// In order, so that a listing can go on where it stopped.
