@@ -11,9 +11,9 @@ mod routers;
 use std::fmt;
 
 use super::config::{
-    BridgeConfig, Config, DeviceConfig, Encapsulation, ExportConfig, ExportProtocol, MetricsConfig, MirrorConfig,
-    NetdevConfig, PortConfig, PortKind, RouterConfig, RuleConfig, SocketConfig, StaticEntry, TunnelConfig,
-    UnderlayConfig, duration_text,
+    BridgeConfig, Config, DeviceConfig, Encapsulation, ExportConfig, ExportProtocol, MetricsConfig,
+    MirrorConfig, NetdevConfig, PortConfig, PortKind, RouterConfig, RuleConfig, SocketConfig, StaticEntry,
+    TunnelConfig, UnderlayConfig, duration_text,
 };
 use crate::packet::Layer;
 use crate::switch::mode::Mode;

@@ -11,9 +11,9 @@ use proptest::sample;
 
 use super::*;
 use crate::control::config::{
-    Action, Document, Edits, ExportScope, GeneveOption, GuardConfig, Hook, InterfaceConfig, Match, MetricsConfig,
-    NatConfig, NatKind, On, Policy, Prefix, ReversePath, RouteConfig, RouteKind, Scope, Storm, SwitchConfig,
-    VlanMode, parse_value,
+    Action, Document, Edits, ExportScope, GeneveOption, GuardConfig, Hook, InterfaceConfig, Match,
+    MetricsConfig, NatConfig, NatKind, On, Policy, Prefix, ReversePath, RouteConfig, RouteKind, Scope, Storm,
+    SwitchConfig, VlanMode, parse_value,
 };
 use crate::switch::Outer;
 use crate::wire::ethernet::Mac;
@@ -563,8 +563,7 @@ fn configs() -> impl Strategy<Value = Config> {
     let routing = (routing, btree_map("[ef]", export(), 0..3), option::of(metrics()));
     let tables =
         (btree_map("[abc]", bridge(), 0..3), btree_map("[pqrs]", port(), 0..4), vec(static_entry(), 0..4));
-    (tables, routing).prop_map(
-        |((bridges, mut ports, mut statics), ((routers, rules), exports, metrics))| {
+    (tables, routing).prop_map(|((bridges, mut ports, mut statics), ((routers, rules), exports, metrics))| {
         for port in ports.values_mut() {
             let drawn: usize = port.bridge.take().and_then(|drawn| drawn.parse().ok()).unwrap_or(0);
             port.bridge = bridges.keys().nth(drawn.checked_rem(bridges.len()).unwrap_or(0)).cloned();
