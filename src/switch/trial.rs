@@ -98,7 +98,7 @@ pub fn walk(
     let mut switch = Switch::new(Arc::clone(&generations));
     switch.set_topology(Arc::new(topology.trial(&generations)));
     let mut batch = Batch::default();
-    for first in batch.spare().first_mut() {
+    if let Some(first) = batch.spare().first_mut() {
         first.fill(frame.bytes(), frame.offload);
         first.layer = frame.layer;
     }
