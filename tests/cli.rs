@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tapyard::control::api::Request;
-use tapyard::control::server::{Handler, Peer, Server};
+use tapyard::control::server::{Handler, Peer, Response, Server};
 use tapyard::control::socket::ControlSocket;
 
 fn tapyard() -> Command {
@@ -59,9 +59,9 @@ struct Fake {
 }
 
 impl Handler for Fake {
-    fn handle(&self, request: Request, _: Peer) -> Result<Value, String> {
+    fn handle(&self, request: Request, _: Peer) -> Result<Response, String> {
         self.asked.lock().unwrap().push(request);
-        self.answer.clone()
+        self.answer.clone().map(Response::from)
     }
 }
 

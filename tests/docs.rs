@@ -1,5 +1,6 @@
 //! What the documentation shows is true: its examples are configurations that the program takes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::{self, Command};
 
@@ -124,6 +125,33 @@ fn the_configurations_of_the_page_on_guests_are_configurations() {
 }
 
 #[test]
+fn the_configurations_of_the_page_on_exports_are_configurations() {
+    let page = include_str!("../docs/export.md");
+    let files = page.split("<<'END'\n").skip(1).filter_map(|rest| Some(rest.split_once("    END\n")?.0));
+    let whole = files.map(|file| file.lines().map(|line| format!("{}\n", line.trim_start())).collect());
+    let fragments = examples(page).into_iter().map(|keys| format!("[bridge.lan]\n{keys}"));
+    let texts: Vec<String> = whole.chain(fragments).collect();
+    assert_eq!(texts.len(), 2, "{texts:#?}");
+    for text in texts {
+        let config = Document::parse(&text, "export.md").and_then(|document| document.to_config());
+        let config = config.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert!(!config.exports.is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn the_configurations_of_the_page_on_mirroring_are_configurations() {
+    let texts = examples(include_str!("../docs/mirroring.md"));
+    assert_eq!(texts.len(), 2, "here and far: {texts:#?}");
+    for keys in texts {
+        let text = format!("bridge.lan = {{}}\n[port.vm1]\ntype = \"tap\"\nbridge = \"lan\"\n{keys}");
+        let config = Document::parse(&text, "mirroring.md").and_then(|document| document.to_config());
+        let config = config.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert_eq!(config.mirrors.len(), 1, "{text}");
+    }
+}
+
+#[test]
 fn every_drop_reason_is_explained() {
     let text = include_str!("../docs/troubleshooting.md");
     for reason in DropReason::ALL {
@@ -131,6 +159,25 @@ fn every_drop_reason_is_explained() {
         let rows = text.lines().filter(|line| line.starts_with('|') && line.contains(&name)).count();
         assert_eq!(rows, 1, "{name} is to have one row in docs/troubleshooting.md");
     }
+}
+
+#[test]
+fn every_check_of_the_doctor_is_explained() {
+    let text = include_str!("../docs/troubleshooting.md");
+    let (_, section) = text.split_once("## What the doctor looks at").expect("there is a list");
+    let (section, _) = section.split_once("\n## ").expect("others follow");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let explained: BTreeSet<_> = rows.map(|(name, _)| name.to_owned()).collect();
+    // Whatever it finds, of each check it says something.
+    let nowhere = std::env::temp_dir().join("tapyard-docs-no-such-socket");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_tapyard")).args(["doctor", "-j", "--control"]).arg(nowhere).output();
+    let output = output.expect("the program starts");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    let checks: BTreeSet<_> =
+        findings.iter().map(|finding| finding["check"].as_str().expect("a name").to_owned()).collect();
+    assert_eq!(explained, checks);
 }
 
 /// The keys of a table, as the complaint about one that no table has lists them.
@@ -187,6 +234,9 @@ fn every_key_is_in_the_reference() {
         "[[router.gw.neighbor]]\nzzzzzzzzzz = 1".to_owned(),
         "[[rule]]\nzzzzzzzzzz = 1".to_owned(),
         "[[rule]]\nmatch.zzzzzzzzzz = 1".to_owned(),
+        "[mirror.watch]\nzzzzzzzzzz = 1".to_owned(),
+        "[export.site]\nprotocol = \"sflow\"\nzzzzzzzzzz = 1".to_owned(),
+        "[export.site]\nprotocol = \"ipfix\"\nzzzzzzzzzz = 1".to_owned(),
     ];
     for kind in ["masquerade", "snat", "dnat", "port-forward", "static", "npt"] {
         tables.push(format!("[[router.gw.nat]]\ntype = \"{kind}\"\nzzzzzzzzzz = 1"));

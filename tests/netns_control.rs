@@ -294,9 +294,12 @@ fn exit_codes_and_tables_are_for_people() {
             ("port show", "up"),
             ("fdb", &mac),
             ("fdb show", "learned"),
+            (&format!("fdb --find {}", &mac[6..]), &mac),
+            ("fdb --limit 1", " more (--limit shows them)"),
             ("bridge", "lan"),
             ("bridge show", "lan"),
             ("stats", "a"),
+            ("stats", "PAUSE"),
         ] {
             let text = yard.ok(command);
             assert!(text.contains(expected), "tapyard {command} does not show {expected}:\n{text}");

@@ -379,8 +379,8 @@ fn bytes(shape: &Shape, port: u16, what: &What, last: &[Sent]) -> Option<(Vec<u8
         What::Echo => {
             let sent = last.iter().rev().find(|sent| sent.port == port && sent.offload == Offload::NONE)?;
             let l3 = if port == 3 { 0 } else { kit::frames::l3_start(&sent.bytes) };
-            let packet = sent.bytes.get(l3..)?;
-            let good = matches!(packet.first(), Some(0x45 | 0x60)) && packet.len() >= 28;
+            let packet = sent.bytes.get(l3..).filter(|packet| packet.len() >= 28)?;
+            let good = matches!(packet[0], 0x45 | 0x60);
             // Of what is whole and has ports, or an identifier.
             let v4 = packet[0] == 0x45;
             let protocol = if v4 { packet[9] } else { *packet.get(6)? };

@@ -1,16 +1,21 @@
 //! `tapyard bench`: how fast the switch is on this machine, measured with no other program.
 
+mod compare;
 mod devices;
 mod engine;
 mod frames;
 mod machine;
 mod method;
 mod path;
+mod plot;
 mod progress;
+mod report;
 mod results;
+mod scale;
 mod summary;
 mod trial;
 
+use std::path::PathBuf;
 use std::slice;
 use std::time::Duration;
 
@@ -18,7 +23,7 @@ use clap::{Args, ValueEnum};
 
 use super::interrupt::Interrupt;
 use super::{Failure, Format, Outcome, isolation, print, print_json};
-use devices::Devices;
+use devices::{Devices, Interface};
 use engine::Engine;
 use engine::topology::Shape;
 use frames::Size;
@@ -27,6 +32,7 @@ use method::Round;
 use path::Path;
 use progress::Progress;
 use results::{Cell, LeftOut, Results, Settings};
+use scale::By;
 use trial::{Load, Rig};
 
 /// Measure how fast the switch is on this machine, with no other program
@@ -35,7 +41,10 @@ use trial::{Load, Rig};
 Examples:
   tapyard bench                            every path, in about a minute
   tapyard bench engine --sizes all         the engine alone, with all sizes of RFC 2544
-  tapyard bench tap nat --rounds 5 --json > before.json")]
+  tapyard bench --scale all                the engine's rate by workers, ports, MACs, flows and rules
+  tapyard bench tap nat --rounds 5 --json > before.json
+  tapyard bench --compare before.json after.json
+  tapyard bench --report bench.html        a page with plots")]
 pub(super) struct Bench {
     /// What to measure [default: all that this user may]
     #[arg(value_name = "PATH")]
@@ -53,6 +62,20 @@ pub(super) struct Bench {
     /// Workers of each switch that has devices
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = workers)]
     workers: usize,
+    /// How the engine's rate changes with how much there is; without a PATH nothing else is measured
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
+    scale: Vec<By>,
+    /// Measure whatever is between two interfaces, in place of a switch of one's own: send by the one, and receive by the
+    /// other. Neither may be in use
+    #[arg(long, num_args = 2, value_names = ["[NETNS:]IF", "[NETNS:]IF"], conflicts_with_all = ["paths", "workers"])]
+    between: Option<Vec<Interface>>,
+    /// Write a page with plots, which opens in a browser without a network
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Measure nothing, but compare what two runs have printed with --json
+    #[arg(long, num_args = 2, value_names = ["A.json", "B.json"])]
+    #[arg(conflicts_with_all = ["paths", "sizes", "seconds", "rounds", "workers", "scale", "between", "report"])]
+    compare: Option<Vec<PathBuf>>,
     #[command(flatten)]
     format: Format,
 }
@@ -79,8 +102,16 @@ fn workers(text: &str) -> Result<usize, String> {
 
 impl Bench {
     pub(super) fn execute(self) -> Outcome {
+        if let Some([a, b]) = self.compare.as_deref() {
+            return compare::files(a, b, self.format);
+        }
         let interrupt = Interrupt::catch()?;
+        // Better refused now than after a minute.
+        let page = self.report.as_deref().map(report::create).transpose()?;
         let results = self.run(&interrupt)?;
+        if let Some((path, page)) = self.report.as_deref().zip(page) {
+            report::write(path, page, &results)?;
+        }
         if self.format.json {
             return print_json(&serde_json::to_value(&results).map_err(|error| error.to_string())?);
         }
@@ -91,6 +122,9 @@ impl Bench {
         let mut left_out = Vec::new();
         let paths = self.paths(&mut left_out)?;
         let results = self.measure(&paths, &mut left_out, interrupt)?;
+        let mut by: Vec<By> = self.scale.iter().flat_map(|by| by.each()).copied().collect();
+        by.dedup();
+        let scaling = scale::measure(&by, (self.rounds, self.duration()), interrupt)?;
         Ok(Results {
             schema: results::SCHEMA.into(),
             version: env!("CARGO_PKG_VERSION").into(),
@@ -104,23 +138,26 @@ impl Bench {
                 build: if cfg!(debug_assertions) { "debug" } else { "release" }.into(),
             },
             results,
-            scaling: Vec::new(),
+            scaling,
             left_out,
         })
     }
 
     /// What is measured. Leaves the host's network where devices are needed for it.
     fn paths(&self, left_out: &mut Vec<LeftOut>) -> Result<Vec<Path>, Failure> {
-        let asked = match self.paths.is_empty() {
-            true => Path::value_variants(),
-            false => &self.paths,
+        if self.between.is_some() {
+            return Ok(vec![Path::Between]);
+        }
+        let asked = match (self.paths.is_empty(), self.scale.is_empty()) {
+            (true, true) => Path::value_variants(),
+            _ => &self.paths,
         };
         if !asked.iter().any(|path| path.needs_devices()) {
             return Ok(asked.to_vec());
         }
         match isolation::leave_host() {
             Ok(()) => Ok(asked.to_vec()),
-            Err(why) if !self.paths.is_empty() => Err(Failure::Said(why)),
+            Err(why) if !self.by_default() => Err(Failure::Said(why)),
             Err(why) => {
                 let (devices, others) = asked.iter().partition::<Vec<Path>, _>(|path| path.needs_devices());
                 left_out
@@ -128,6 +165,15 @@ impl Bench {
                 Ok(others)
             }
         }
+    }
+
+    /// Whether nobody has said what to measure.
+    fn by_default(&self) -> bool {
+        self.paths.is_empty() && self.between.is_none()
+    }
+
+    fn duration(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
     }
 
     fn all_sizes(&self) -> Vec<Size> {
@@ -168,7 +214,7 @@ impl Bench {
                 }
                 match self.round(path, size, interrupt) {
                     Ok(round) => rounds.push(round),
-                    Err(Failure::Said(why)) if self.paths.is_empty() => {
+                    Err(Failure::Said(why)) if self.by_default() => {
                         left_out.push(LeftOut { path: name, reason: format!("{size}: {why}") });
                     }
                     Err(Failure::Said(why)) => return Err(format!("{name} {size}: {why}").into()),
@@ -181,11 +227,12 @@ impl Bench {
     }
 
     fn round(&self, path: Path, size: Size, interrupt: &Interrupt) -> Result<Round, Failure> {
-        let mut rig: Box<dyn Rig + '_> = match path.needs_devices() {
-            true => Box::new(Devices::new(path, size, self.workers, interrupt)?),
-            false => Box::new(Engine::new(path.way(), size, Shape::SMALL, interrupt)),
+        let mut rig: Box<dyn Rig + '_> = match self.between.as_deref() {
+            Some([near, far]) => Box::new(Devices::between([near, far], size, interrupt)?),
+            _ if path.needs_devices() => Box::new(Devices::new(path, size, self.workers, interrupt)?),
+            _ => Box::new(Engine::new(path.way(), size, Shape::SMALL, interrupt)),
         };
-        let duration = Duration::from_secs_f64(self.seconds);
+        let duration = self.duration();
         // What is cold at first is no part of it.
         rig.trial(Load::Most, duration / 2)?;
         method::measure(&mut *rig, duration)

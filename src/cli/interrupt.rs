@@ -26,6 +26,11 @@ impl Interrupt {
         Ok(Interrupt(came))
     }
 
+    /// Whether a signal came.
+    pub(super) fn came(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
     /// Fails when a signal came.
     pub(super) fn check(&self) -> Result<(), Failure> {
         match self.0.load(Ordering::Relaxed) {

@@ -8,16 +8,20 @@
 mod attach;
 mod bench;
 mod bridge;
+mod capture;
 mod check;
 mod completions;
 mod config;
 mod demo;
+mod doctor;
 mod drops;
 mod export;
+mod extcap;
 mod fdb;
 mod interrupt;
 mod isolation;
 mod man;
+mod mirror;
 mod nat;
 mod neighbor;
 mod port;
@@ -56,6 +60,7 @@ Examples:
   tapyard port add vm3 --type tap --bridge lan vlan=10
   tapyard fdb --bridge lan -j              show the FDB of a bridge, as JSON
   tapyard route get 192.0.2.1              explain where a router sends a packet
+  tapyard doctor                           say what is wrong, and what to try
 
 Exit codes: 0 done, 1 refused or failed (why, on stderr), 2 wrong usage.")]
 struct Cli {
@@ -78,6 +83,7 @@ enum Command {
     Fdb(fdb::Fdb),
     Bridge(bridge::Bridge),
     Tunnel(tunnel::Tunnel),
+    Mirror(mirror::Mirror),
     Router(router::Router),
     Route(route::Route),
     #[command(alias = "neighbour")]
@@ -86,8 +92,12 @@ enum Command {
     Rule(rule::Rule),
     Stats(stats::Stats),
     Drops(drops::Drops),
+    Capture(capture::Capture),
+    #[command(hide = true)]
+    Extcap(extcap::Extcap),
     Trace(trace::Trace),
     Export(export::Export),
+    Doctor(doctor::Doctor),
     Config(config::Config),
     Completions(completions::Completions),
     Man(man::Man),
@@ -95,7 +105,7 @@ enum Command {
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    execute(std::env::args_os())
+    execute(extcap::arguments(std::env::args_os()))
 }
 
 fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -118,6 +128,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Fdb(fdb) => fdb.execute(&switch),
         Command::Bridge(bridge) => bridge.execute(&switch),
         Command::Tunnel(tunnel) => tunnel.execute(&switch),
+        Command::Mirror(mirror) => mirror.execute(&switch),
         Command::Router(router) => router.execute(&switch),
         Command::Route(route) => route.execute(&switch),
         Command::Neighbor(neighbor) => neighbor.execute(&switch),
@@ -125,8 +136,11 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Rule(rule) => rule.execute(&switch),
         Command::Stats(stats) => stats.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
+        Command::Capture(capture) => capture.execute(&switch),
+        Command::Extcap(extcap) => extcap.execute(switch),
         Command::Trace(trace) => trace.execute(&switch),
         Command::Export(export) => export.execute(&switch),
+        Command::Doctor(doctor) => doctor.execute(&switch),
         Command::Config(config) => config.execute(&switch),
         Command::Completions(completions) => completions.execute(),
         Command::Man(man) => man.execute(),
@@ -142,7 +156,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = io::stderr().write_all(format!("{errors}\n").as_bytes());
             ExitCode::FAILURE
         }
-        Err(Failure::Logged) => ExitCode::FAILURE,
+        Err(Failure::Told) => ExitCode::FAILURE,
         Err(Failure::Interrupted(signal)) => ExitCode::from(128 + signal),
     }
 }
@@ -157,8 +171,8 @@ enum Failure {
     Said(String),
     /// Lines that begin with the file and line that they are about, so that an editor can jump there.
     Listed(String),
-    /// What the log has said already.
-    Logged,
+    /// Everything has been said already.
+    Told,
     /// A signal of this number ended it, in order.
     Interrupted(u8),
     /// Nobody reads the output any more.

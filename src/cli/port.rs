@@ -137,7 +137,7 @@ pub(super) fn table(ports: Vec<PortInfo>) -> String {
         table.row([
             port.name.clone(),
             port.kind.clone(),
-            or_dash(port.bridge.clone()),
+            bridge(&port),
             device(&port),
             port.state,
             port.vlan,
@@ -149,6 +149,14 @@ pub(super) fn table(ports: Vec<PortInfo>) -> String {
         ]);
     }
     table.to_string()
+}
+
+/// The bridge. A port that sends the copies of mirrors is on none.
+fn bridge(port: &PortInfo) -> String {
+    match (&port.bridge, &port.mirrors[..]) {
+        (None, [_, ..]) => "(mirror)".into(),
+        (bridge, _) => or_dash(bridge.clone()),
+    }
 }
 
 /// The device, with the namespace it is in as iproute2 would say it.
@@ -177,6 +185,7 @@ fn details(ports: Vec<PortInfo>) -> String {
             ("mode", port.mode.clone()),
             ("hairpin", yes(port.hairpin)),
             ("isolated", yes(port.isolated)),
+            ("mirrors", if port.mirrors.is_empty() { "-".into() } else { port.mirrors.join(" ") }),
             ("queues", port.queues.to_string()),
             ("offloads", offloads),
             ("in", count(port.rx_frames, port.rx_bytes)),
@@ -207,6 +216,7 @@ mod tests {
             mode: "vepa".into(),
             hairpin: false,
             isolated: false,
+            mirrors: Vec::new(),
             queues: 2,
             offloads: vec!["checksum".into(), "tso4".into()],
             rx_frames: 12_345,
@@ -226,6 +236,8 @@ mod tests {
         assert!(rows.iter().all(|row| row.chars().count() <= 100), "{text}");
         assert!(rows[1].contains("tap0@blue") && rows[1].contains("12.3k"), "{text}");
         assert_eq!(rows[2].split_whitespace().collect::<Vec<_>>()[..4], ["vm1", "tap", "-", "-"]);
+        let text = table(vec![PortInfo { bridge: None, mirrors: vec!["watch".into()], ..port() }]);
+        assert!(text.contains("vm1   tap   (mirror)  tap0@blue"), "{text}");
     }
 
     #[test]

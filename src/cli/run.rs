@@ -33,7 +33,7 @@ impl Run {
         match (ended, options.format()?) {
             (Err(why), LogFormat::Json) => {
                 why.lines().for_each(|line| tracing::error!(target: log::ASKED, "not started: {line}"));
-                Err(Failure::Logged)
+                Err(Failure::Told)
             }
             (ended, _) => Ok(ended?),
         }

@@ -10,7 +10,9 @@
 //! Field names are stable; fields may be added. Counters count from when the port was opened. What has no value is
 //! `null`.
 
+mod capture;
 mod host;
+mod mirror;
 mod routing;
 mod talkers;
 mod trace;
@@ -20,9 +22,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub use capture::{CaptureDirection, CaptureInfo, CaptureQuery};
 pub use host::{
     BridgeFilterInfo, DeviceInfo, HolderInfo, HostInfo, Ipv6Info, NetnsInfo, SocketInfo, TunNodeInfo,
 };
+pub use mirror::MirrorInfo;
 pub use routing::{
     FlowInfo, HopInfo, NatFilter, NatInfo, NatRuleInfo, NatStats, NeighborFilter, NeighborInfo,
     RouteExplanation, RouteInfo, RouterInfo, RouterInterfaceInfo, RuleInfo, SessionInfo,
@@ -117,6 +121,31 @@ pub enum Request {
         port: Option<String>,
         /// How long the echo is, in bytes as the tunnel's MTU counts them.
         size: u32,
+    },
+    /// The mirrors, or the one of this name: a list of [`MirrorInfo`].
+    MirrorShow {
+        /// The mirror.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+    /// Adds a mirror: [`Applied`].
+    MirrorAdd {
+        /// Its name.
+        name: String,
+        /// Its keys, as in the configuration.
+        keys: Edits,
+    },
+    /// Changes keys of a mirror; `null` removes one: [`Applied`].
+    MirrorSet {
+        /// The mirror.
+        name: String,
+        /// The keys to change.
+        keys: Edits,
+    },
+    /// Removes a mirror: [`Applied`].
+    MirrorDel {
+        /// The mirror.
+        name: String,
     },
     /// The routers, or the one of this name: a list of [`RouterInfo`].
     RouterShow {
@@ -311,6 +340,8 @@ pub enum Request {
     Reload {},
     /// The configuration that runs: [`ConfigInfo`].
     ConfigShow {},
+    /// Captures frames: [`CaptureInfo`], and then a stream of pcapng.
+    Capture(CaptureQuery),
 }
 
 impl Request {
@@ -320,6 +351,7 @@ impl Request {
         match self {
             PortAdd { .. } | PortSet { .. } | PortDel { .. } => true,
             FdbAdd { .. } | FdbDel { .. } | FdbFlush(_) | Reload {} => true,
+            MirrorAdd { .. } | MirrorSet { .. } | MirrorDel { .. } => true,
             RouterAdd { .. } | RouterSet { .. } | RouterDel { .. } => true,
             InterfaceAdd { .. } | InterfaceSet { .. } | InterfaceDel { .. } => true,
             RouteAdd { .. } | RouteDel { .. } => true,
@@ -334,6 +366,7 @@ impl Request {
             | BridgeShow {}
             | TunnelShow { .. }
             | TunnelProbe { .. }
+            | MirrorShow { .. }
             | RouterShow { .. }
             | RouteShow { .. }
             | RouteGet { .. }
@@ -348,7 +381,8 @@ impl Request {
             | Talkers {}
             | HostShow {}
             | ExportShow {}
-            | ConfigShow {} => false,
+            | ConfigShow {}
+            | Capture(_) => false,
         }
     }
 }
@@ -518,6 +552,9 @@ pub struct PortInfo {
     pub hairpin: bool,
     /// Whether it is kept apart from other isolated ports.
     pub isolated: bool,
+    /// The mirrors whose copies it sends.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<String>,
     /// Queues of its device, or that its guest uses.
     pub queues: usize,
     /// The offloads that its device takes.

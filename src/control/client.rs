@@ -20,6 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A connection to a switch that runs.
 pub struct Client {
     path: PathBuf,
+    patience: Duration,
     stream: BufReader<UnixStream>,
 }
 
@@ -37,6 +38,11 @@ pub fn socket_path(given: Option<&Path>) -> PathBuf {
 impl Client {
     /// Connects to the socket at `path`. An error is one line with the remedy.
     pub fn connect(path: &Path) -> Result<Client, String> {
+        Client::connect_within(path, PATIENCE)
+    }
+
+    /// The same, where every answer has to come within `patience`.
+    pub fn connect_within(path: &Path, patience: Duration) -> Result<Client, String> {
         let stream = UnixStream::connect(path).map_err(|error| {
             let remedy = match error.kind() {
                 ErrorKind::NotFound => {
@@ -48,9 +54,9 @@ impl Client {
             };
             format!("{}: {remedy}", path.display())
         })?;
-        let both = stream.set_read_timeout(Some(PATIENCE)).and(stream.set_write_timeout(Some(PATIENCE)));
+        let both = stream.set_read_timeout(Some(patience)).and(stream.set_write_timeout(Some(patience)));
         both.map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Client { path: path.to_owned(), stream: BufReader::new(stream) })
+        Ok(Client { path: path.to_owned(), patience, stream: BufReader::new(stream) })
     }
 
     /// Sends a request and waits for its answer. An error is what the switch said, or one line on what went wrong on
@@ -73,7 +79,7 @@ impl Client {
             (Ok(0) | Err(_), Err(error)) => return Err(self.failed(error)),
             (Ok(0), Ok(())) => return Err(self.failed("the switch closed the connection")),
             (Err(error), Ok(())) if error.kind() == ErrorKind::WouldBlock => {
-                return Err(self.failed(format!("no answer within {PATIENCE:?}")));
+                return Err(self.failed(format!("no answer within {:?}", self.patience)));
             }
             (Err(error), Ok(())) => return Err(self.failed(error)),
             (Ok(_), _) => {}

@@ -42,7 +42,7 @@ const SUMMARY: &str = "tapyard::suppressed";
 /// The target of lines that an operator has asked for, and that are as many as that was: none of them is left out.
 pub(crate) const ASKED: &str = "tapyard::asked";
 /// The fields that say what a line is about.
-const SUBJECTS: [&str; 6] = ["worker", "bridge", "rule", "port", "device", "underlay"];
+const SUBJECTS: [&str; 7] = ["worker", "bridge", "rule", "port", "device", "underlay", "export"];
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -305,5 +305,85 @@ impl Source {
             self.left = BURST.min(self.left.saturating_add(due.try_into().unwrap_or(BURST)));
             self.given = now;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines that were let through.
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<(String, Identifier)>>>);
+
+    impl<S: Subscriber> Layer<S> for Seen {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let mut parts = Parts::default();
+            event.record(&mut parts);
+            self.0.lock().unwrap().push((parts.subject + &parts.message, event.metadata().callsite()));
+        }
+    }
+
+    /// What gets through of what `work` logs, and the limit that was asked.
+    fn through(work: impl FnOnce()) -> (Vec<(String, Identifier)>, Arc<Limit>) {
+        let (seen, limit) = (Seen::default(), Arc::new(Limit::default()));
+        let subscriber = tracing_subscriber::registry().with(Limiting(Arc::clone(&limit))).with(seen.clone());
+        tracing::subscriber::with_default(subscriber, work);
+        (seen.0.lock().unwrap().clone(), limit)
+    }
+
+    #[test]
+    fn what_an_operator_asked_for_is_never_left_out_and_what_a_guest_did_is() {
+        let (asked, _) = through(|| (0..1000).for_each(|n| tracing::info!(target: ASKED, "+ port {n}")));
+        assert_eq!(asked.len(), 1000);
+        let did = |port: &str| tracing::error!(port, "its guest is disconnected");
+        let (seen, limit) = through(|| {
+            (0..1_000_000).for_each(|_| did("bad"));
+            did("good");
+        });
+        assert!(seen.len() < 1000, "{}", seen.len());
+        assert_eq!(seen.last().unwrap().0, "port good: its guest is disconnected");
+        let left_out: u64 = limit.book().take_due(None).iter().map(|left_out| left_out.lines).sum();
+        assert_eq!(left_out, 1_000_001 - seen.len() as u64);
+    }
+
+    #[test]
+    fn a_flood_becomes_a_trickle_that_says_how_much_it_left_out() {
+        let (seen, _) = through(|| tracing::info!("x"));
+        let key = (seen[0].1.clone(), 7);
+        let (mut book, start) = (Book::default(), Instant::now());
+        let mut said = |seconds| {
+            let now = start + Duration::from_secs(seconds);
+            (0..1000).filter(|_| book.admits(key.clone(), Level::ERROR, now, || "x".into())).count()
+        };
+        assert_eq!((said(0), said(1), said(3)), (BURST as usize, 1, 2));
+        assert_eq!(book.next_due(), Some(start + TOLD));
+        assert_eq!(book.take_due(Some(start + TOLD - PACE)), []);
+        let lines = 3000 - u64::from(BURST) - 3;
+        let told = LeftOut { level: Level::ERROR, lines, like: "x".into() };
+        assert_eq!(book.take_due(Some(start + TOLD)), [told]);
+        assert_eq!((book.take_due(None), book.next_due()), (vec![], None));
+    }
+
+    #[test]
+    fn subjects_beyond_the_most_share_what_their_place_may_say() {
+        let (seen, _) = through(|| tracing::info!("x"));
+        let (mut book, now) = (Book::default(), Instant::now());
+        let mut said = |subject| book.admits((seen[0].1.clone(), subject), Level::INFO, now, String::new);
+        assert!((1..=MAX_SUBJECTS as u64).all(&mut said));
+        let others = (0..1000).filter(|subject| said(MAX_SUBJECTS as u64 + 1 + subject)).count();
+        assert_eq!(others, BURST as usize);
+        assert_eq!(book.sources.len(), MAX_SUBJECTS + 1);
+        // Those that have long been silent make room.
+        assert!(book.admits((seen[0].1.clone(), 0), Level::INFO, now + 100 * PACE, String::new));
+    }
+
+    #[test]
+    fn formats_and_levels_are_told_by_their_names() {
+        assert_eq!(("json".parse(), "text".parse()), (Ok(LogFormat::Json), Ok(LogFormat::Text)));
+        assert!("xml".parse::<LogFormat>().unwrap_err().contains("expected text or json"));
+        let of =
+            |level: &str| LogOptions { level: Some(level.into()), ..LogOptions::default() }.filter().is_ok();
+        assert!(of("warn") && of("info,tapyard=debug") && !of("tapyard=loud"));
     }
 }

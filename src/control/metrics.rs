@@ -42,10 +42,14 @@ impl Exporter {
     /// The metrics now, or as they were within [`FRESH`]; `None` when the switch has ended. Who asks at the same time as
     /// another gets the same answer.
     pub(super) fn text(&self, view: &View) -> Option<Arc<str>> {
+        self.text_within(FRESH, view)
+    }
+
+    fn text_within(&self, fresh: Duration, view: &View) -> Option<Arc<str>> {
         // What it holds is whole whatever thread has panicked.
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, text)) = &memory.last
-            && at.elapsed() < FRESH
+            && at.elapsed() < fresh
         {
             return Some(Arc::clone(text));
         }
@@ -54,5 +58,26 @@ impl Exporter {
         let text: Arc<str> = write::all(&snapshot, &mut memory.drops, began.elapsed()).into();
         memory.last = Some((Instant::now(), Arc::clone(&text)));
         Some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::config::Document;
+    use crate::control::yard::Yard;
+
+    #[test]
+    fn what_was_just_told_is_told_again_and_the_end_of_the_switch_is_the_end_of_it() {
+        let document = Document::parse("[bridge.lan]", "t").unwrap();
+        let yard = Yard::start(document, None).unwrap();
+        let (exporter, view) = (Exporter::default(), yard.view());
+        let long = Duration::from_secs(3600);
+        let first = exporter.text_within(long, &view).unwrap();
+        assert!(first.contains("\ntapyard_bridge_fdb_limit{bridge=\"lan\"} 8192\n"), "{first}");
+        assert!(Arc::ptr_eq(&first, &exporter.text_within(long, &view).unwrap()));
+        assert!(!Arc::ptr_eq(&first, &exporter.text_within(Duration::ZERO, &view).unwrap()));
+        drop(yard);
+        assert_eq!(exporter.text_within(Duration::ZERO, &view), None);
     }
 }

@@ -4,14 +4,15 @@
 //! replaces it; [`config`] turns the text into checked, typed values or into errors that name file, line and key;
 //! [`plan`] compares them with what runs and lists the changes, without touching anything. Only when all of that has
 //! succeeded are they applied by the [`yard`], all or nothing. [`api`] holds the requests and answers, [`attach`]
-//! what a guest is told, [`host`] what is seen of the machine, [`client`] the other end, [`daemon`] the life of the
-//! process around it, [`log`] what is heard of it, [`socket`] what keeps two of them apart.
+//! what a guest is told, `export` what a collector is, [`host`] what is seen of the machine, [`client`] the other end,
+//! [`daemon`] the life of the process around it, [`log`] what is heard of it, [`socket`] what keeps two of them apart.
 //!
 //! What runs is also to be seen over [`http`], where nothing can be changed: `site` has the pages, `metrics` writes one of
 //! them.
 
 pub mod api;
 pub mod attach;
+mod capture;
 pub mod client;
 pub mod config;
 pub mod daemon;

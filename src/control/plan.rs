@@ -12,8 +12,8 @@ use std::fmt;
 
 use super::config::{
     BridgeConfig, Config, DeviceConfig, Encapsulation, ExportConfig, ExportProtocol, MetricsConfig,
-    NetdevConfig, PortConfig, PortKind, RouterConfig, RuleConfig, SocketConfig, StaticEntry, TunnelConfig,
-    UnderlayConfig, duration_text,
+    MirrorConfig, NetdevConfig, PortConfig, PortKind, RouterConfig, RuleConfig, SocketConfig, StaticEntry,
+    TunnelConfig, UnderlayConfig, duration_text,
 };
 use crate::packet::Layer;
 use crate::switch::mode::Mode;
@@ -91,6 +91,27 @@ pub enum Change {
     },
     /// A static entry comes.
     StaticAdd(StaticEntry),
+    /// A mirror goes.
+    MirrorRemove {
+        /// Its name.
+        name: String,
+    },
+    /// A mirror comes.
+    MirrorAdd {
+        /// Its name.
+        name: String,
+        /// What it is to be.
+        to: MirrorConfig,
+    },
+    /// A mirror changes; what it has counted stays.
+    MirrorChange {
+        /// Its name.
+        name: String,
+        /// What it is.
+        from: MirrorConfig,
+        /// What it is to be.
+        to: MirrorConfig,
+    },
     /// A router goes.
     RouterRemove {
         /// Its name.
@@ -186,9 +207,24 @@ pub fn diff(running: &Config, wanted: &Config) -> Result<Plan, Refusal> {
     changes.extend(gone.cloned().map(|name| Change::BridgeRemove { name }));
     let come = wanted.statics.iter().filter(|entry| !running.statics.contains(entry));
     changes.extend(come.cloned().map(Change::StaticAdd));
+    mirroring(running, wanted, &mut changes);
     routing(running, wanted, &mut changes);
     exports(running, wanted, &mut changes);
     Ok(Plan { changes })
+}
+
+/// Mirrors, when their ports are there.
+fn mirroring(running: &Config, wanted: &Config, changes: &mut Vec<Change>) {
+    let gone = running.mirrors.keys().filter(|name| !wanted.mirrors.contains_key(*name));
+    changes.extend(gone.cloned().map(|name| Change::MirrorRemove { name }));
+    for (name, to) in &wanted.mirrors {
+        let (name, to) = (name.clone(), to.clone());
+        match running.mirrors.get(&name).cloned() {
+            None => changes.push(Change::MirrorAdd { name, to }),
+            Some(from) if from != to => changes.push(Change::MirrorChange { name, from, to }),
+            Some(_) => {}
+        }
+    }
 }
 
 /// Routers and rules, when what they are on is there. They are on nothing that has to be opened.
@@ -262,6 +298,11 @@ impl fmt::Display for Change {
             Change::PortAdd { name, .. } => write!(f, "+ port {name}"),
             Change::BridgeRemove { name } => write!(f, "- bridge {name}"),
             Change::StaticAdd(entry) => write!(f, "+ {}", entry_text(entry)),
+            Change::MirrorRemove { name } => write!(f, "- mirror {name}"),
+            Change::MirrorAdd { name, .. } => write!(f, "+ mirror {name}"),
+            Change::MirrorChange { name, from, to } => {
+                write!(f, "~ mirror {name}: {}", differences(&mirror_keys(from), &mirror_keys(to)))
+            }
             Change::RouterRemove { name } => write!(f, "- router {name}"),
             Change::RouterAdd { name, .. } => write!(f, "+ router {name}"),
             Change::RouterChange { name, from, to } => {
@@ -343,8 +384,25 @@ fn port_keys(port: &PortConfig) -> KeyTexts {
         ("dhcp-guard", port.guard.dhcp.to_string()),
         ("ra-guard", port.guard.router.to_string()),
         ("wire", text(port.wire.as_ref())),
+        ("mirror", port.mirror.to_string()),
     ]);
     keys
+}
+
+fn mirror_keys(mirror: &MirrorConfig) -> KeyTexts {
+    let ports: Vec<&String> = mirror.ports.iter().collect();
+    vec![
+        ("ports", list(&ports)),
+        ("bridge", text(mirror.bridge.as_ref())),
+        ("direction", mirror.direction.name().to_owned()),
+        ("vlans", text(mirror.vlans.as_ref())),
+        (
+            "filter",
+            list(&Some(&mirror.filter).filter(|filter| !filter.is_all()).into_iter().collect::<Vec<_>>()),
+        ),
+        ("snap", text(mirror.snap)),
+        ("to", mirror.to.clone()),
+    ]
 }
 
 fn kind_keys(kind: &PortKind) -> KeyTexts {

@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use foldhash::HashSet;
+
 use super::attach::own_mac;
-use super::config::{self, BridgeConfig, Config, On, PortConfig, PortKind, VlanMode};
+use super::config::{
+    self, BridgeConfig, Config, MirrorConfig, MirrorDirection, On, PortConfig, PortKind, VlanMode,
+};
 use super::overlay::{self, LiveTunnel};
 use super::routing::{self, LiveRouter, NumberedRules};
 use crate::packet::{BridgeId, Capabilities, InterfaceId, MAX_FRAME, PeerId, PortId, RouterId, Vid};
@@ -13,6 +17,7 @@ use crate::port::guest::{Attached, Guest};
 use crate::port::link::Link;
 use crate::port::netdev::Made;
 use crate::port::{Look, Opened, Queue};
+use crate::switch::mirror::Mirror;
 use crate::switch::mode::{self, Apart, Mode};
 use crate::switch::{self, Guard, Topology, VlanPolicy, VlanSessions, Way};
 use crate::table::bindings::Bindings;
@@ -278,7 +283,31 @@ impl Live {
             }
         }
         topology.rules = rules.ids;
+        topology.mirrors =
+            config.mirrors.iter().filter_map(|(name, mirror)| self.mirror(config, name, mirror)).collect();
         topology
+    }
+
+    fn mirror(&self, config: &Config, name: &str, mirror: &MirrorConfig) -> Option<Mirror> {
+        let is_of = |(name, port): &(&String, &PortConfig)| {
+            mirror.ports.contains(*name) || mirror.bridge.is_some() && port.bridge == mirror.bridge
+        };
+        let ports = config.ports.iter().filter(is_of);
+        let ports: HashSet<_> = ports.filter_map(|(name, _)| Some(self.ports.get(name)?.id)).collect();
+        let (received, sent) = match mirror.direction {
+            MirrorDirection::Both => (ports.clone(), ports),
+            MirrorDirection::In => (ports, HashSet::default()),
+            MirrorDirection::Out => (HashSet::default(), ports),
+        };
+        Some(Mirror {
+            name: name.to_owned(),
+            to: self.ports.get(&mirror.to)?.id,
+            received,
+            sent,
+            vlans: mirror.vlans.clone(),
+            filter: mirror.filter.clone(),
+            snap: mirror.snap.map(|bytes| bytes as usize),
+        })
     }
 
     fn bridge(

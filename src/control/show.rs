@@ -2,6 +2,7 @@
 
 mod fdb;
 pub(super) mod live;
+mod mirrors;
 pub(super) mod routers;
 mod tunnels;
 
@@ -18,6 +19,7 @@ use super::config::{PortConfig, PortKind};
 use super::shape::{self, LiveBridge, LivePort};
 use super::yard::State;
 pub(super) use fdb::{fdb, find, flush};
+pub(super) use mirrors::mirrors;
 pub(super) use tunnels::{Health, tunnels};
 
 use crate::packet::{Capabilities, Counters, PortId};
@@ -60,6 +62,7 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
             mode: config.mode.name().to_owned(),
             hairpin: config.hairpin,
             isolated: config.isolated,
+            mirrors: mirrors::sent_by(state, name),
             queues: live.queues(),
             offloads: offloads(live.capabilities()),
             rx_frames: counters.rx_frames,

@@ -34,7 +34,7 @@ use super::show::routers;
 use super::talkers::Talkers;
 use super::trace::{self, Trace};
 use super::watching::{Watch, Watches};
-use super::{http, opening, show};
+use super::{capture, http, opening, show};
 use crate::packet::{Location, PortId};
 use crate::port::netdev;
 use crate::port::watch::LinkWatch;
@@ -100,6 +100,12 @@ impl Yard {
     /// Where metrics are to be had over HTTP.
     pub fn metrics(&self) -> Option<SocketAddr> {
         lock(&self.state).listener.as_ref().map(http::Server::address)
+    }
+
+    /// The state, to look at.
+    #[cfg(test)]
+    pub(super) fn view(&self) -> View {
+        lock(&self.state).view.clone()
     }
 
     /// The door for the control socket.
@@ -375,6 +381,14 @@ impl State {
             Request::TunnelProbe { to, port, size } => {
                 return self.probe(&to, port.as_deref(), size).map(Reply::Later);
             }
+            Request::MirrorShow { name } => json(show::mirrors(self, name.as_deref())?),
+            Request::MirrorAdd { name, keys } => {
+                json(self.edit(|document| document.mirror_add(&name, &keys))?)
+            }
+            Request::MirrorSet { name, keys } => {
+                json(self.edit(|document| document.mirror_set(&name, &keys))?)
+            }
+            Request::MirrorDel { name } => json(self.edit(|document| document.mirror_del(&name))?),
             Request::RouterShow { name } => {
                 json(routers::routers(&self.config, &live::seen(self, Wanted::default()), name.as_deref())?)
             }
@@ -456,6 +470,10 @@ impl State {
             Request::HostShow {} => return Ok(Reply::Host(Places::of(&self.config))),
             Request::ExportShow {} => json(self.show_exports()),
             Request::Reload {} => json(self.reload()?),
+            Request::Capture(query) => {
+                let (info, stream) = capture::start(self, &query)?;
+                return json(info).map(|info| Reply::Stream(info, stream));
+            }
             Request::ConfigShow {} => json(ConfigInfo { toml: self.document.to_string() }),
         };
         value.map(Reply::Now)
@@ -524,7 +542,11 @@ fn json(value: impl serde::Serialize) -> Result<Value, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::api::{FdbFound, FdbSearch};
+    use crate::packet::PeerId;
     use crate::switch;
+    use crate::table::fdb::{Allowance, Station};
+    use crate::time::Time;
 
     #[test]
     fn the_end_of_a_device_that_was_replaced_meanwhile_is_no_news() {
@@ -540,6 +562,46 @@ mod tests {
         assert!(!state.live.ports["a"].missing);
         state.note(Event::Gone { port, installed });
         assert!(state.live.ports["a"].missing);
+    }
+
+    #[test]
+    fn a_search_gives_the_first_entries_and_counts_all() {
+        let text = "bridge.lan = { mac = \"02:ff:00:00:00:01\" }
+            bridge.wan = { mac = \"02:ff:00:00:00:02\" }
+            port.a = { type = \"patch\", bridge = \"lan\", peer = \"b\" }
+            port.b = { type = \"patch\", bridge = \"wan\", peer = \"a\" }
+            port.site = { type = \"vxlan\", bridge = \"wan\", vni = 7, local = \"127.9.1.4\", remotes = \"127.9.1.5\" }";
+        let yard = Yard::start(Document::parse(text, "t").unwrap(), None).unwrap();
+        let mut state = lock(&yard.state);
+        let learn = |state: &State, bridge: &str, port: &str, n: u64| {
+            let port = &state.live.ports[port];
+            let peer = port.tunnel.as_ref().and_then(|tunnel| tunnel.slot_of("127.9.1.5".parse().unwrap()));
+            let at = Location { port: port.id, peer: peer.unwrap_or(PeerId::NONE) };
+            let station = Station::new(Mac::from_bits(0x0200_0000_0000 | n), 0);
+            state.live.bridges[bridge].fdb.learn(station, at, Allowance::default(), Time::ZERO);
+        };
+        (0..300).rev().for_each(|n| learn(&state, "lan", "a", n));
+        (0..20).for_each(|n| learn(&state, "wan", "site", n));
+        let mut find = |search: FdbSearch| {
+            let Ok(Reply::Now(found)) = state.answer(Request::FdbFind(search)) else { panic!("no answer") };
+            let found: FdbFound = serde_json::from_value(found).unwrap();
+            (found.entries.iter().map(|entry| entry.mac.to_string()).collect::<Vec<_>>(), found.count)
+        };
+        let text = |text: &str| Some(text.to_owned());
+        let (first, count) = find(FdbSearch { limit: Some(3), ..FdbSearch::default() });
+        assert_eq!(first, ["02:ff:00:00:00:01", "02:00:00:00:00:00", "02:00:00:00:00:01"]);
+        assert_eq!(count, 322, "with those of the bridges themselves");
+        let (all, count) = find(FdbSearch { port: text("a"), ..FdbSearch::default() });
+        assert_eq!((all.len(), count, all.is_sorted()), (100, 300, true));
+        let (found, count) = find(FdbSearch { text: text("00:01:0"), ..FdbSearch::default() });
+        assert_eq!((found.len(), count), (16, 16), "{found:?}");
+        let (found, count) = find(FdbSearch { text: text("SITE"), limit: Some(2), ..FdbSearch::default() });
+        assert_eq!((found, count), (vec!["02:00:00:00:00:00".into(), "02:00:00:00:00:01".into()], 20));
+        assert_eq!(find(FdbSearch { text: text("127.9.1.5"), ..FdbSearch::default() }).1, 20);
+        assert_eq!(find(FdbSearch { text: text("127.9.1.6"), ..FdbSearch::default() }).1, 0);
+        assert_eq!(find(FdbSearch { limit: Some(0), ..FdbSearch::default() }), (Vec::new(), 322));
+        let gone = FdbSearch { bridge: text("no"), ..FdbSearch::default() };
+        assert!(state.answer(Request::FdbFind(gone)).is_err());
     }
 
     #[test]

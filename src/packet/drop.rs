@@ -40,6 +40,7 @@ drop_reasons! {
     VlanUntagged "vlan-untagged" "untagged on a trunk that names no native VLAN";
     NotIp "not-ip" "no IP packet, on a port that carries nothing else";
     NoBridge "no-bridge" "its port belongs to no bridge, and no router is there to take it";
+    MirrorPort "mirror-port" "came in by a port that sends a mirror's copies, and takes nothing";
     SamePort "same-port" "its destination is behind the port it came from";
     Isolated "isolated" "it and its destination are behind isolated ports";
     Private "private" "it and its destination are behind ports of one bridge of which one is private";

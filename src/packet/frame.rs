@@ -403,6 +403,24 @@ impl Frame {
         self.offload = other.offload;
     }
 
+    /// Makes this frame a copy of the first `len` bytes of `other`, which are not outside; of all of it, if it has no more.
+    /// One that is cut has nothing left undone on it: what its headers say of its length and sums is no longer true.
+    pub fn copy_head(&mut self, other: &Frame, len: usize) {
+        if len >= other.len() {
+            return self.copy_from(other);
+        }
+        self.reshape(other, len).copy_from_slice(&other.bytes()[..len]);
+    }
+
+    /// Cuts the frame, which is not outside, to its first `len` bytes, as [`Frame::copy_head`] does.
+    pub fn cut(&mut self, len: usize) {
+        debug_assert!(self.outside().is_none());
+        if len < self.len() {
+            self.end = self.start + len as u32;
+            self.offload = Offload::NONE;
+        }
+    }
+
     /// Makes this frame one of `len` bytes, which are for the caller to write, with nothing left undone on it. It begins
     /// where `like` begins in its buffer, so that a tag `like` got in its headroom needs no room behind, and has the
     /// bridge's VLAN tag if that has it.
@@ -474,6 +492,27 @@ mod tests {
         assert_eq!(copy.bytes(), frame.bytes());
         copy.retag(None);
         assert_eq!(copy.bytes(), [0x5a; MAX_FRAME]);
+    }
+
+    #[test]
+    fn a_copy_may_be_cut_and_then_has_nothing_left_undone() {
+        let unfinished = Offload { needs_csum: true, csum_start: 14, ..Offload::NONE };
+        let mut frame = Frame::from_bytes(&PLAIN);
+        frame.offload = unfinished;
+        frame.retag(Some(7));
+        let mut copy = Frame::default();
+        for (len, offload) in
+            [(15, Offload::NONE), (19, Offload::NONE), (20, frame.offload), (99, frame.offload)]
+        {
+            copy.copy_head(&frame, len);
+            assert_eq!((copy.bytes(), copy.offload), (&frame.bytes()[..len.min(20)], offload));
+            let mut cut = Frame::default();
+            cut.copy_from(&frame);
+            cut.cut(len);
+            assert_eq!((cut.bytes(), cut.offload), (copy.bytes(), offload));
+        }
+        copy.retag(None);
+        assert_eq!(copy.bytes(), PLAIN, "the tag is still known");
     }
 
     #[test]

@@ -156,6 +156,10 @@ impl DropReason {
                  `net.unix.max_dgram_qlen` frames wait for it at most"
             }
             DropReason::PortDown => "the interface is down: `ip link set DEVICE up`",
+            DropReason::MirrorPort => {
+                "whoever is at the port that a mirror's copies leave by shall listen only; a tunnel that \
+                 carries copies takes nothing back"
+            }
             DropReason::NoCarrier => {
                 "no guest has opened the TAP, the other end of the veth is down, or the cable is out"
             }

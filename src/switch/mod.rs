@@ -14,6 +14,7 @@
 
 mod counting;
 mod echo;
+pub mod mirror;
 pub mod mode;
 mod outbox;
 mod overlay;
@@ -45,9 +46,11 @@ use crate::table::token_bucket::TokenBucket;
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
 use counting::PortCounters;
+use mirror::{Direction, MirrorCounters};
 use outbox::{Departure, Outbox, Oversize};
 pub use router::Router;
 use stage::ingress::Arrival;
+use stage::mirror::{Desk, Mirroring, Relay};
 use stage::route::{Routing, Walk};
 use stage::tunnel::{Effects, Outlet, Unwrapped, Unwrapping, Wrapping};
 use walked::{Hop, Stage, Step};
@@ -156,6 +159,7 @@ pub struct Switch {
     arrivals: Vec<Arrival>,
     unwrapping: Unwrapping,
     wrapping: Wrapping,
+    mirroring: Mirroring,
     routing: Routing,
     /// Limits what senders of packets that are too long are told, by the port they are behind.
     too_big: Vec<TokenBucket>,
@@ -189,6 +193,7 @@ impl Switch {
             arrivals: Vec::new(),
             unwrapping: Unwrapping::default(),
             wrapping: Wrapping::new(seed),
+            mirroring: Mirroring::default(),
             routing: Routing::new(seed),
             leads: true,
             ageing: None,
@@ -213,6 +218,7 @@ impl Switch {
         let mut thrown = Vec::new();
         self.routing.set_topology(&self.topology, &topology, &mut thrown);
         stage::route::throw(&mut self.counters, &thrown);
+        self.mirroring.set_topology(&self.topology, &topology);
         self.outbox.resize(topology.ports.len());
         let ports = self.too_big.len().max(topology.ports.len());
         self.too_big.resize_with(ports, || TokenBucket::new(MAX_TOO_BIG));
@@ -535,6 +541,11 @@ impl Switch {
         if origin == Origin::Outside && watching.wants(port_id, Moment::Received) {
             watching.received(port_id, frames.clone().map(|(frame, _)| frame), batch);
         }
+        if origin == Origin::Outside && !topology.mirrors.is_empty() {
+            let frames = frames.clone().map(|(frame, _)| frame);
+            let desk = &mut Desk { topology, batch: &mut *batch, counters: &mut self.counters, watching };
+            self.mirroring.keep(port_id, Direction::In, frames, desk);
+        }
         let Some(port) = topology.port(port_id) else {
             let gone = (port_id, DropReason::PortMissing);
             return self.counters.discard_all(gone, frames, batch, watching);
@@ -616,11 +627,16 @@ impl Switch {
         for crossing in crossings.drain(..) {
             match stage::egress::cross(topology, crossing, batch, &mut self.counters) {
                 Some(frame) => {
-                    let out = crossing.departure.out;
-                    self.outbox.watching.sent(out, &batch.frames()[frame as usize]);
-                    self.outbox.watching.recorder.note(Hop::Out(out), Stage::Patch, || {
+                    let (out, watching) = (crossing.departure.out, &mut self.outbox.watching);
+                    watching.sent(out, &batch.frames()[frame as usize]);
+                    watching.recorder.note(Hop::Out(out), Stage::Patch, || {
                         format!("comes in by {} at the other end", topology.port_name(crossing.peer))
                     });
+                    if !topology.mirrors.is_empty() {
+                        let counters = &mut self.counters;
+                        let desk = &mut Desk { topology, batch: &mut *batch, counters, watching };
+                        self.mirroring.keep(out, Direction::Out, std::iter::once(frame), desk);
+                    }
                     self.note_ends(Hop::Out(out), out);
                     let frame = std::iter::once((frame, PeerId::NONE));
                     self.run(topology, crossing.peer, Origin::Outside, frame, batch, now);
@@ -646,8 +662,16 @@ impl Switch {
     /// Hands each out port its frames, and each underlay its datagrams.
     pub fn transmit(&mut self, batch: &mut Batch, mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>)) {
         let topology = Arc::clone(&self.topology);
+        let mirrored = !topology.mirrors.is_empty();
+        if mirrored && self.mirroring.has_kept() {
+            let (mirroring, mut relay) = self.mirroring(&topology, batch, &mut send);
+            mirroring.send_kept(&mut relay);
+        }
         while let Some(port_id) = self.outbox.next() {
             if let Some(Port { way: Way::Underlay(_), .. }) = topology.port(port_id) {
+                if mirrored {
+                    self.mirror_queue(&topology, port_id, batch, &mut send);
+                }
                 let (queue, _, watching) = self.outbox.take(port_id);
                 let tunnels: Vec<_> = match watching.recorder.is_on() {
                     true => queue.iter().map(|departure| departure.out).collect(),
@@ -670,6 +694,10 @@ impl Switch {
             let counters = self.counters.of(port_id);
             let (live, too_long) = (batch.len(), counters.dropped(DropReason::ExceedsMtu));
             stage::egress::prepare(topology.port(port_id), &mut self.outbox, port_id, batch, counters);
+            if mirrored {
+                self.mirror_ready(&topology, port_id, batch, &mut send);
+            }
+            let counters = self.counters.of(port_id);
             let Outbox { ready, watching, .. } = &mut self.outbox;
             match watching.is_idle() {
                 _ if ready.is_empty() => {}
@@ -684,6 +712,43 @@ impl Switch {
             batch.truncate(live);
         }
         self.outbox.watching.rest();
+    }
+
+    /// Has mirrors send what is ready to leave by a port.
+    #[cold]
+    fn mirror_ready<S>(&mut self, topology: &Topology, port: PortId, batch: &mut Batch, send: &mut S)
+    where
+        S: FnMut(PortId, &mut Batch, Outgoing<'_>),
+    {
+        let ready = std::mem::take(&mut self.outbox.ready);
+        let (mirroring, mut relay) = self.mirroring(topology, batch, send);
+        mirroring.send_ready(port, &ready, &mut relay);
+        self.outbox.ready = ready;
+    }
+
+    /// Has mirrors send what is queued for tunnels over an underlay.
+    #[cold]
+    fn mirror_queue<S>(&mut self, topology: &Topology, underlay: PortId, batch: &mut Batch, send: &mut S)
+    where
+        S: FnMut(PortId, &mut Batch, Outgoing<'_>),
+    {
+        let queue = std::mem::take(self.outbox.take(underlay).0);
+        let (mirroring, mut relay) = self.mirroring(topology, batch, send);
+        mirroring.send_wrapped(&queue, &mut relay);
+        *self.outbox.take(underlay).0 = queue;
+    }
+
+    /// The mirrors, and what they need to send something.
+    fn mirroring<'a, S>(
+        &'a mut self,
+        topology: &'a Topology,
+        batch: &'a mut Batch,
+        send: &'a mut S,
+    ) -> (&'a mut Mirroring, Relay<'a, S>) {
+        let (counters, watching) = (&mut self.counters, &mut self.outbox.watching);
+        let desk = Desk { topology, batch, counters, watching };
+        let relay = Relay { desk, events: &mut self.events, wrapping: &mut self.wrapping, send };
+        (&mut self.mirroring, relay)
     }
 
     /// Does what is due without a frame: ages tables, asks neighbours again. Follow with [`Switch::transmit`]; the batch is
@@ -756,6 +821,11 @@ impl Switch {
     /// What is kept of packets until the rest of them has come.
     pub fn fragments(&self) -> reassembly::Fill {
         self.routing.reassembly.fill()
+    }
+
+    /// What mirrors have copied, by their places in [`Topology::mirrors`].
+    pub fn mirror_counters(&self) -> &[MirrorCounters] {
+        self.mirroring.counters()
     }
 
     /// Forgets what is remembered of flows: their next packets are decided about from the beginning.

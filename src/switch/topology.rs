@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mirror::Mirror;
 use super::mode::Apart;
 use super::overlay::{Overlay, Underlay};
 use super::router::Router;
@@ -29,6 +30,8 @@ pub struct Topology {
     /// What tells the rules of all routers and bridges from one another over changes: where a rule counts is its place
     /// here.
     pub rules: Vec<u64>,
+    /// The mirrors.
+    pub mirrors: Vec<Mirror>,
 }
 
 /// A bridge.

@@ -51,6 +51,7 @@ impl Topology {
             ports: self.ports.iter().map(|port| port.as_ref().map(Port::trial)).collect(),
             routers: self.routers.iter().map(|router| router.as_ref().map(|router| router.trial())).collect(),
             rules: self.rules.clone(),
+            mirrors: self.mirrors.clone(),
         }
     }
 }

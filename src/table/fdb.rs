@@ -143,8 +143,9 @@ const SURPLUS: usize = 8;
 const SHARD: u32 = 1024;
 /// Shards, of 128 bytes, however small or large the table.
 const SHARDS: RangeInclusive<usize> = 64..=4096;
-/// Entries that are removed before others are let at the ledger.
-const SLICE: usize = 64;
+/// Entries that are removed before others are let at the ledger: some 10 µs, which each new station of a batch may have to
+/// wait for.
+const SLICE: usize = 16;
 
 /// What a port may hold in a bridge's table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -253,8 +254,8 @@ pub struct Fdb {
 }
 
 impl Fdb {
-    /// Most entries that are looked at in one call of [`Fdb::expire`]: about a tenth of a millisecond.
-    pub const SHARE: usize = 512;
+    /// Most entries that are looked at in one call of [`Fdb::expire`]: among a million, about a tenth of a millisecond.
+    pub const SHARE: usize = 256;
 
     /// An empty table for `bridge`, of at most `limit` learned entries that age after `ageing` (zero: never).
     pub fn new(bridge: BridgeId, limit: u32, ageing: Duration, generations: Arc<Generations>) -> Fdb {

@@ -324,6 +324,9 @@ impl Neighbors {
     /// Removes the entries of an interface, of an address, or all, static ones apart, and says how many they were. What
     /// waited is counted in a [`Task::Dropped`].
     pub fn flush(&self, interface: Option<InterfaceId>, address: Option<Address>) -> usize {
+        if let (Some(interface), Some(address)) = (interface, address) {
+            return usize::from(self.with(|table| table.remove_learned((interface, address))));
+        }
         self.remove_all(|key, state| {
             state != State::Static
                 && interface.is_none_or(|interface| key.0 == interface)

@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 
 use crate::packet::{Counters, DropReason, Location, PortId};
 use crate::port::Queue;
+use crate::switch::mirror::MirrorCounters;
 use crate::switch::watch::{WatchId, Watcher};
 use crate::switch::{self, Intruder, PeerCounters, RuleCounters, Topology};
 use crate::table::reassembly;
@@ -93,6 +94,8 @@ pub struct Report {
     pub rules: Vec<RuleCounters>,
     /// What is kept of packets until the rest of them has come.
     pub fragments: reassembly::Fill,
+    /// What mirrors have copied, see [`Switch::mirror_counters`](switch::Switch::mirror_counters).
+    pub mirrors: Vec<MirrorCounters>,
     /// How the worker spent its time.
     pub activity: Activity,
 }
@@ -165,7 +168,7 @@ pub enum Chore {
 
 impl Chore {
     /// All of them, in the order of [`Activity::chores`].
-    pub const ALL: [Chore; 4] = [Chore::Timers, Chore::Report, Chore::Change, Chore::Probe];
+    pub const ALL: [Chore; 5] = [Chore::Timers, Chore::Report, Chore::Change, Chore::Probe, Chore::Watch];
 
     /// Its name on the surface.
     pub const fn name(self) -> &'static str {

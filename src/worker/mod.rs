@@ -30,7 +30,7 @@ use crate::time::Time;
 use busy_poll::BusyPoll;
 pub use message::{Activity, BATCH_SIZES, Change, Chore, Command, Echo, Event, Pause, Report};
 use meter::Meter;
-pub use sample::{Fate, MAX_HEADER, Sample, Skips};
+pub use sample::{Fate, Header, MAX_HEADER, Sample, Skips};
 pub use sampler::{Place, Sampler};
 
 /// Batches that a port may have in its turn, before the others have theirs.
@@ -537,6 +537,7 @@ impl Worker {
             options: self.switch.all_options().map(|(at, options)| (at, options.to_vec())).collect(),
             rules: self.switch.rule_counters().to_vec(),
             fragments: self.switch.fragments(),
+            mirrors: self.switch.mirror_counters().to_vec(),
             activity: self.meter.activity(self.now()),
         }
     }

@@ -4,6 +4,8 @@
 //! came before. Nobody draws lots for every frame, though: [`Skips`] draws how many pass until the next one, which is
 //! the same (the distances are geometric), and costs a frame that is not picked one decrement.
 
+use std::ops::Deref;
+
 use crate::packet::{DropReason, Layer, PortId, Vid};
 
 /// Most bytes that are kept of a frame.
@@ -28,8 +30,15 @@ pub struct Sample {
     pub pool: u64,
     /// Samples of its port that nobody had room for, since the last one that was told.
     pub missed: u32,
-    kept: u16,
-    header: [u8; MAX_HEADER],
+    /// Its first bytes.
+    pub header: Header,
+}
+
+/// The first bytes of a frame, at most [`MAX_HEADER`]. Reads as a slice.
+#[derive(Clone, Debug)]
+pub struct Header {
+    len: u16,
+    bytes: [u8; MAX_HEADER],
 }
 
 /// What became of a frame.
@@ -52,9 +61,9 @@ impl Sample {
     /// A sample of the frame `bytes`, of which not more than `keep` are kept, and not more than [`MAX_HEADER`]; the
     /// frame is as long as that, one packet, and was taken, until somebody says otherwise.
     pub fn new(port: PortId, layer: Layer, bytes: &[u8], keep: usize) -> Sample {
-        let kept = bytes.len().min(keep).min(MAX_HEADER);
-        let mut header = [0; MAX_HEADER];
-        header[..kept].copy_from_slice(&bytes[..kept]);
+        let len = bytes.len().min(keep).min(MAX_HEADER);
+        let mut header = Header { len: len as u16, bytes: [0; MAX_HEADER] };
+        header.bytes[..len].copy_from_slice(&bytes[..len]);
         Sample {
             port,
             vlan: 0,
@@ -64,14 +73,16 @@ impl Sample {
             fate: Fate::Taken,
             pool: 1,
             missed: 0,
-            kept: kept as u16,
             header,
         }
     }
+}
 
-    /// The first bytes of the frame.
-    pub fn header(&self) -> &[u8] {
-        &self.header[..usize::from(self.kept)]
+impl Deref for Header {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
     }
 }
 
@@ -138,8 +149,8 @@ mod tests {
         let frame: Vec<u8> = (0..=255).chain(0..=255).collect();
         for (keep, kept) in [(128, 128), (256, 256), (4096, 256)] {
             let sample = Sample::new(PortId(1), Layer::Ethernet, &frame, keep);
-            assert_eq!((sample.header(), sample.length), (&frame[..kept], 512));
+            assert_eq!((&sample.header[..], sample.length), (&frame[..kept], 512));
         }
-        assert_eq!(Sample::new(PortId(1), Layer::Ethernet, &frame[..60], 128).header(), &frame[..60]);
+        assert_eq!(*Sample::new(PortId(1), Layer::Ethernet, &frame[..60], 128).header, frame[..60]);
     }
 }

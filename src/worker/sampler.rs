@@ -147,3 +147,141 @@ fn packets(frame: &Frame) -> u32 {
         _ => 1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{DropReason, Layer, Offload};
+    use crossbeam_channel::{Receiver, bounded};
+
+    const SAMPLED: Place = Place { sampled: true, is_patch: false, untagged: 0 };
+
+    fn sampler(places: &[Place], rate: u32, room: usize) -> (Sampler, Receiver<Sample>) {
+        let (to, samples) = bounded(room);
+        (Sampler::new(places.into(), Skips::new(rate, 0x5eed), 128, to), samples)
+    }
+
+    fn frame(tag: Option<u16>) -> Frame {
+        let mut bytes = vec![2; 12];
+        bytes.extend(tag.into_iter().flat_map(|tci| [0x81, 0, (tci >> 8) as u8, tci as u8]));
+        bytes.extend([8, 0]);
+        bytes.resize(64, 0xa5);
+        Frame::from_bytes(&bytes)
+    }
+
+    /// Has `frames` frames come in by a port in batches of so many; how many were picked.
+    fn pass(sampler: &mut Sampler, port: PortId, frames: usize, batch: usize) -> usize {
+        let (frame, mut picked) = (frame(None), 0);
+        for _ in 0..frames / batch {
+            if sampler.passes_over(port, batch) {
+                continue;
+            }
+            for _ in 0..batch {
+                if sampler.pick(port, &frame, Time::ZERO) {
+                    picked += 1;
+                    sampler.followed(&Followed { port, sent: &[PortId(1)], dropped: &[] });
+                }
+            }
+        }
+        picked
+    }
+
+    #[test]
+    fn one_frame_in_so_many_is_picked_whatever_the_batches() {
+        for batch in [1, 3, 32] {
+            let (mut sampler, samples) = sampler(&[SAMPLED, SAMPLED, Place::default()], 100, 10_000);
+            let frames = 96 * 2000;
+            let picked = pass(&mut sampler, PortId(0), frames, batch);
+            assert!((1750..2100).contains(&picked), "{picked} in batches of {batch}");
+            let told: Vec<_> = samples.try_iter().collect();
+            let pool: u64 = told.iter().map(|sample| sample.pool).sum();
+            assert_eq!(told.len(), picked);
+            assert!(
+                pool <= frames as u64 && pool > frames as u64 - 2000,
+                "all frames are in the pool: {pool}"
+            );
+            assert_eq!(pass(&mut sampler, PortId(2), 1000, 10), 0, "that port is not sampled");
+            assert_eq!(pass(&mut sampler, PortId(9), 1000, 10), 0, "that port is not known");
+        }
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_missed_and_stays_in_the_pool() {
+        let (mut sampler, samples) = sampler(&[SAMPLED], 1, 2);
+        assert_eq!(pass(&mut sampler, PortId(0), 7, 1), 7);
+        assert_eq!(
+            samples.try_iter().map(|sample| (sample.pool, sample.missed)).collect::<Vec<_>>(),
+            [(1, 0); 2]
+        );
+        pass(&mut sampler, PortId(0), 1, 1);
+        assert_eq!(
+            samples.try_iter().map(|sample| (sample.pool, sample.missed)).collect::<Vec<_>>(),
+            [(6, 5)]
+        );
+    }
+
+    #[test]
+    fn a_frame_has_the_vlan_of_its_tag_or_of_its_port() {
+        for (untagged, tag, vlan) in [
+            (0, None, 0),
+            (0, Some(10), 0), // to its bridge that is payload
+            (20, None, 20),
+            (20, Some(10), 10),
+            (20, Some(0xa000), 20), // a priority only
+        ] {
+            let (mut sampler, samples) = sampler(&[Place { untagged, ..SAMPLED }], 1, 1);
+            assert!(sampler.pick(PortId(0), &frame(tag), Time::ZERO));
+            sampler.followed(&Followed { port: PortId(0), sent: &[], dropped: &[] });
+            let sample = samples.try_recv().unwrap();
+            assert_eq!((sample.vlan, sample.fate), (vlan, Fate::Taken), "{untagged} {tag:?}");
+        }
+    }
+
+    #[test]
+    fn what_became_of_a_frame_is_told_without_patches() {
+        let patch = Place { is_patch: true, ..SAMPLED };
+        let (mut sampler, samples) = sampler(&[SAMPLED, patch, SAMPLED, SAMPLED], 1, 1);
+        let ports = |ports: &[u16]| ports.iter().map(|port| PortId(*port)).collect::<Vec<_>>();
+        let lost = [(PortId(0), DropReason::Filtered), (PortId(3), DropReason::QueueFull)];
+        let sent = |port: u16, ports| Fate::Sent { port: PortId(port), ports };
+        for (left, dropped, fate) in [
+            (&[2][..], &[][..], sent(2, 1)),
+            (&[1, 3], &[], sent(3, 1)),
+            (&[2, 2, 2], &[], sent(2, 1)),
+            (&[2, 3, 3], &lost[1..], sent(2, 2)),
+            (&[1], &lost, Fate::Dropped(DropReason::Filtered)),
+            (&[], &[], Fate::Taken),
+        ] {
+            assert!(sampler.pick(PortId(0), &frame(None), Time::ZERO));
+            sampler.followed(&Followed { port: PortId(0), sent: &ports(left), dropped });
+            assert_eq!(samples.try_recv().unwrap().fate, fate, "{left:?} {dropped:?}");
+        }
+    }
+
+    #[test]
+    fn a_superframe_is_as_many_packets_as_it_will_be_cut_into() {
+        let mut bytes = vec![2; 12];
+        bytes.extend([8, 0, 0x45, 0, 0, 0, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        bytes.extend([0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x10, 0, 0, 0, 0, 0, 0]);
+        bytes.resize(54 + 4000, 0xa5);
+        let gso = Offload {
+            needs_csum: true,
+            gso: Gso::TcpV4,
+            gso_size: 1000,
+            csum_start: 34,
+            csum_offset: 16,
+            ..Offload::NONE
+        };
+        for (offload, count) in [
+            (gso, 4),
+            (Offload { gso_size: 999, ..gso }, 5),
+            (Offload { gso_size: 0, ..gso }, 1),
+            (Offload { gso: Gso::Unknown, ..gso }, 1),
+            (Offload::NONE, 1),
+        ] {
+            let mut frame = Frame::from_bytes(&bytes);
+            frame.offload = offload;
+            assert_eq!((packets(&frame), frame.layer), (count, Layer::Ethernet), "{offload:?}");
+        }
+    }
+}

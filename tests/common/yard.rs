@@ -27,6 +27,8 @@ pub(crate) fn tap(name: &str, host: &Host, keys: &str) -> String {
 pub(crate) struct Yard {
     child: Option<Child>,
     home: Home,
+    /// Further arguments of `tapyard run`.
+    arguments: Vec<String>,
     dir: Scratch,
 }
 
@@ -67,6 +69,12 @@ impl Yard {
         Yard::launch(config, Home::Own(Host::new("yard")))
     }
 
+    /// The same with further arguments of `tapyard run`.
+    pub(crate) fn start_with(arguments: &[&str], config: &str) -> Yard {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Yard::launch_with(arguments, config, Home::Own(Host::new("yard")))
+    }
+
     /// Starts it in `host`, where the devices are that it shall take.
     pub(crate) fn start_in(host: &Host, config: &str) -> Yard {
         Yard::launch(config, Home::Given(host.name().to_owned()))
@@ -78,7 +86,11 @@ impl Yard {
     }
 
     fn launch(config: &str, home: Home) -> Yard {
-        let mut yard = Yard { child: None, home, dir: Scratch::new() };
+        Yard::launch_with(Vec::new(), config, home)
+    }
+
+    fn launch_with(arguments: Vec<String>, config: &str, home: Home) -> Yard {
+        let mut yard = Yard { child: None, home, arguments, dir: Scratch::new() };
         yard.write_config(config);
         yard.run();
         yard
@@ -92,7 +104,7 @@ impl Yard {
             Home::Plain => self.unprivileged(),
             Home::Own(_) | Home::Given(_) => Command::new(TAPYARD),
         };
-        command.args(["run", "--config"]).arg(self.config_path()).stdin(Stdio::null());
+        command.args(["run", "--config"]).arg(self.config_path()).args(&self.arguments).stdin(Stdio::null());
         command.stdout(log.try_clone().expect("a file can be cloned")).stderr(log);
         let netns = match &self.home {
             Home::Own(host) => Some(host.name().to_owned()),

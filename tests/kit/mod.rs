@@ -8,6 +8,7 @@ pub(crate) mod foreseen;
 pub(crate) mod frames;
 pub(crate) mod gateways;
 pub(crate) mod messages;
+pub(crate) mod mirrors;
 pub(crate) mod outside;
 pub(crate) mod routers;
 pub(crate) mod tunnels;
@@ -20,6 +21,7 @@ use tapyard::packet::{
     Batch, BridgeId, Capabilities, Counters, DropReason, Gso, InterfaceId, Layer, Location, Offload, PeerId,
     PortId, Received, RouterId, Vid,
 };
+use tapyard::switch::mirror::{Mirror, MirrorCounters};
 use tapyard::switch::mode::{self, Apart, Mode};
 use tapyard::switch::router::{Attachment, Chain, Router};
 use tapyard::switch::trial::{self, Walked};
@@ -128,6 +130,7 @@ pub(crate) struct Yard {
     rules: Vec<u64>,
     /// Rules of bridges.
     bridge_rules: Vec<(u16, Arc<BridgeRules>)>,
+    mirrors: Vec<Mirror>,
     posted: Vec<Posted>,
     /// Frames that came in. The payload of every other one, if it is long, is in its sender's memory.
     laid: usize,
@@ -183,6 +186,7 @@ impl Yard {
             routers: Box::new(Vec::new),
             rules: Vec::new(),
             bridge_rules: Vec::new(),
+            mirrors: Vec::new(),
         };
         yard.publish();
         yard
@@ -232,7 +236,8 @@ impl Yard {
             }
         }
         let rules = self.rules.clone();
-        let topology = Arc::new(Topology { epoch: 0, bridges, ports, routers, rules });
+        let mirrors = self.mirrors.clone();
+        let topology = Arc::new(Topology { epoch: 0, bridges, ports, routers, rules, mirrors });
         for worker in &mut self.workers {
             worker.set_topology(Arc::clone(&topology));
         }
@@ -254,6 +259,21 @@ impl Yard {
     pub(crate) fn filter_bridge(&mut self, bridge: u16, chain: Chain) {
         self.bridge_rules.push((bridge, Arc::new(BridgeRules { chain, sessions: None })));
         self.publish();
+    }
+
+    /// Gives it these mirrors.
+    pub(crate) fn mirror(&mut self, mirrors: impl IntoIterator<Item = Mirror>) {
+        self.mirrors = mirrors.into_iter().collect();
+        self.publish();
+    }
+
+    /// What mirrors have copied, over all workers.
+    pub(crate) fn mirrored(&self) -> Vec<MirrorCounters> {
+        let mut sums = vec![MirrorCounters::default(); self.mirrors.len()];
+        for counters in self.workers.iter().map(Switch::mirror_counters) {
+            sums.iter_mut().zip(counters).for_each(|(sum, counters)| *sum += *counters);
+        }
+        sums
     }
 
     /// What rules have counted, over all workers.

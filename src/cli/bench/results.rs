@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::frames::Size;
 use super::machine::Machine;
-use super::method::{LOADS, Round};
+use super::method::{Delayed, LOADS, Round};
 
 /// The version of the schema: another where a field goes or means something else.
 pub(super) const SCHEMA: &str = "tapyard-bench/1";
@@ -56,8 +56,8 @@ pub(super) struct Cell {
     pub(super) throughput_bps: Figure,
     /// The highest rate at which no frame was lost; `null` where every rate lost some.
     pub(super) loss_free_fps: Option<Figure>,
-    /// The switch's processor time for each frame that arrived.
-    pub(super) cpu_ns_per_frame: Figure,
+    /// The switch's processor time for each frame that arrived; `null` for a switch of another's.
+    pub(super) cpu_ns_per_frame: Option<Figure>,
     pub(super) latency: Vec<Latency>,
     pub(super) account: Account,
 }
@@ -160,29 +160,31 @@ impl Cell {
             throughput_fps: figure(&|round| round.throughput)?,
             throughput_bps: figure(&|round| round.throughput * bits)?,
             loss_free_fps: Figure::of(rounds.iter().filter_map(|round| round.loss_free).collect()),
-            cpu_ns_per_frame: figure(&|round| round.cpu)?,
-            latency: (0..LOADS.len()).filter_map(|at| Latency::of(at, rounds)).collect(),
+            cpu_ns_per_frame: Figure::of(rounds.iter().filter_map(|round| round.cpu).collect()),
+            latency: LOADS.iter().filter_map(|&load| Latency::of(load, rounds)).collect(),
             account: Account::of(rounds),
         })
     }
 }
 
 impl Latency {
-    /// At the load with this place in [`LOADS`].
-    fn of(at: usize, rounds: &[Round]) -> Option<Latency> {
-        let delays: Vec<_> = rounds.iter().filter_map(|round| round.delays.get(at)).collect();
-        let percentile =
-            |percent| Figure::of(delays.iter().map(|(_, delay)| delay.percentile(percent)).collect());
+    /// At one of [`LOADS`], if frames were timed there.
+    fn of(load: f64, rounds: &[Round]) -> Option<Latency> {
+        let delayed: Vec<_> =
+            rounds.iter().flat_map(|round| &round.delays).filter(|delayed| delayed.load == load).collect();
+        let figure =
+            |of: &dyn Fn(&Delayed) -> f64| Figure::of(delayed.iter().map(|delayed| of(delayed)).collect());
+        let percentile = |percent| figure(&|delayed| delayed.delay.percentile(percent));
         Some(Latency {
-            load: LOADS[at],
-            offered_fps: Figure::of(delays.iter().map(|(rate, _)| *rate).collect())?,
-            samples: delays.iter().map(|(_, delay)| delay.samples()).sum(),
+            load,
+            offered_fps: figure(&|delayed| delayed.rate)?,
+            samples: delayed.iter().map(|delayed| delayed.delay.samples()).sum(),
             p50_ns: percentile(50.0)?,
             p90_ns: percentile(90.0)?,
             p99_ns: percentile(99.0)?,
             p999_ns: percentile(99.9)?,
-            max_ns: Figure::of(delays.iter().map(|(_, delay)| delay.max()).collect())?,
-            jitter_ns: Figure::of(delays.iter().map(|(_, delay)| delay.jitter()).collect())?,
+            max_ns: figure(&|delayed| delayed.delay.max())?,
+            jitter_ns: figure(&|delayed| delayed.delay.jitter())?,
         })
     }
 }

@@ -57,10 +57,10 @@ fn cells(cells: &[Cell]) -> String {
         table.row([
             cell.path.clone(),
             cell.size.clone(),
-            si(cell.throughput_fps.median as u64),
+            rate(&cell.throughput_fps),
             si(cell.throughput_bps.median as u64),
-            cell.loss_free_fps.as_ref().map_or_else(|| "-".into(), |figure| si(figure.median as u64)),
-            time(cell.cpu_ns_per_frame.median),
+            cell.loss_free_fps.as_ref().map_or_else(|| "-".into(), rate),
+            cell.cpu_ns_per_frame.as_ref().map_or_else(|| "-".into(), |figure| time(figure.median)),
             delay(|latency| &latency.p50_ns),
             delay(|latency| &latency.p99_ns),
             delay(|latency| &latency.p999_ns),
@@ -72,6 +72,15 @@ fn cells(cells: &[Cell]) -> String {
     format!(
         "{table}SIZE in bytes with FCS; super: {size} bytes of TCP at once. Delays at half of the loss-free rate.\n"
     )
+}
+
+/// A rate, and how far the rounds are from its middle where there are several.
+fn rate(figure: &Figure) -> String {
+    let spread = match figure.rounds.len() {
+        0 | 1 => String::new(),
+        _ => format!("±{:.0}%", figure.spread() * 50.0),
+    };
+    si(figure.median.round() as u64) + &spread
 }
 
 /// Where the frames of the throughput trials went that did not arrive.
@@ -98,9 +107,8 @@ fn scaling(scaling: &Scaling) -> String {
     let mut table = Table::new(&[&format!(">{}", scaling.by.to_uppercase()), ">FRAMES/S", ">RATIO"]);
     let first = scaling.points.first().map_or(1.0, |point| point.throughput_fps.median);
     for point in &scaling.points {
-        let rate = point.throughput_fps.median;
-        let ratio = format!("{:.2}x", rate / first);
-        table.row([point.number.to_string(), si(rate as u64), ratio]);
+        let ratio = format!("{:.2}x", point.throughput_fps.median / first);
+        table.row([point.number.to_string(), rate(&point.throughput_fps), ratio]);
     }
     format!("{}, frames of 64 bytes, by {}:\n{table}", scaling.path, scaling.by)
 }

@@ -50,6 +50,8 @@ pub struct NetnsInfo {
     pub bridge_filter: Option<BridgeFilterInfo>,
     /// Whether its kernel routes IPv4.
     pub forwarding: Option<bool>,
+    /// The interfaces by which its kernel takes packets only from where it would answer to (`rp_filter` 1).
+    pub strict_sources: Vec<String>,
     /// The devices of ports that are to be in it.
     pub devices: Vec<DeviceInfo>,
     /// The UDP sockets in it that have the port of a tunnel.
@@ -82,12 +84,10 @@ pub struct DeviceInfo {
     pub multi_queue: Option<bool>,
     /// MTU in bytes.
     pub mtu: Option<u32>,
-    /// The kernel bridge, or the like, that it is a port of.
-    pub controller: Option<String>,
+    /// The kernel bridge that it is a port of.
+    pub bridge: Option<String>,
     /// Its addresses, but for link-local ones.
     pub addresses: Vec<IpAddr>,
-    /// How the host checks the sources of what comes in by it, `all` included: 0 not, 1 strictly, 2 loosely.
-    pub reverse_path_filter: Option<u8>,
     /// What the host's own IPv6 does on it; `null` where there is none.
     pub ipv6: Option<Ipv6Info>,
     /// The processes that have it open, if it is a TAP or TUN.

@@ -3,6 +3,7 @@
 //! A table that could not be read is not compared with others, so that one mistake is told once.
 
 mod export;
+mod mirror;
 mod mode;
 mod router;
 mod rule;
@@ -30,6 +31,7 @@ pub(super) fn check(config: &Config, root: &Table, read: &Findings) -> Findings 
     check.routers();
     check.rules();
     check.exports();
+    check.mirrors();
     check.found
 }
 

@@ -3,6 +3,7 @@
 //! A reload replaces it, a command edits it, and either way it becomes a [`Config`](super::Config) or is refused as a
 //! whole. A value that a command put in has no line: errors then name its key alone.
 
+mod mirrors;
 mod print;
 mod routing;
 

@@ -12,6 +12,7 @@ mod document;
 mod errors;
 mod export;
 mod keys;
+mod mirror;
 mod mode;
 mod nat;
 mod net;
@@ -33,6 +34,7 @@ use std::time::Duration;
 pub use document::{Document, Edits, parse_value};
 pub use errors::{ConfigError, Errors};
 pub use export::{ExportConfig, ExportProtocol, ExportScope, MAX_EXPORTS};
+pub use mirror::{MirrorConfig, MirrorDirection};
 pub use nat::{NatConfig, NatKind, Transport};
 pub use prefix::{Prefix, addresses_text, ports_text};
 pub use router::{
@@ -69,6 +71,8 @@ pub struct Config {
     pub rules: Vec<RuleConfig>,
     /// What is told to collectors, by name: `[export.NAME]`, at most [`MAX_EXPORTS`].
     pub exports: BTreeMap<String, ExportConfig>,
+    /// The mirrors by name: `[mirror.NAME]`.
+    pub mirrors: BTreeMap<String, MirrorConfig>,
 }
 
 impl Config {
@@ -163,7 +167,8 @@ impl Default for BridgeConfig {
 /// A port: what every type has, and what is its type's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortConfig {
-    /// The bridge it belongs to, which exists. Always there, except on a port that carries no Ethernet, and an underlay.
+    /// The bridge it belongs to, which exists. Always there, except on a port that carries no Ethernet, on that of mirrors,
+    /// and on an underlay.
     pub bridge: Option<String>,
     /// Its VLANs.
     pub vlan: VlanMode,
@@ -183,6 +188,8 @@ pub struct PortConfig {
     pub guard: GuardConfig,
     /// The port it is joined to, which names this one; both carry IP packets and are on no bridge.
     pub wire: Option<String>,
+    /// Whether it sends the copies of mirrors and nothing else.
+    pub mirror: bool,
     /// Its type, with the keys of the type.
     pub kind: PortKind,
 }

@@ -11,6 +11,7 @@ use super::document::{Item, Node, Table};
 use super::errors::{Findings, Path};
 use super::export::{MAX_EXPORTS, export};
 use super::keys::{Keys, similar};
+use super::mirror::{MAX_MIRRORS, mirror};
 use super::mode;
 use super::router::read::router;
 use super::rule::read::{policy, rule};
@@ -70,8 +71,11 @@ pub(super) fn config(root: &Table, findings: &mut Findings) -> Config {
     let exports =
         keys.table("export", |keys| named(keys, "export", |keys, _| export(keys))).unwrap_or_default();
     keys.at_most("export", exports.len(), MAX_EXPORTS);
+    let mirrors =
+        keys.table("mirror", |keys| named(keys, "mirror", |keys, _| Some(mirror(keys)))).unwrap_or_default();
+    keys.at_most("mirror", mirrors.len(), MAX_MIRRORS);
     keys.finish(|_| None);
-    Config { switch, bridges, ports, statics, routers, rules, exports }
+    Config { switch, bridges, ports, statics, routers, rules, exports, mirrors }
 }
 
 fn switch(mut keys: Keys<'_>) -> SwitchConfig {
@@ -131,21 +135,40 @@ fn port_of(kind: PortKind) -> PortConfig {
         storm: Storm::default(),
         guard: GuardConfig::default(),
         wire: None,
+        mirror: false,
         kind,
     }
 }
 
 /// Reads the keys that every port has that carries the like.
 fn layer_keys(layer: Layer, keys: &mut Keys<'_>, port: &mut PortConfig) {
+    port.mirror = keys.get("mirror", value::boolean).unwrap_or(false);
+    let begin = keys.asked().len();
     match layer {
         Layer::Ethernet => bridge_port(keys, port),
         Layer::Ip => port.wire = keys.get("wire", value::name),
+    }
+    if !port.mirror {
+        return;
+    }
+    let said = |key: &&str| keys.has(key);
+    for key in keys.asked()[begin..].iter().copied().filter(said).collect::<Vec<_>>() {
+        keys.complain(
+            key,
+            format!("`{key}` is of ports that others use (expected none beside mirror = true)"),
+        );
+    }
+    if let PortKind::Patch { .. } = port.kind {
+        keys.complain("mirror", "what leaves by a patch comes in again (expected another type of port)");
     }
 }
 
 /// The keys that every port of Ethernet frames has.
 fn bridge_port(keys: &mut Keys<'_>, port: &mut PortConfig) {
-    port.bridge = keys.require("bridge", "the name of a bridge", value::name);
+    port.bridge = match port.mirror {
+        true => keys.get("bridge", value::name),
+        false => keys.require("bridge", "the name of a bridge", value::name),
+    };
     port.vlan = vlan_mode(keys);
     port.isolated = keys.get("isolated", value::boolean).unwrap_or(false);
     port.learning = keys.get("learning", value::boolean).unwrap_or(true);

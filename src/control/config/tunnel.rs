@@ -249,6 +249,7 @@ pub(super) fn add_underlays(config: &mut Config) {
             storm: Storm::default(),
             guard: GuardConfig::default(),
             wire: None,
+            mirror: false,
             kind: PortKind::Underlay(underlay),
         };
         (name, port)

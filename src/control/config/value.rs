@@ -156,6 +156,14 @@ pub(super) fn name(item: &Item) -> Read<String> {
     }
 }
 
+/// Names of ours: one, or a list.
+pub(super) fn names(item: &Item) -> Read<Vec<String>> {
+    pins(item, "list of names", |item, name| match is_name(name) {
+        true => Ok(name.to_owned()),
+        false => Err(no(item, "name", NAME_EXPECTED)),
+    })
+}
+
 /// What a name of ours is.
 pub(super) const NAME_EXPECTED: &str = "1 to 32 of A-Z a-z 0-9 _ . -";
 

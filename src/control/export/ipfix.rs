@@ -57,6 +57,7 @@ const V4: Template<Told> = Template { id: 256, scope: 0, fields: &[&COMMON, &V4_
 const V6: Template<Told> = Template { id: 257, scope: 0, fields: &[&COMMON, &V6_ADDRESSES, &IP, &V6_ICMP] };
 const L2: Template<Told> = Template { id: 258, scope: 0, fields: &[&COMMON, &FRAMES] };
 const SAMPLING: Template<u32> = Template { id: 259, scope: 1, fields: &[&SELECTORS] };
+const RATE: Template<(u32, u32)> = Template { id: 261, scope: 1, fields: &[&INTERVAL] };
 const NAMES: Template<(u32, String)> = Template { id: 260, scope: 1, fields: &[&INTERFACES] };
 
 const COMMON: [Field<Told>; 12] = [
@@ -105,6 +106,11 @@ const SELECTORS: [Field<u32>; 5] = [
     field(305, 4, |_, out| out.extend(1_u32.to_be_bytes())), // samplingPacketInterval
     field(306, 4, |rate, out| out.extend((rate - 1).to_be_bytes())), // samplingPacketSpace
     field(311, 8, |rate, out| out.extend((1.0 / f64::from(*rate)).to_be_bytes())), // samplingProbability
+];
+/// The same for collectors that know selectors less well, nfcapd 1.7.1 among them. IANA has deprecated it.
+const INTERVAL: [Field<(u32, u32)>; 2] = [
+    field(149, 4, |(domain, _), out| out.extend(domain.to_be_bytes())), // observationDomainId
+    field(34, 4, |(_, rate), out| out.extend(rate.to_be_bytes())),      // samplingInterval
 ];
 const INTERFACES: [Field<(u32, String)>; 2] = [
     field(10, 4, |(number, _), out| out.extend(number.to_be_bytes())), // ingressInterface
@@ -198,10 +204,12 @@ impl Process {
         for template in [V4.describe(), V6.describe(), L2.describe()] {
             self.message.add(TEMPLATES, &template, now, send);
         }
-        for template in [SAMPLING.describe(), NAMES.describe()] {
+        for template in [SAMPLING.describe(), RATE.describe(), NAMES.describe()] {
             self.message.add(OPTIONS_TEMPLATES, &template, now, send);
         }
         self.message.add(SAMPLING.id, &SAMPLING.record(&self.rate), now, send);
+        let rate = RATE.record(&(self.message.domain, self.rate));
+        self.message.add(RATE.id, &rate, now, send);
         self.tell_names(now, send);
     }
 

@@ -60,7 +60,7 @@ pub(super) struct Seen {
 impl Seen {
     /// What `sample` is seen to be.
     pub(super) fn of(sample: &Sample) -> Seen {
-        let header = sample.header();
+        let header = &*sample.header;
         let (egress, status) = outcome(sample.fate);
         let ingress = interface_number(sample.port);
         let mut key = Key { ingress, egress, status, vlan: sample.vlan, ..Key::default() };

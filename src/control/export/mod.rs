@@ -12,6 +12,8 @@ mod ipfix;
 mod key;
 mod line;
 mod sflow;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::IpAddr;

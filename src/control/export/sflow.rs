@@ -192,7 +192,7 @@ fn flow_sample(out: &mut Vec<u8>, head: &[u32; 7], sample: &Sample) {
 }
 
 fn raw_header(out: &mut Vec<u8>, sample: &Sample) {
-    let header = sample.header();
+    let header = &*sample.header;
     let protocol = match (sample.layer, header.first().map_or(0, |first| first >> 4)) {
         (Layer::Ethernet, _) => 1,
         (Layer::Ip, 6) => 12,
@@ -206,7 +206,7 @@ fn raw_header(out: &mut Vec<u8>, sample: &Sample) {
 
 /// The priority that a frame's tag says; 0 without one.
 fn priority(sample: &Sample) -> u32 {
-    match (sample.layer, sample.header()) {
+    match (sample.layer, &*sample.header) {
         (Layer::Ethernet, [_, _, _, _, _, _, _, _, _, _, _, _, 0x81, 0x00, tag, ..]) => u32::from(tag >> 5),
         _ => 0,
     }

@@ -129,6 +129,7 @@ fn look_here(place: &Place) -> Seen {
         counters,
         bridge_filter: bridge_filter(),
         forwarding: number("/proc/sys/net/ipv4/ip_forward").map(|on| on != 0),
+        strict_sources: strict_sources(),
         devices: devices(place),
         sockets: sockets.iter().map(|&(local, port, _)| SocketInfo { local, port, holder: None }).collect(),
     };
@@ -162,9 +163,8 @@ fn device(port: &str, link: Link, links: &mut Links) -> DeviceInfo {
         exists: Some(true),
         multi_queue: link.tun.map(|tun| tun.multi_queue),
         mtu: Some(link.mtu),
-        controller: controller.map(|controller| controller.name),
+        bridge: controller.filter(|link| link.kind.as_deref() == Some("bridge")).map(|link| link.name),
         addresses: addresses.into_iter().filter(|address| !is_link_local(address)).collect(),
-        reverse_path_filter: reverse_path_filter(&link.name),
         ipv6: ipv6(&link.name),
         holders: Vec::new(),
         kind: link.kind,
@@ -172,11 +172,18 @@ fn device(port: &str, link: Link, links: &mut Links) -> DeviceInfo {
     }
 }
 
-/// The kernel takes the stricter sense of the two: the larger number, 1 and 2 alike being on.
-fn reverse_path_filter(device: &str) -> Option<u8> {
-    let of = |which: &str| number(&format!("/proc/sys/net/ipv4/conf/{which}/rp_filter"));
-    let value = of(device)?.max(of("all")?);
-    u8::try_from(value).ok()
+/// Of an interface's own value and that of `all` the kernel takes the larger, so that 2, "loosely", wins over 1.
+fn strict_sources() -> Vec<String> {
+    const CONF: &str = "/proc/sys/net/ipv4/conf";
+    let of = |which: &str| number(&format!("{CONF}/{which}/rp_filter"));
+    let all = of("all").unwrap_or_default();
+    let interfaces = fs::read_dir(CONF).into_iter().flatten().flatten();
+    let names = interfaces.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_strict = |name: &String| of(name).is_some_and(|own| own.max(all) == 1);
+    let mut strict: Vec<_> =
+        names.filter(|name| !["all", "default", "lo"].contains(&name.as_str())).filter(is_strict).collect();
+    strict.sort();
+    strict
 }
 
 fn ipv6(device: &str) -> Option<Ipv6Info> {

@@ -217,3 +217,36 @@ fn workers(text: &mut Text, workers: &[WorkerNow]) {
         .write(text, &WORKER_REASSEMBLY_BYTES, |worker| Some(worker.fragments.bytes))
         .write(text, &WORKER_REASSEMBLY_BYTES_LIMIT, |_| Some(MAX_BYTES));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn port(name: &str, counters: Counters) -> PortNow {
+        let (bridge, device, mtu) = (None, None, None);
+        let (name, kind, state) = (name.to_owned(), "tap", "up");
+        PortNow { name, kind, bridge, device, state, mtu, queues: 1, fdb_entries: 0, counters }
+    }
+
+    fn drop_rows(ports: &[PortNow], drops: &mut Drops) -> Vec<String> {
+        let mut text = Text::default();
+        traffic(&mut text, ports, &Counters::default(), drops);
+        let rows = text.into_string();
+        let rows = rows.lines().filter_map(|line| line.strip_prefix("tapyard_port_dropped_frames_total"));
+        rows.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_drop_that_had_a_row_keeps_it_as_long_as_its_port_is_there() {
+        let mut drops = Drops::new();
+        let mut dropped = Counters::default();
+        dropped.drop(DropReason::Runt);
+        let rows = drop_rows(&[port("a", dropped), port("b", Counters::default())], &mut drops);
+        assert_eq!(rows, ["{port=\"a\",reason=\"runt\"} 1"]);
+        // It was opened anew.
+        let rows = drop_rows(&[port("a", Counters::default())], &mut drops);
+        assert_eq!(rows, ["{port=\"a\",reason=\"runt\"} 0"]);
+        assert!(drop_rows(&[port("b", Counters::default())], &mut drops).is_empty());
+        assert!(drop_rows(&[port("a", Counters::default())], &mut drops).is_empty());
+    }
+}

@@ -11,9 +11,9 @@ use proptest::sample;
 
 use super::*;
 use crate::control::config::{
-    Action, Document, Edits, GeneveOption, GuardConfig, Hook, InterfaceConfig, Match, MetricsConfig,
-    NatConfig, NatKind, On, Policy, Prefix, ReversePath, RouteConfig, RouteKind, Scope, Storm, SwitchConfig,
-    VlanMode, parse_value,
+    Action, Document, Edits, ExportScope, GeneveOption, GuardConfig, Hook, InterfaceConfig, Match,
+    MetricsConfig, NatConfig, NatKind, On, Policy, Prefix, ReversePath, RouteConfig, RouteKind, Scope, Storm,
+    SwitchConfig, VlanMode, parse_value,
 };
 use crate::switch::Outer;
 use crate::wire::ethernet::Mac;
@@ -462,6 +462,7 @@ fn port() -> impl Strategy<Value = PortConfig> {
                 storm: Storm { broadcast, multicast, unknown },
                 guard: GuardConfig { mac, ip, dhcp, router },
                 wire,
+                mirror: false,
                 kind,
             }
         },
@@ -525,12 +526,44 @@ fn metrics() -> impl Strategy<Value = MetricsConfig> {
         .prop_map(|(port, hosts)| MetricsConfig { address: ([127, 0, 0, 1], port).into(), hosts })
 }
 
+fn export() -> impl Strategy<Value = ExportConfig> {
+    let duration = || (1..3u64).prop_map(Duration::from_secs);
+    let sflow = (option::of(address()), 128..130usize, duration())
+        .prop_map(|(agent, header, interval)| ExportProtocol::Sflow { agent, header, interval });
+    let ipfix = (duration(), duration(), duration(), 1..3usize).prop_map(
+        |(active, inactive, templates, flow_limit)| ExportProtocol::Ipfix {
+            active,
+            inactive,
+            templates,
+            flow_limit,
+        },
+    );
+    let scope = prop_oneof![
+        Just(ExportScope::All),
+        "[ab]".prop_map(ExportScope::Bridge),
+        vec("[pq]", 1..3).prop_map(ExportScope::Ports),
+    ];
+    let place = (address(), 1..3u16, option::of(address()), option::of("[no]"));
+    (place, 1..3u32, scope, 0..2u32, prop_oneof![sflow, ipfix]).prop_map(
+        |((address, port, source, netns), sample, scope, domain, protocol)| ExportConfig {
+            collector: (address, port).into(),
+            source,
+            netns,
+            sample,
+            scope,
+            domain,
+            protocol,
+        },
+    )
+}
+
 /// Configurations whose ports are on bridges that exist; small, so that two of them overlap.
 fn configs() -> impl Strategy<Value = Config> {
-    let routing = (btree_map("[gh]", router(), 0..3), vec(rule(), 0..4), option::of(metrics()));
+    let routing = (btree_map("[gh]", router(), 0..3), vec(rule(), 0..4));
+    let routing = (routing, btree_map("[ef]", export(), 0..3), option::of(metrics()));
     let tables =
         (btree_map("[abc]", bridge(), 0..3), btree_map("[pqrs]", port(), 0..4), vec(static_entry(), 0..4));
-    (tables, routing).prop_map(|((bridges, mut ports, mut statics), (routers, rules, metrics))| {
+    (tables, routing).prop_map(|((bridges, mut ports, mut statics), ((routers, rules), exports, metrics))| {
         for port in ports.values_mut() {
             let drawn: usize = port.bridge.take().and_then(|drawn| drawn.parse().ok()).unwrap_or(0);
             port.bridge = bridges.keys().nth(drawn.checked_rem(bridges.len()).unwrap_or(0)).cloned();
@@ -538,7 +571,7 @@ fn configs() -> impl Strategy<Value = Config> {
         statics.sort();
         statics.dedup();
         let switch = SwitchConfig { metrics, ..SwitchConfig::default() };
-        Config { switch, bridges, ports, statics, routers, rules }
+        Config { switch, bridges, ports, statics, routers, rules, exports, ..Config::default() }
     })
 }
 
@@ -591,6 +624,16 @@ fn apply(config: &mut Config, change: &Change) {
             assert_eq!(config.routers.insert(name, *to), Some(*from));
         }
         Change::RulesChange { from, to } => assert_eq!(std::mem::replace(&mut config.rules, to), from),
+        Change::ExportRemove { name } => assert!(config.exports.remove(&name).is_some()),
+        Change::ExportAdd { name, to } => assert!(config.exports.insert(name, to).is_none()),
+        Change::MirrorRemove { name } => assert!(config.mirrors.remove(&name).is_some()),
+        Change::MirrorAdd { name, to } => assert!(config.mirrors.insert(name, to).is_none()),
+        Change::MirrorChange { name, from, to } => {
+            assert_eq!(config.mirrors.insert(name, to), Some(from));
+        }
+        Change::ExportChange { name, from, to } => {
+            assert_eq!(config.exports.insert(name, to), Some(from));
+        }
     }
 }
 

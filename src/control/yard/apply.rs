@@ -213,7 +213,10 @@ impl State {
                 Step::BridgeRemove { .. } => {}                  // goes below, when nobody uses it any more
                 Step::MetricsChange { .. } => {}                 // is no matter of the workers
                 // The topology is made of what is wanted.
-                Step::RouterRemove { .. }
+                Step::MirrorRemove { .. }
+                | Step::MirrorAdd { .. }
+                | Step::MirrorChange { .. }
+                | Step::RouterRemove { .. }
                 | Step::RouterAdd { .. }
                 | Step::RouterChange { .. }
                 | Step::RulesChange { .. } => {}

@@ -52,6 +52,26 @@ pub(in crate::switch) fn prepare(
     }
 }
 
+/// Makes a frame ready for a port whose MTU it does not exceed: does what the port cannot.
+#[cold]
+pub(in crate::switch) fn complete(
+    port: &Port,
+    batch: &mut Batch,
+    index: u32,
+    ready: &mut Vec<u32>,
+    counters: &mut Counters,
+) -> Result<(), DropReason> {
+    let frame = &mut batch.frames_mut()[index as usize];
+    if !port.capabilities.take(&frame.offload) {
+        return finish(batch, index, ready, counters, |_| {});
+    }
+    if !port.capabilities.outside {
+        frame.pull();
+    }
+    ready.push(index);
+    Ok(())
+}
+
 /// Notes how a frame is to leave.
 #[cold]
 fn note(port: Option<&Port>, departure: &Departure, batch: &Batch, recorder: &mut Recorder) {

@@ -19,3 +19,5 @@ pub(super) mod filter;
 pub(super) mod egress;
 
 pub(super) mod tunnel;
+
+pub(super) mod mirror;

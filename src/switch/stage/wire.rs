@@ -19,12 +19,16 @@ pub(in crate::switch) fn pass(
     outbox: &mut Outbox,
 ) {
     let other = port.wire.and_then(|out| Some((out, topology.port(out)?)));
+    let nowhere = match topology.mirrors.iter().any(|mirror| mirror.to == port_id) {
+        true => DropReason::MirrorPort,
+        false => DropReason::NoBridge,
+    };
     for (index, _) in frames {
         let frame = &mut batch.frames_mut()[index as usize];
         counters.rx_frames += 1;
         counters.rx_bytes += frame.len() as u64;
         let passed = match other {
-            None => Err(DropReason::NoBridge),
+            None => Err(nowhere),
             Some((out, other)) => look(frame).map(|()| depart(frame, index, port_id, out, other, outbox)),
         };
         if let Err(reason) = passed {

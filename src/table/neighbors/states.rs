@@ -323,6 +323,15 @@ impl Table {
         (removed, some.get(PAGE - 1).map(|&(key, _)| key))
     }
 
+    /// Removes an entry that is not static. Whether there was one.
+    pub(super) fn remove_learned(&mut self, key: Key) -> bool {
+        let found = self.nodes.get(&key).is_some_and(|node| node.state != State::Static);
+        if found {
+            self.remove(key);
+        }
+        found
+    }
+
     /// The next entries behind `after`, in order; fewer than [`PAGE`]: those were the last.
     pub(super) fn entries(&self, after: Option<Key>) -> Vec<(InterfaceId, Address, Entry)> {
         let entry = |(&(interface, address), node): (&Key, &Node)| {

@@ -208,7 +208,8 @@ pub(super) fn array<'t>(table: &'t mut Table, key: &str) -> Result<&'t mut Vec<I
     }
 }
 
-fn add(tables: &mut Table, name: &str, keys: &Edits, what: &str) -> Result<(), String> {
+/// Adds a table of this name. Errors when there is one.
+pub(super) fn add(tables: &mut Table, name: &str, keys: &Edits, what: &str) -> Result<(), String> {
     if tables.contains_key(name) {
         return Err(format!("{what} {name} exists already"));
     }

@@ -128,7 +128,7 @@ impl Routing {
 }
 
 /// The counters of the rules `next`, which count on for those that were there. Mostly few have changed, in one place, and
-/// only those between are looked for.
+/// only those between are looked for. `counted` has those of `before`.
 fn carried(before: &[u64], counted: &[RuleCounters], next: &[u64]) -> Vec<RuleCounters> {
     let same = |(a, b): &(&u64, &u64)| a == b;
     let first = before.iter().zip(next).take_while(same).count();

@@ -1,7 +1,7 @@
 //! The way out.
 
 use crate::packet::segment;
-use crate::packet::{Batch, Datagram, DropReason, Gso, Inner, PeerId, PortId, ecn, mss};
+use crate::packet::{Batch, Datagram, DropReason, Frame, Gso, Inner, PeerId, PortId, ecn, mss};
 use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Departure, Recipients};
 use crate::switch::stage::egress;
@@ -81,23 +81,9 @@ impl Wrapping {
         batch: &mut Batch,
         outlet: &mut Outlet<'_, S>,
     ) -> Result<(), DropReason> {
-        let (port, overlay) = tunnel(outlet.topology, departure.out).ok_or(DropReason::PortMissing)?;
+        let (overlay, payload, header_len) = shape(&departure, outlet.topology, batch.frames_mut())?;
         let tunnel = &*overlay.tunnel;
         let frame = &mut batch.frames_mut()[departure.frame as usize];
-        frame.pull();
-        let (payload, header_len) = match tunnel.carries() {
-            _ if departure.echo => (Payload::Echo, tunnel.echo_header_len()),
-            layer if layer == frame.layer => (Payload::Frame(layer), tunnel.header_len()),
-            _ => return Err(DropReason::TunnelPayload),
-        };
-        egress::dress(frame, departure.form);
-        let mtu = overlay.mtu_to(departure.to).unwrap_or(port.mtu);
-        if frame.offload.guessed && !egress::make_fit(frame, mtu) {
-            return Err(DropReason::ExceedsMtu);
-        }
-        if overlay.mss_clamp {
-            mss::clamp(frame, port.mtu);
-        }
         let inner = Inner::of(frame, self.seed);
         let pattern = pattern(&inner, overlay, departure);
         self.parts.clear();
@@ -191,6 +177,34 @@ impl Wrapping {
         }
         batch.truncate(live);
     }
+}
+
+/// Brings the frame of a departure into the form in which it goes into its tunnel, and tells that tunnel, as what it goes
+/// in, and how long the header before it will be.
+#[inline]
+pub(in crate::switch) fn shape<'a>(
+    departure: &Departure,
+    topology: &'a Topology,
+    frames: &mut [Frame],
+) -> Result<(&'a Overlay, Payload, usize), DropReason> {
+    let (port, overlay) = tunnel(topology, departure.out).ok_or(DropReason::PortMissing)?;
+    let tunnel = &*overlay.tunnel;
+    let frame = &mut frames[departure.frame as usize];
+    frame.pull();
+    let (payload, header_len) = match tunnel.carries() {
+        _ if departure.echo => (Payload::Echo, tunnel.echo_header_len()),
+        layer if layer == frame.layer => (Payload::Frame(layer), tunnel.header_len()),
+        _ => return Err(DropReason::TunnelPayload),
+    };
+    egress::dress(frame, departure.form);
+    let mtu = overlay.mtu_to(departure.to).unwrap_or(port.mtu);
+    if frame.offload.guessed && !egress::make_fit(frame, mtu) {
+        return Err(DropReason::ExceedsMtu);
+    }
+    if overlay.mss_clamp {
+        mss::clamp(frame, port.mtu);
+    }
+    Ok((overlay, payload, header_len))
 }
 
 /// What a tunnel is called by both its ends.
