@@ -32,6 +32,7 @@ mod rule;
 mod run;
 mod stats;
 mod table;
+mod top;
 mod trace;
 mod tunnel;
 
@@ -91,6 +92,7 @@ enum Command {
     Nat(nat::Nat),
     Rule(rule::Rule),
     Stats(stats::Stats),
+    Top(top::Top),
     Drops(drops::Drops),
     Capture(capture::Capture),
     #[command(hide = true)]
@@ -135,6 +137,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Nat(nat) => nat.execute(&switch),
         Command::Rule(rule) => rule.execute(&switch),
         Command::Stats(stats) => stats.execute(&switch),
+        Command::Top(top) => top.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
         Command::Capture(capture) => capture.execute(&switch),
         Command::Extcap(extcap) => extcap.execute(switch),
