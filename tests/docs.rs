@@ -140,6 +140,18 @@ fn the_configurations_of_the_page_on_exports_are_configurations() {
 }
 
 #[test]
+fn the_configurations_of_the_page_on_mirroring_are_configurations() {
+    let texts = examples(include_str!("../docs/mirroring.md"));
+    assert_eq!(texts.len(), 2, "here and far: {texts:#?}");
+    for keys in texts {
+        let text = format!("bridge.lan = {{}}\n[port.vm1]\ntype = \"tap\"\nbridge = \"lan\"\n{keys}");
+        let config = Document::parse(&text, "mirroring.md").and_then(|document| document.to_config());
+        let config = config.unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert_eq!(config.mirrors.len(), 1, "{text}");
+    }
+}
+
+#[test]
 fn every_drop_reason_is_explained() {
     let text = include_str!("../docs/troubleshooting.md");
     for reason in DropReason::ALL {
@@ -169,6 +181,29 @@ fn every_check_of_the_doctor_is_explained() {
 }
 
 /// The keys of a table, as the complaint about one that no table has lists them.
+/// A Markdown text without its links.
+fn without_links(text: &str) -> String {
+    let mut plain = String::new();
+    for part in text.split('[') {
+        match part.split_once("](").and_then(|(name, rest)| Some((name, rest.split_once(')')?.1))) {
+            Some((name, rest)) => plain += &format!("{name}{rest}"),
+            None => plain += part,
+        }
+    }
+    plain
+}
+
+#[test]
+fn a_remedy_is_what_the_documentation_says() {
+    let text = include_str!("../docs/troubleshooting.md");
+    for &reason in DropReason::ALL {
+        let name = format!("`{}`", reason.name());
+        let mut rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+        let (_, remedy) = rows.find(|(names, _)| names.split(", ").any(|it| it == name)).expect("its row");
+        assert_eq!(without_links(remedy).trim_end_matches(" |"), reason.remedy(), "{name}");
+    }
+}
+
 fn keys(text: &str) -> Vec<String> {
     let errors =
         Document::parse(text, "t").and_then(|document| document.to_config()).unwrap_err().to_string();
@@ -199,6 +234,7 @@ fn every_key_is_in_the_reference() {
         "[[router.gw.neighbor]]\nzzzzzzzzzz = 1".to_owned(),
         "[[rule]]\nzzzzzzzzzz = 1".to_owned(),
         "[[rule]]\nmatch.zzzzzzzzzz = 1".to_owned(),
+        "[mirror.watch]\nzzzzzzzzzz = 1".to_owned(),
         "[export.site]\nprotocol = \"sflow\"\nzzzzzzzzzz = 1".to_owned(),
         "[export.site]\nprotocol = \"ipfix\"\nzzzzzzzzzz = 1".to_owned(),
     ];

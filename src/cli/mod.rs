@@ -32,6 +32,7 @@ mod rule;
 mod run;
 mod stats;
 mod table;
+mod trace;
 mod tunnel;
 
 use std::ffi::OsString;
@@ -94,6 +95,7 @@ enum Command {
     Capture(capture::Capture),
     #[command(hide = true)]
     Extcap(extcap::Extcap),
+    Trace(trace::Trace),
     Export(export::Export),
     Doctor(doctor::Doctor),
     Config(config::Config),
@@ -136,6 +138,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Drops(drops) => drops.execute(&switch),
         Command::Capture(capture) => capture.execute(&switch),
         Command::Extcap(extcap) => extcap.execute(switch),
+        Command::Trace(trace) => trace.execute(&switch),
         Command::Export(export) => export.execute(&switch),
         Command::Doctor(doctor) => doctor.execute(&switch),
         Command::Config(config) => config.execute(&switch),

@@ -137,8 +137,8 @@ fn pause(pause: &PauseInfo) -> (String, String) {
 fn time(nanos: u64) -> String {
     match nanos {
         0 => "-".into(),
-        ..1_000_000 => format!("{}us", nanos.div_ceil(1000)),
-        ..1_000_000_000 => format!("{:.1}ms", nanos as f64 / 1e6),
+        1..1_000_000 => format!("{}us", nanos.div_ceil(1000)),
+        1_000_000..1_000_000_000 => format!("{:.1}ms", nanos as f64 / 1e6),
         _ => format!("{:.1}s", nanos as f64 / 1e9),
     }
 }

@@ -32,5 +32,6 @@ mod show;
 mod site;
 pub mod socket;
 mod talkers;
+mod trace;
 mod watching;
 pub mod yard;
