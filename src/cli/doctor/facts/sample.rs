@@ -90,7 +90,6 @@ fn port(name: &str, kind: &str, mtu: u32) -> PortInfo {
         mirrors: Vec::new(),
         queues: 2,
         offloads: Vec::new(),
-        mirrors: Vec::new(),
         rx_frames: 0,
         rx_bytes: 0,
         tx_frames: 0,
