@@ -305,6 +305,9 @@ mod tests {
             "neighbour --interface lan",
             "nat --watch",
             "nat --rules -j",
+            "capture vm1",
+            "capture any -w x.pcapng -C 10 -W 3 -s 64 --in tcp and not port 22",
+            "extcap --extcap-interface tapyard-any --capture --fifo x --extcap-capture-filter=tcp",
             "rule show --bridge lan",
         ] {
             let words = ["tapyard"].into_iter().chain(line.split(' '));
@@ -323,6 +326,10 @@ mod tests {
             "nat --rules --watch",
             "nat --source 10.0.0.1/8",
             "nat del x",
+            "capture",
+            "capture vm1 --in --out",
+            "capture vm1 -C 10",
+            "capture vm1 -c 0",
             "rule add",
             "rule --router gw --bridge lan",
         ] {
