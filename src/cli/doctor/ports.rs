@@ -44,9 +44,9 @@ pub(super) fn states(facts: &Facts) -> Judged {
         let at_router = config.routers.values().flat_map(|router| router.interfaces.values());
         let mut at_router = at_router.filter(|interface| matches!(&interface.on, On::Port(at) if at == name));
         if port.bridge.is_none() && port.wire.is_none() && at_router.next().is_none() {
-            let bridge = config.bridges.keys().next().map_or("BRIDGE", String::as_str);
-            let what = "is on no bridge, and nothing else takes its frames";
-            found.warn(format!("port {name}"), what, format!("tapyard port set {name} bridge={bridge}"));
+            let what = "carries IP, and has neither a wire nor an interface of a router";
+            let remedy = format!("tapyard router interface add NAME port={name} address=10.0.0.1/24");
+            found.warn(format!("port {name}"), what, remedy);
         }
     }
     if facts.runs() {
@@ -250,7 +250,8 @@ mod tests {
     fn a_port_on_nothing_is_told() {
         let mut facts = Facts::healthy();
         facts.config.as_mut().unwrap().ports.get_mut("vm1").unwrap().bridge = None;
-        assert!(states(&facts).unwrap().lines()[0].ends_with("try: tapyard port set vm1 bridge=lan"));
+        let lines = states(&facts).unwrap().lines();
+        assert!(lines[0].contains("try: tapyard router interface add NAME port=vm1"), "{lines:?}");
     }
 
     #[test]

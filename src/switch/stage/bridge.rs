@@ -214,7 +214,10 @@ impl<'a> Forwarding<'a> {
             Learned::NoRoom => return,
             _ => Hit { at: arrival.at, learned: true, fresh: period },
         };
-        self.cache.fill(&arrival.from, hit, generation);
+        // What is looked up next is to be told, too.
+        if !self.outbox.watching.recorder.is_on() {
+            self.cache.fill(&arrival.from, hit, generation);
+        }
         if let Learned::Flapping { from } = learned
             && self.events.len() < MAX_EVENTS
         {
