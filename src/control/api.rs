@@ -532,6 +532,9 @@ pub struct PortInfo {
     pub kind: String,
     /// Its bridge.
     pub bridge: Option<String>,
+    /// The port at its other end: that of a patch, or the one it is joined to by a wire.
+    #[serde(default)]
+    pub wire: Option<String>,
     /// Its device, or the path of its socket.
     pub device: Option<String>,
     /// The network namespace of its device, unless it is the switch's own.
@@ -845,6 +848,9 @@ pub struct DropInfo {
     pub reason: String,
     /// What it means.
     pub meaning: String,
+    /// What to look at.
+    #[serde(default)]
+    pub remedy: String,
     /// How many.
     pub frames: u64,
 }

@@ -203,8 +203,8 @@ mod tests {
         let with = |reason: &str, frames, received| {
             let mut facts = Facts::healthy();
             facts.stats.as_mut().unwrap().ports[0].rx_frames = received;
-            let (port, meaning) = ("vm1".into(), "why".into());
-            facts.drops = Ok(vec![DropInfo { port, reason: reason.into(), meaning, frames }]);
+            let (port, meaning, remedy) = ("vm1".into(), "why".into(), "what".into());
+            facts.drops = Ok(vec![DropInfo { port, reason: reason.into(), meaning, remedy, frames }]);
             drops(&facts).unwrap().lines().join("\n")
         };
         let told = with("spoofed-mac", 50, 1000);

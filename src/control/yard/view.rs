@@ -24,7 +24,6 @@ impl View {
     }
 
     /// What the control socket would answer. A request that does more than look is refused.
-    #[expect(dead_code, reason = "pages other than the metrics ask by it")]
     pub(in crate::control) fn ask(&self, request: Request) -> Result<Value, String> {
         if request.changes() {
             return Err("nothing can be changed from here (the commands do that)".into());
