@@ -96,6 +96,15 @@
 //! After every batch, `rx_frames + copies = tx_frames + replied + Σ drops`
 //! ([`Counters::conserved`](packet::Counters::conserved)).
 //!
+//! # How a frame is watched
+//!
+//! `tapyard trace` asks the pipeline itself. [`trial::walk`](switch::trial::walk) has the frame walk in a switch of its own,
+//! on a topology whose tables are trials ([`Fdb::trial`](table::fdb::Fdb::trial),
+//! [`Conntrack::trial`](table::conntrack::Conntrack::trial) and so on): lookups fall through to the real ones, what is
+//! written stays. The stages note what they find ([`switch::walked`]), what became of the frame follows from the counters.
+//! `--follow` has a [`Watcher`](switch::watch::Watcher) on each worker pick real frames; those walk alone, so that the others
+//! are not asked about anything, and in the same words.
+//!
 //! # A change's walk
 //!
 //! `tapyard port add …`, `tapyard reload` and SIGHUP end in the same place:

@@ -1,5 +1,6 @@
 //! What the documentation shows is true: its examples are configurations that the program takes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::process::{self, Command};
 
@@ -160,7 +161,49 @@ fn every_drop_reason_is_explained() {
     }
 }
 
+#[test]
+fn every_check_of_the_doctor_is_explained() {
+    let text = include_str!("../docs/troubleshooting.md");
+    let (_, section) = text.split_once("## What the doctor looks at").expect("there is a list");
+    let (section, _) = section.split_once("\n## ").expect("others follow");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let explained: BTreeSet<_> = rows.map(|(name, _)| name.to_owned()).collect();
+    // Whatever it finds, of each check it says something.
+    let nowhere = std::env::temp_dir().join("tapyard-docs-no-such-socket");
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_tapyard")).args(["doctor", "-j", "--control"]).arg(nowhere).output();
+    let output = output.expect("the program starts");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    let checks: BTreeSet<_> =
+        findings.iter().map(|finding| finding["check"].as_str().expect("a name").to_owned()).collect();
+    assert_eq!(explained, checks);
+}
+
 /// The keys of a table, as the complaint about one that no table has lists them.
+/// A Markdown text without its links.
+fn without_links(text: &str) -> String {
+    let mut plain = String::new();
+    for part in text.split('[') {
+        match part.split_once("](").and_then(|(name, rest)| Some((name, rest.split_once(')')?.1))) {
+            Some((name, rest)) => plain += &format!("{name}{rest}"),
+            None => plain += part,
+        }
+    }
+    plain
+}
+
+#[test]
+fn a_remedy_is_what_the_documentation_says() {
+    let text = include_str!("../docs/troubleshooting.md");
+    for &reason in DropReason::ALL {
+        let name = format!("`{}`", reason.name());
+        let mut rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+        let (_, remedy) = rows.find(|(names, _)| names.split(", ").any(|it| it == name)).expect("its row");
+        assert_eq!(without_links(remedy).trim_end_matches(" |"), reason.remedy(), "{name}");
+    }
+}
+
 fn keys(text: &str) -> Vec<String> {
     let errors =
         Document::parse(text, "t").and_then(|document| document.to_config()).unwrap_err().to_string();

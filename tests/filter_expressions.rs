@@ -49,7 +49,7 @@ const FRAMES: &[&str] = &[
     "eth dst 01:80:c2:00:00:00 type 38/payload 0x424203000000000000000000",
     "eth dst 01:80:c2:00:00:0e type 0x88cc/payload 40",
     "eth src 02:00:00:00:00:05 dst 02:00:00:00:00:06/payload 40",
-    "eth dst 02:00:00:00:00:01/payload 1486",
+    "eth dst 02:00:00:00:00:01/payload 1500",
 ];
 
 /// Expressions that mean the same to tcpdump.
@@ -205,6 +205,10 @@ impl Saved {
             .output()
             .expect("tcpdump is installed");
         let said = String::from_utf8_lossy(&output.stderr);
+        // It looks for contradictions, and then at no frame.
+        if said.contains("expression rejects all packets") {
+            return BTreeSet::new();
+        }
         assert!(output.status.success(), "{text}: {said}");
         let packets =
             tapyard::packet::pcapng::file(&output.stdout).map(|packet| packet.expect("a whole file").0);

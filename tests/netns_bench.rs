@@ -109,6 +109,29 @@ fn a_router_that_masquerades() {
 }
 
 #[test]
+fn whatever_is_between_two_interfaces() {
+    as_root(|| {
+        let (host, far) = (Host::new("bench"), Host::new("bench"));
+        host.ip(&format!("link add near type veth peer name far netns {far}"));
+        for (host, device) in [(&host, "near"), (&far, "far")] {
+            host.ip(&format!("link set {device} up"));
+        }
+        let results = bench(&host, &format!("--between near {far}:far --sizes 64,super --seconds 0.03"));
+        let cells = results["results"].as_array().expect("a list");
+        assert_eq!(cells.len(), 2, "{results}");
+        for cell in cells {
+            assert_eq!(cell["path"], "between");
+            assert!(cell["account"]["received"].as_u64() > Some(0), "{cell}");
+            // Nobody here knows what another's switch spends.
+            assert_eq!(cell["cpu_ns_per_frame"], Value::Null);
+        }
+        let missing = host.run(60, TAPYARD, &["bench", "--between", "near", "none"]);
+        assert_eq!(missing.status.code(), Some(1));
+        assert!(stderr(&missing).starts_with("tapyard: between 64: none: "), "{}", stderr(&missing));
+    });
+}
+
+#[test]
 fn by_default_everything_is_measured() {
     as_root(|| {
         let host = Host::new("bench");

@@ -23,7 +23,7 @@ use clap::{Args, ValueEnum};
 
 use super::interrupt::Interrupt;
 use super::{Failure, Format, Outcome, isolation, print, print_json};
-use devices::Devices;
+use devices::{Devices, Interface};
 use engine::Engine;
 use engine::topology::Shape;
 use frames::Size;
@@ -65,12 +65,16 @@ pub(super) struct Bench {
     /// How the engine's rate changes with how much there is; without a PATH nothing else is measured
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     scale: Vec<By>,
+    /// Measure whatever is between two interfaces, in place of a switch of one's own: send by the one, and receive by the
+    /// other. Neither may be in use
+    #[arg(long, num_args = 2, value_names = ["[NETNS:]IF", "[NETNS:]IF"], conflicts_with_all = ["paths", "workers"])]
+    between: Option<Vec<Interface>>,
     /// Write a page with plots, which opens in a browser without a network
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
     /// Measure nothing, but compare what two runs have printed with --json
     #[arg(long, num_args = 2, value_names = ["A.json", "B.json"])]
-    #[arg(conflicts_with_all = ["paths", "sizes", "seconds", "rounds", "workers", "scale", "report"])]
+    #[arg(conflicts_with_all = ["paths", "sizes", "seconds", "rounds", "workers", "scale", "between", "report"])]
     compare: Option<Vec<PathBuf>>,
     #[command(flatten)]
     format: Format,
@@ -141,6 +145,9 @@ impl Bench {
 
     /// What is measured. Leaves the host's network where devices are needed for it.
     fn paths(&self, left_out: &mut Vec<LeftOut>) -> Result<Vec<Path>, Failure> {
+        if self.between.is_some() {
+            return Ok(vec![Path::Between]);
+        }
         let asked = match (self.paths.is_empty(), self.scale.is_empty()) {
             (true, true) => Path::value_variants(),
             _ => &self.paths,
@@ -150,7 +157,7 @@ impl Bench {
         }
         match isolation::leave_host() {
             Ok(()) => Ok(asked.to_vec()),
-            Err(why) if !self.paths.is_empty() => Err(Failure::Said(why)),
+            Err(why) if !self.by_default() => Err(Failure::Said(why)),
             Err(why) => {
                 let (devices, others) = asked.iter().partition::<Vec<Path>, _>(|path| path.needs_devices());
                 left_out
@@ -158,6 +165,11 @@ impl Bench {
                 Ok(others)
             }
         }
+    }
+
+    /// Whether nobody has said what to measure.
+    fn by_default(&self) -> bool {
+        self.paths.is_empty() && self.between.is_none()
     }
 
     fn duration(&self) -> Duration {
@@ -202,7 +214,7 @@ impl Bench {
                 }
                 match self.round(path, size, interrupt) {
                     Ok(round) => rounds.push(round),
-                    Err(Failure::Said(why)) if self.paths.is_empty() => {
+                    Err(Failure::Said(why)) if self.by_default() => {
                         left_out.push(LeftOut { path: name, reason: format!("{size}: {why}") });
                     }
                     Err(Failure::Said(why)) => return Err(format!("{name} {size}: {why}").into()),
@@ -215,9 +227,10 @@ impl Bench {
     }
 
     fn round(&self, path: Path, size: Size, interrupt: &Interrupt) -> Result<Round, Failure> {
-        let mut rig: Box<dyn Rig + '_> = match path.needs_devices() {
-            true => Box::new(Devices::new(path, size, self.workers, interrupt)?),
-            false => Box::new(Engine::new(path.way(), size, Shape::SMALL, interrupt)),
+        let mut rig: Box<dyn Rig + '_> = match self.between.as_deref() {
+            Some([near, far]) => Box::new(Devices::between([near, far], size, interrupt)?),
+            _ if path.needs_devices() => Box::new(Devices::new(path, size, self.workers, interrupt)?),
+            _ => Box::new(Engine::new(path.way(), size, Shape::SMALL, interrupt)),
         };
         let duration = self.duration();
         // What is cold at first is no part of it.

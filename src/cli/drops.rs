@@ -41,6 +41,7 @@ mod tests {
             port: "vm1".into(),
             reason: reason.name().into(),
             meaning: reason.meaning().into(),
+            remedy: reason.remedy().into(),
             frames: 1,
         };
         let text = table(DropReason::ALL.iter().map(drop).collect());

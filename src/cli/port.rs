@@ -207,6 +207,7 @@ mod tests {
             name: "vm1".into(),
             kind: "tap".into(),
             bridge: Some("lan".into()),
+            wire: None,
             device: Some("tap0".into()),
             netns: Some("blue".into()),
             state: "up".into(),

@@ -137,8 +137,8 @@ fn pause(pause: &PauseInfo) -> (String, String) {
 fn time(nanos: u64) -> String {
     match nanos {
         0 => "-".into(),
-        ..1_000_000 => format!("{}us", nanos.div_ceil(1000)),
-        ..1_000_000_000 => format!("{:.1}ms", nanos as f64 / 1e6),
+        1..1_000_000 => format!("{}us", nanos.div_ceil(1000)),
+        1_000_000..1_000_000_000 => format!("{:.1}ms", nanos as f64 / 1e6),
         _ => format!("{:.1}s", nanos as f64 / 1e9),
     }
 }
@@ -166,7 +166,8 @@ fn rates(before: &StatsInfo, after: &StatsInfo, passed: Duration) -> String {
     table.to_string()
 }
 
-fn uptime(secs: u64) -> String {
+/// How long something has been up.
+pub(super) fn uptime(secs: u64) -> String {
     let (days, hours, minutes) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{secs}s"),

@@ -15,6 +15,7 @@ mod host;
 mod mirror;
 mod routing;
 mod talkers;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +33,7 @@ pub use routing::{
 };
 
 pub use talkers::TalkerInfo;
+pub use trace::{FollowQuery, LeftInfo, TraceEnd, TraceInfo, TraceQuery, TraceStep};
 
 use super::config::Edits;
 use crate::wire::ethernet::Mac;
@@ -321,6 +323,10 @@ pub enum Request {
     },
     /// Counters of everything: [`StatsInfo`].
     Stats {},
+    /// What would happen to a frame, without anything happening: [`TraceInfo`].
+    Trace(TraceQuery),
+    /// What happens to some of the frames that pass: `null`, and then a stream with a [`TraceInfo`] in each line.
+    TraceFollow(FollowQuery),
     /// Dropped frames by port and reason: a list of [`DropInfo`].
     Drops {},
     /// The conversations that most comes in of: a list of [`TalkerInfo`], the largest first. They are counted from the
@@ -369,6 +375,8 @@ impl Request {
             | NatRules { .. }
             | RuleShow { .. }
             | Stats {}
+            | Trace(_)
+            | TraceFollow(_)
             | Drops {}
             | Talkers {}
             | HostShow {}
@@ -524,6 +532,9 @@ pub struct PortInfo {
     pub kind: String,
     /// Its bridge.
     pub bridge: Option<String>,
+    /// The port at its other end: that of a patch, or the one it is joined to by a wire.
+    #[serde(default)]
+    pub wire: Option<String>,
     /// Its device, or the path of its socket.
     pub device: Option<String>,
     /// The network namespace of its device, unless it is the switch's own.
@@ -837,6 +848,9 @@ pub struct DropInfo {
     pub reason: String,
     /// What it means.
     pub meaning: String,
+    /// What to look at.
+    #[serde(default)]
+    pub remedy: String,
     /// How many.
     pub frames: u64,
 }

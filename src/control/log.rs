@@ -42,7 +42,7 @@ const SUMMARY: &str = "tapyard::suppressed";
 /// The target of lines that an operator has asked for, and that are as many as that was: none of them is left out.
 pub(crate) const ASKED: &str = "tapyard::asked";
 /// The fields that say what a line is about.
-const SUBJECTS: [&str; 6] = ["worker", "bridge", "rule", "port", "device", "underlay"];
+const SUBJECTS: [&str; 7] = ["worker", "bridge", "rule", "port", "device", "underlay", "export"];
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -53,6 +53,10 @@ pub(super) fn ports(state: &State, only: Option<&str>) -> Result<Vec<PortInfo>, 
             name: name.clone(),
             kind: config.kind.name().to_owned(),
             bridge: config.bridge.clone(),
+            wire: match &config.kind {
+                PortKind::Patch { peer } => Some(peer.clone()),
+                _ => config.wire.clone(),
+            },
             device: device(&config.kind, live),
             netns: config.kind.device().and_then(|(_, netns)| netns.map(str::to_owned)),
             state: state_of(live).to_owned(),
@@ -233,6 +237,7 @@ pub(super) fn drops(state: &State) -> Vec<DropInfo> {
             port: port.to_owned(),
             reason: reason.name().to_owned(),
             meaning: reason.meaning().to_owned(),
+            remedy: reason.remedy().to_owned(),
             frames,
         })
     });

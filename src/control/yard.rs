@@ -21,7 +21,8 @@ use crossbeam_channel::Sender;
 use serde_json::Value;
 
 use super::api::{
-    Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, TalkerInfo, VersionInfo,
+    Applied, AttachQuery, ConfigInfo, FdbFilter, Flushed, ProbeInfo, Request, TalkerInfo, TraceQuery,
+    VersionInfo,
 };
 use super::config::{Config, Document, SwitchConfig};
 use super::host::{self, Places};
@@ -31,6 +32,7 @@ use super::shape::{Live, WORKER_PATIENCE};
 use super::show::live::{self, Wanted};
 use super::show::routers;
 use super::talkers::Talkers;
+use super::trace::{self, Trace};
 use super::watching::{Watch, Watches};
 use super::{capture, http, opening, show};
 use crate::packet::{Location, PortId};
@@ -132,6 +134,7 @@ impl Handler for Door {
             // Nobody else waits for what is on its way.
             Reply::Host(places) => Ok(json(host::look(&places))?.into()),
             Reply::Later(echo) => Ok(json(echo.wait())?.into()),
+            Reply::Trace(trace) => Ok(json(trace.walk())?.into()),
             Reply::Stream(value, stream) => Ok(Response { value, stream: Some(stream) }),
         }
     }
@@ -144,6 +147,8 @@ enum Reply {
     Later(probe::Sent),
     /// With what the machine looks like at these places, which takes a while.
     Host(Places),
+    /// With what a frame meets on its way.
+    Trace(Trace),
     /// With this, and a stream behind it.
     Stream(Value, Stream),
 }
@@ -264,6 +269,15 @@ impl State {
     fn talkers(&mut self) -> Result<Vec<TalkerInfo>, String> {
         let now = Time::ZERO + self.started.elapsed();
         self.talkers.ask(&mut self.watches, &self.workers, &self.live, now)
+    }
+
+    /// A trace of what `query` describes, which is to walk when nobody else waits any more.
+    ///
+    /// # Errors
+    /// One line: there is no such port or peer, or the frame is described wrong.
+    pub(super) fn trace(&self, query: &TraceQuery) -> Result<Trace, String> {
+        let now = Time::ZERO + self.started.elapsed();
+        Trace::new(query, Arc::clone(&self.topology), Arc::clone(&self.generations), now)
     }
 
     /// What every worker has seen, each at one moment between two batches.
@@ -446,6 +460,12 @@ impl State {
             Request::RuleMove { from, to } => json(self.edit(|document| document.rule_move(from, to))?),
             Request::Stats {} => json(show::stats(self)),
             Request::Talkers {} => json(self.talkers()?),
+            Request::Trace(query) => return self.trace(&query).map(Reply::Trace),
+            Request::TraceFollow(query) => {
+                let (make, parts) = trace::follow(&query, &self.topology)?;
+                let source = Box::new(self.watch(make)?);
+                return Ok(Reply::Stream(Value::Null, Stream { parts, source }));
+            }
             Request::Drops {} => json(show::drops(self)),
             Request::HostShow {} => return Ok(Reply::Host(Places::of(&self.config))),
             Request::ExportShow {} => json(self.show_exports()),

@@ -21,6 +21,8 @@ mod overlay;
 pub mod router;
 mod stage;
 mod topology;
+pub mod trial;
+pub mod walked;
 pub mod watch;
 
 use core::net::IpAddr;
@@ -51,6 +53,7 @@ use stage::ingress::Arrival;
 use stage::mirror::{Desk, Mirroring, Relay};
 use stage::route::{Routing, Walk};
 use stage::tunnel::{Effects, Outlet, Unwrapped, Unwrapping, Wrapping};
+use walked::{Hop, Stage, Step};
 use watch::{Moment, WatchId, Watcher};
 
 /// So many patch ports a frame may cross: bridges joined in a loop end there.
@@ -134,6 +137,14 @@ impl Incoming<'_> {
         match self {
             Incoming::Read(_) => at,
             Incoming::Unwrapped(frames) => frames[at].frame as usize,
+        }
+    }
+
+    /// Where it has come in.
+    fn place(&self, at: usize) -> Location {
+        match self {
+            Incoming::Read(port) => Location::from(*port),
+            Incoming::Unwrapped(frames) => frames[at].at,
         }
     }
 }
@@ -339,15 +350,35 @@ impl Switch {
                 self.take_in(topology, incoming, begin..at, batch, now);
                 self.transmit(batch, &mut *send);
                 batch.truncate(live);
+                if lone.asks_why {
+                    self.outbox.watching.recorder.begin(&self.counters);
+                }
                 self.outbox.watching.follow(lone);
                 self.take_in(topology, incoming, at..at + 1, batch, now);
                 self.transmit(batch, &mut *send);
                 batch.truncate(live);
-                self.outbox.watching.tell(port);
+                let steps = self.outbox.watching.recorder.end(&self.counters);
+                self.outbox.watching.tell(topology, incoming.place(at), &steps);
                 begin = at + 1;
             }
         }
         self.take_in(topology, incoming, begin..seen, batch, now);
+    }
+
+    /// Has the one frame of a batch come in at `at`, of a tunnel as it comes out of that, and says what it meets.
+    pub(self) fn trace(
+        &mut self,
+        at: Location,
+        batch: &mut Batch,
+        now: Time,
+        send: impl FnMut(PortId, &mut Batch, Outgoing<'_>),
+    ) -> Vec<Step> {
+        let topology = Arc::clone(&self.topology);
+        stage::tunnel::come_out(&topology, at.port, &mut batch.frames_mut()[0]);
+        self.outbox.watching.recorder.begin(&self.counters);
+        self.take_in(&topology, Incoming::Unwrapped(&[Unwrapped { frame: 0, at }]), 0..1, batch, now);
+        self.transmit(batch, send);
+        self.outbox.watching.recorder.end(&self.counters)
     }
 
     /// Has somebody watch what passes, until [`Switch::unwatch`] or until it has seen enough.
@@ -422,6 +453,7 @@ impl Switch {
                 None if arrived.shared => {}
                 None => self.lose(arrived.port, arrived.frame, DropReason::PortMissing, batch),
             }
+            self.note_ends(Hop::Router(arrived.router), arrived.port);
         }
         // Keep the memory: unless one router has sent something to another, the list is empty.
         if self.routing.inbox.is_empty() {
@@ -463,7 +495,13 @@ impl Switch {
                 self.lose(departure.out, departure.frame, DropReason::ExceedsMtu, batch);
                 continue;
             };
+            self.outbox.watching.recorder.note(Hop::Out(departure.out), Stage::Error, || {
+                format!(
+                    "its sender is told that packets of {mtu} bytes get through; the answer comes in here"
+                )
+            });
             self.counters.of(from).replied += 1;
+            self.note_ends(Hop::Out(departure.out), from);
             // It is the peer's that the packet was for, so that it also gets to one who sent it from behind another.
             let answer = std::iter::once((answer, departure.to.peer().unwrap_or(PeerId::NONE)));
             self.run(topology, departure.out, Origin::Ourselves, answer, batch, now);
@@ -497,6 +535,9 @@ impl Switch {
         batch: &mut Batch,
     ) {
         let watching = &mut self.outbox.watching;
+        if watching.recorder.is_on() {
+            stage::ingress::note(topology, port_id, frames.clone(), batch, &mut watching.recorder);
+        }
         if origin == Origin::Outside && watching.wants(port_id, Moment::Received) {
             watching.received(port_id, frames.clone().map(|(frame, _)| frame), batch);
         }
@@ -528,6 +569,19 @@ impl Switch {
             counters.copies += counters.rx_frames - before.0;
             (counters.rx_frames, counters.rx_bytes) = before;
         }
+        if self.outbox.watching.recorder.is_on() {
+            self.note_ends(Hop::In(port_id), port_id);
+            for arrival in &self.arrivals {
+                stage::ingress::note_arrival(topology, arrival, &mut self.outbox.watching.recorder);
+                self.cache.forget(&arrival.from);
+                self.cache.forget(&arrival.to);
+            }
+        }
+    }
+
+    /// Notes what was counted at `port`, as having happened at `hop`.
+    fn note_ends(&mut self, hop: Hop, port: PortId) {
+        self.outbox.watching.recorder.settle(hop, port, self.counters.of(port));
     }
 
     /// Has the bridges decide about all that have arrived.
@@ -561,6 +615,8 @@ impl Switch {
                 routing: &mut self.routing,
             };
             forwarding.forward(arrivals);
+            let recorder = &mut self.outbox.watching.recorder;
+            recorder.settle(Hop::Bridge(bridge_id), port_id, self.counters.of(port_id));
         }
         self.arrivals.clear();
     }
@@ -573,11 +629,15 @@ impl Switch {
                 Some(frame) => {
                     let (out, watching) = (crossing.departure.out, &mut self.outbox.watching);
                     watching.sent(out, &batch.frames()[frame as usize]);
+                    watching.recorder.note(Hop::Out(out), Stage::Patch, || {
+                        format!("comes in by {} at the other end", topology.port_name(crossing.peer))
+                    });
                     if !topology.mirrors.is_empty() {
                         let counters = &mut self.counters;
                         let desk = &mut Desk { topology, batch: &mut *batch, counters, watching };
                         self.mirroring.keep(out, Direction::Out, std::iter::once(frame), desk);
                     }
+                    self.note_ends(Hop::Out(out), out);
                     let frame = std::iter::once((frame, PeerId::NONE));
                     self.run(topology, crossing.peer, Origin::Outside, frame, batch, now);
                 }
@@ -613,6 +673,10 @@ impl Switch {
                     self.mirror_queue(&topology, port_id, batch, &mut send);
                 }
                 let (queue, _, watching) = self.outbox.take(port_id);
+                let tunnels: Vec<_> = match watching.recorder.is_on() {
+                    true => queue.iter().map(|departure| departure.out).collect(),
+                    false => Vec::new(),
+                };
                 let mut outlet = Outlet {
                     underlay: port_id,
                     topology: &topology,
@@ -624,6 +688,7 @@ impl Switch {
                     },
                 };
                 self.wrapping.wrap(queue, batch, &mut outlet);
+                tunnels.into_iter().for_each(|tunnel| self.note_ends(Hop::Out(tunnel), tunnel));
                 continue;
             }
             let counters = self.counters.of(port_id);
@@ -642,6 +707,7 @@ impl Switch {
             if counters.dropped(DropReason::ExceedsMtu) != too_long && self.events.len() < MAX_EVENTS {
                 self.events.push(Event::TooLong(port_id));
             }
+            watching.recorder.settle(Hop::Out(port_id), port_id, counters);
             // The next port's segments go where this one's were: warm, and enough for any number of ports.
             batch.truncate(live);
         }

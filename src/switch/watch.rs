@@ -8,8 +8,9 @@
 //! that sends, and looks at single frames only if so. Where frames are dropped it asks each time: that is no way that many
 //! frames should go.
 
-use crate::packet::{Batch, Counters, DropReason, Frame, Layer, Offload, PortId};
-use crate::switch::Outgoing;
+use crate::packet::{Batch, Counters, DropReason, Frame, Layer, Location, Offload, PeerId, PortId};
+use crate::switch::walked::{Recorder, Step};
+use crate::switch::{Outgoing, Topology};
 use crate::time::Time;
 
 /// What a watcher is known by.
@@ -49,14 +50,20 @@ pub struct Sight<'a> {
 }
 
 /// What became of a frame that was picked.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Followed<'a> {
     /// The port it came in by.
     pub port: PortId,
+    /// The peer it came from, where that port is a tunnel.
+    pub peer: PeerId,
+    /// The topology in force.
+    pub topology: &'a Topology,
     /// The ports that have sent it, or what was made of it; one may stand there several times.
     pub sent: &'a [PortId],
     /// Where it was dropped, or what was made of it.
     pub dropped: &'a [(PortId, DropReason)],
+    /// What it met on its way; nothing where nobody who has picked it [`asks why`](Watcher::asks_why).
+    pub steps: &'a [Step],
 }
 
 /// Somebody who watches the frames of one worker. It is called between its frames, so it must not wait for anything.
@@ -86,6 +93,11 @@ pub trait Watcher: Send {
         false
     }
 
+    /// Whether it wants to know what the frames that it picks meet on their way.
+    fn asks_why(&self) -> bool {
+        false
+    }
+
     /// Is told what became of the last frame it picked.
     fn followed(&mut self, followed: &Followed<'_>) {
         let _ = followed;
@@ -104,6 +116,8 @@ pub trait Watcher: Send {
 pub(super) struct Lone {
     /// Who has picked it.
     by: Vec<WatchId>,
+    /// One of them wants to know more.
+    pub(super) asks_why: bool,
     sent: Vec<PortId>,
     dropped: Vec<(PortId, DropReason)>,
 }
@@ -116,6 +130,8 @@ pub(super) struct Watching {
     looking: Vec<WatchId>,
     now: Time,
     lone: Option<Lone>,
+    /// Has the stages say why.
+    pub(super) recorder: Recorder,
 }
 
 impl Watching {
@@ -171,9 +187,14 @@ impl Watching {
 
     /// Whether somebody wants to follow a frame, and what is to be noted of it.
     pub(super) fn pick(&mut self, port: PortId, frame: &Frame, now: Time) -> Option<Lone> {
-        let looking = self.watchers.iter_mut().filter(|(id, _)| self.looking.contains(id));
-        let by: Vec<_> = looking.filter_map(|(id, who)| who.pick(port, frame, now).then_some(*id)).collect();
-        (!by.is_empty()).then(|| Lone { by, sent: Vec::new(), dropped: Vec::new() })
+        let (mut by, mut asks_why) = (Vec::new(), false);
+        for (id, watcher) in self.watchers.iter_mut().filter(|(id, _)| self.looking.contains(id)) {
+            if watcher.pick(port, frame, now) {
+                by.push(*id);
+                asks_why |= watcher.asks_why();
+            }
+        }
+        (!by.is_empty()).then(|| Lone { by, asks_why, sent: Vec::new(), dropped: Vec::new() })
     }
 
     /// Notes, of what passes until [`Watching::tell`], what becomes of the lone frame that it is.
@@ -181,10 +202,11 @@ impl Watching {
         self.lone = Some(lone);
     }
 
-    /// Tells those who have picked the lone frame, which came in by `port`, what became of it.
-    pub(super) fn tell(&mut self, port: PortId) {
+    /// Tells those who have picked the lone frame, which came in at `at`, what it met and what became of it.
+    pub(super) fn tell(&mut self, topology: &Topology, at: Location, steps: &[Step]) {
         let Some(lone) = self.lone.take() else { return };
-        let followed = Followed { port, sent: &lone.sent, dropped: &lone.dropped };
+        let (Location { port, peer }, sent, dropped) = (at, &lone.sent, &lone.dropped);
+        let followed = Followed { port, peer, topology, sent, dropped, steps };
         let watchers = self.watchers.iter_mut().filter(|(id, _)| lone.by.contains(id));
         watchers.for_each(|(_, watcher)| watcher.followed(&followed));
     }

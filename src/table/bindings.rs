@@ -13,7 +13,7 @@
 //! is overwritten or has to make room, which as the oldest it does first.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use foldhash::HashMap;
@@ -46,10 +46,10 @@ type Key = (Vid, Address);
 /// See the module.
 #[derive(Debug)]
 pub struct Bindings {
-    state: Mutex<State>,
+    state: LazyLock<Mutex<State>, Box<dyn FnOnce() -> Mutex<State> + Send>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct State {
     limit: usize,
     map: HashMap<Key, Entry>,
@@ -57,7 +57,7 @@ struct State {
     next_ticket: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     binding: Binding,
     /// Names the place in its port's queue that stands for it; older places are void.
@@ -65,7 +65,7 @@ struct Entry {
 }
 
 /// What a port holds, the oldest first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Account {
     queue: VecDeque<Place>,
     held: usize,
@@ -95,7 +95,13 @@ impl Bindings {
     pub fn new(limit: usize) -> Bindings {
         let state =
             State { limit: limit.max(1), map: HashMap::default(), accounts: BTreeMap::new(), next_ticket: 0 };
-        Bindings { state: Mutex::new(state) }
+        Bindings { state: LazyLock::new(Box::new(|| Mutex::new(state))) }
+    }
+
+    /// A table that knows what this one does and never changes it; copied when it is first asked.
+    pub fn trial(self: &Arc<Bindings>) -> Bindings {
+        let real = Arc::clone(self);
+        Bindings { state: LazyLock::new(Box::new(move || Mutex::new(real.state().clone()))) }
     }
 
     /// Notes that its holder says to have `address`. `quota` of the port's bindings do not count when the table looks for

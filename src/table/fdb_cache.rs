@@ -165,6 +165,15 @@ impl FdbCache {
         self.buckets[index].peers[at] = hit.at.peer.0;
     }
 
+    /// Forgets a station, so that the shared table is asked for it next time.
+    pub fn forget(&mut self, place: &Place) {
+        for index in self.pair(place) {
+            if let Some(at) = self.buckets[index].find(place) {
+                self.buckets[index].slots[at] = Slot::default();
+            }
+        }
+    }
+
     /// Forgets everything, and so do the caches of all others.
     pub fn clear(&mut self) {
         self.generations.bump_all();

@@ -104,6 +104,11 @@ impl Ledger {
         self.stats.learned >= self.limit
     }
 
+    /// Whether it would be with so many entries more, or less.
+    pub(super) fn is_full_with(&self, more: isize) -> bool {
+        self.stats.learned.saturating_add_signed(more) >= self.limit
+    }
+
     pub(super) fn held(&self, port: PortId) -> usize {
         self.accounts.get(&port).map_or(0, |a| a.held)
     }
@@ -169,11 +174,25 @@ impl Ledger {
     /// Who loses an entry when `author` wants a new one and the table is full: the port that holds most beyond its
     /// quota, or, where everybody is within his, the one that holds most; the author itself when it is one of them.
     pub(super) fn payer(&self, author: PortId) -> PortId {
+        self.payer_beside(author, |_, account| (account.held, account.quota))
+    }
+
+    /// The same where the ports hold, and may hold, otherwise than stands here.
+    fn payer_beside(&self, author: PortId, has: impl Fn(PortId, &Account) -> (usize, usize)) -> PortId {
         let dearest = self.accounts.iter().max_by_key(|&(&port, account)| {
-            let (excess, own) = (account.held.saturating_sub(account.quota), port == author);
-            (excess, own && excess > 0, account.held, own)
+            let (held, quota) = has(port, account);
+            let (excess, own) = (held.saturating_sub(quota), port == author);
+            (excess, own && excess > 0, held, own)
         });
         dearest.map_or(author, |(&port, _)| port)
+    }
+
+    /// Who would pay if `author`, with this quota, wanted an entry more and each port held so many more than here, or less.
+    pub(super) fn payer_if(&self, author: PortId, quota: u32, more: impl Fn(PortId) -> isize) -> PortId {
+        self.payer_beside(author, |port, account| {
+            let quota = if port == author { quota as usize } else { account.quota };
+            (account.held.saturating_add_signed(more(port)), quota)
+        })
     }
 
     /// Takes the oldest entry of `port` that was not heard of since it was queued. `entry` gives the entry of a station
@@ -194,6 +213,31 @@ impl Ledger {
                 Some(e) if e.seen > place.seen && chances > 0 => {
                     chances -= 1;
                     account.queue.push_back(Place { seen: e.seen, ..place });
+                }
+                Some(_) => return Some(place.station),
+            }
+        }
+        None
+    }
+
+    /// The same without taking it: whom it would be.
+    pub(super) fn next_victim(
+        &self,
+        port: PortId,
+        entry: impl Fn(Station) -> Option<Entry>,
+    ) -> Option<Station> {
+        let account = self.accounts.get(&port)?;
+        let mut chances = CHANCES.min(account.held.saturating_sub(1));
+        let (mut void, mut spared) = (0, None);
+        let mut places = account.queue.iter();
+        while void < VOID {
+            // At the end of the queue, the first that was given another chance has had it.
+            let Some(place) = places.next() else { return spared };
+            match entry(place.station).filter(|e| e.ticket == place.ticket) {
+                None => void += 1,
+                Some(e) if e.seen > place.seen && chances > 0 => {
+                    chances -= 1;
+                    spared.get_or_insert(place.station);
                 }
                 Some(_) => return Some(place.station),
             }

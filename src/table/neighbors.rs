@@ -31,6 +31,7 @@ mod states;
 mod tests;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -101,7 +102,7 @@ pub enum Resolution {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The frame's bytes.
-    pub bytes: Box<[u8]>,
+    pub bytes: Arc<[u8]>,
     /// What they begin with.
     pub layer: Layer,
     /// What is left undone on it.
@@ -222,7 +223,9 @@ pub struct Entry {
 
 /// See the module.
 pub struct Neighbors {
-    table: Mutex<Table>,
+    table: LazyLock<Mutex<Table>, Box<dyn FnOnce() -> Mutex<Table> + Send>>,
+    /// Where this is a trial: what it is one of.
+    real: Option<Arc<Neighbors>>,
     /// Copies of what the table says, for who takes no lock.
     generation: AtomicU32,
     deadline: AtomicU64,
@@ -231,8 +234,23 @@ pub struct Neighbors {
 impl Neighbors {
     /// A table that holds nothing.
     pub fn new(limits: NeighborLimits) -> Neighbors {
-        let (generation, deadline) = (AtomicU32::new(0), AtomicU64::new(NEVER.nanos()));
-        Neighbors { table: Mutex::new(Table::new(limits)), generation, deadline }
+        Neighbors {
+            table: LazyLock::new(Box::new(move || Mutex::new(Table::new(limits)))),
+            real: None,
+            generation: AtomicU32::new(0),
+            deadline: AtomicU64::new(NEVER.nanos()),
+        }
+    }
+
+    /// A table that knows what this one does and never changes it. What it needs of this one it copies when it does.
+    pub fn trial(self: &Arc<Neighbors>) -> Neighbors {
+        let real = Arc::clone(self);
+        Neighbors {
+            table: LazyLock::new(Box::new(move || Mutex::new(real.with(|table| table.trial())))),
+            real: Some(Arc::clone(self)),
+            generation: AtomicU32::new(self.generation()),
+            deadline: AtomicU64::new(self.deadline.load(Ordering::Acquire)),
+        }
     }
 
     /// Sets other limits. What is beyond them gives way to what comes.
@@ -252,12 +270,12 @@ impl Neighbors {
         context: u64,
         now: Time,
     ) -> Resolution {
-        self.with(|table| table.resolve((interface, address), frame, from, context, now))
+        self.at((interface, address), |table, key| table.resolve(key, frame, from, context, now))
     }
 
     /// The MAC address of a neighbour, where it is known, which counts as used by that.
     pub fn lookup(&self, interface: InterfaceId, address: Address, now: Time) -> Option<Mac> {
-        self.with(|table| table.lookup((interface, address), now))
+        self.at((interface, address), |table, key| table.lookup(key, now))
     }
 
     /// Notes what an ARP or ND message says: `address`, which is on that interface's link, has `mac`. A group's address
@@ -270,12 +288,12 @@ impl Neighbors {
         how: Heard,
         now: Time,
     ) -> Learned {
-        self.with(|table| table.learn((interface, address), mac, how, now))
+        self.at((interface, address), |table, key| table.learn(key, mac, how, now))
     }
 
     /// Notes that a neighbour answered without giving its MAC address, as an advertisement may (RFC 4861 section 4.4).
     pub fn confirm(&self, interface: InterfaceId, address: Address, now: Time) {
-        self.with(|table| table.confirm((interface, address), now));
+        self.at((interface, address), |table, key| table.confirm(key, now));
     }
 
     /// Gives a neighbour a static entry, whatever was known of it, and the frames that waited for it back.
@@ -356,6 +374,16 @@ impl Neighbors {
     #[inline]
     pub fn generation(&self) -> u32 {
         self.generation.load(Ordering::Acquire)
+    }
+
+    /// Does something with one entry.
+    fn at<T>(&self, key: Key, act: impl FnOnce(&mut Table, Key) -> T) -> T {
+        self.with(|table| {
+            if let Some(real) = &self.real {
+                table.adopt(key, || real.with(|table| table.node(key)));
+            }
+            act(table, key)
+        })
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Table) -> T) -> T {

@@ -30,6 +30,12 @@ impl TokenBucket {
         TokenBucket { nanos_per_token, burst_nanos, full_at: AtomicU64::new(0) }
     }
 
+    /// Another bucket that holds as much and never empties this one, for a trial.
+    pub fn trial(&self) -> TokenBucket {
+        let full_at = AtomicU64::new(self.full_at.load(Ordering::Relaxed));
+        TokenBucket { full_at, ..*self }
+    }
+
     /// Takes a token, if there is one.
     pub fn take(&self, now: Time) -> bool {
         let taken = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {

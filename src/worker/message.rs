@@ -168,7 +168,7 @@ pub enum Chore {
 
 impl Chore {
     /// All of them, in the order of [`Activity::chores`].
-    pub const ALL: [Chore; 4] = [Chore::Timers, Chore::Report, Chore::Change, Chore::Probe];
+    pub const ALL: [Chore; 5] = [Chore::Timers, Chore::Report, Chore::Change, Chore::Probe, Chore::Watch];
 
     /// Its name on the surface.
     pub const fn name(self) -> &'static str {

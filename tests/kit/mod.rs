@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each suite uses its part of the kit")]
 
 pub(crate) mod any;
+pub(crate) mod foreseen;
 pub(crate) mod frames;
 pub(crate) mod gateways;
 pub(crate) mod messages;
@@ -23,6 +24,7 @@ use tapyard::packet::{
 use tapyard::switch::mirror::{Mirror, MirrorCounters};
 use tapyard::switch::mode::{self, Apart, Mode};
 use tapyard::switch::router::{Attachment, Chain, Router};
+use tapyard::switch::trial::{self, Walked};
 use tapyard::switch::watch::{WatchId, Watcher};
 use tapyard::switch::{
     Bridge, BridgeRules, Event, Outgoing, PeerCounters, Port, RuleCounters, Storm, Switch, Topology,
@@ -33,6 +35,7 @@ use tapyard::table::fdb::{Allowance, Fdb, Generations, Kind, Station};
 use tapyard::table::token_bucket::TokenBucket;
 use tapyard::time::Time;
 
+use foreseen::Foreseen;
 use tunnels::Posted;
 
 /// What every interface of `routers` is on.
@@ -131,6 +134,8 @@ pub(crate) struct Yard {
     posted: Vec<Posted>,
     /// Frames that came in. The payload of every other one, if it is long, is in its sender's memory.
     laid: usize,
+    /// Frames that a trace was asked about before they came.
+    foreseen: usize,
     /// What underlays say of what they are to send.
     pub(crate) underlay_says: Result<(), DropReason>,
     /// Which ports take what they are to send.
@@ -174,6 +179,7 @@ impl Yard {
             batch: Batch::default(),
             posted: Vec::new(),
             laid: 0,
+            foreseen: 0,
             underlay_says: Ok(()),
             takes: |_| true,
             log: String::new(),
@@ -321,7 +327,9 @@ impl Yard {
             }
         }
         self.batch.commit(frames.len());
+        let foreseen = self.foresee(worker, port, frames, Layer::Ethernet);
         let left = self.pass(worker, |switch, batch, now, send| switch.carry(PortId(port), batch, now, send));
+        self.compare(worker, foreseen, &left);
         // Bridges that patches join in a loop do send a frame back, until it is dropped.
         let patched = self.ports.iter().flatten().any(|port| matches!(port.way, Way::Patch(_)));
         // And who sends what does not fit is answered.
@@ -352,9 +360,42 @@ impl Yard {
             frame.layer = Layer::Ip;
         }
         self.batch.commit(packets.len());
+        let foreseen = self.foresee(0, port, packets, Layer::Ip);
         let left = self.pass(0, |switch, batch, now, send| switch.carry(PortId(port), batch, now, send));
+        self.compare(0, foreseen, &left);
         self.check();
         left
+    }
+
+    /// What a trace says of a frame that would come in by `port`, from the first peer where that is a tunnel.
+    pub(crate) fn trace(&self, port: u16, bytes: &[u8], offload: Offload) -> Walked {
+        let at = Location { port: PortId(port), peer: PeerId(0) };
+        let frame = foreseen::frame(bytes, offload, Layer::Ethernet);
+        trial::walk(self.workers[0].topology(), &self.generations, at, &frame, self.now)
+    }
+
+    /// What a trace says of a frame that comes alone, and how many datagrams have left before.
+    fn foresee(
+        &mut self,
+        worker: usize,
+        port: u16,
+        frames: &[(Vec<u8>, Offload)],
+        layer: Layer,
+    ) -> Option<(Foreseen, usize)> {
+        let [(bytes, offload)] = frames else { return None };
+        let at = Location::from(PortId(port));
+        let frame = foreseen::frame(bytes, *offload, layer);
+        let (switch, count) = (&self.workers[worker], &mut self.foreseen);
+        let foreseen = foreseen::foresee(switch, &self.generations, count, at, &frame, self.now)?;
+        Some((foreseen, self.posted.len()))
+    }
+
+    /// Compares what was foreseen with what has left.
+    fn compare(&self, worker: usize, foreseen: Option<(Foreseen, usize)>, left: &[Sent]) {
+        let all_taken = (0..self.ports.len() as u16).all(&self.takes) && self.underlay_says.is_ok();
+        if let Some((foreseen, posted)) = foreseen.filter(|_| all_taken) {
+            foreseen.compare(&self.workers[worker], left, &self.posted[posted..]);
+        }
     }
 
     /// Lets datagrams in by an underlay, several of them in a row for each [`Received`].

@@ -139,7 +139,7 @@ fn cell_changes(a: &Cell, b: &Cell) -> Vec<Change> {
     let figures = [
         ("frames/s", Some(&a.throughput_fps), Some(&b.throughput_fps)),
         ("loss-free", a.loss_free_fps.as_ref(), b.loss_free_fps.as_ref()),
-        ("CPU/frame", Some(&a.cpu_ns_per_frame), Some(&b.cpu_ns_per_frame)),
+        ("CPU/frame", a.cpu_ns_per_frame.as_ref(), b.cpu_ns_per_frame.as_ref()),
         ("p50", late_a.as_ref().map(|late| &late.p50_ns), late_b.as_ref().map(|late| &late.p50_ns)),
         ("p99", late_a.as_ref().map(|late| &late.p99_ns), late_b.as_ref().map(|late| &late.p99_ns)),
     ];

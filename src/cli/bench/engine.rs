@@ -213,7 +213,7 @@ impl Rig for Engine<'_> {
             }
             sent += taken;
         }
-        let (took, cpu) = (began.elapsed(), clock()? - cpu);
+        let (took, cpu) = (began.elapsed(), Some(clock()? - cpu));
         let received = self.sink.arrived() - arrived;
         let (rate, losses) = (received as f64 / took.as_secs_f64(), self.losses(&before, overrun));
         Ok(Trial { sent, received, rate, cpu, delay, losses })

@@ -31,6 +31,9 @@ pub(super) enum Path {
     Routed,
     /// A router between two TAPs that masquerades
     Nat,
+    /// Whatever is between two interfaces that were named
+    #[value(skip)]
+    Between,
 }
 
 /// What happens to frames on a path.
@@ -53,11 +56,11 @@ pub(super) enum Protocol {
 impl Path {
     /// As it is called on the command line.
     pub(super) fn name(self) -> String {
-        // No path is hidden.
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+        // Only that is no word of the command line.
+        self.to_possible_value().map_or_else(|| "between".into(), |value| value.get_name().to_owned())
     }
 
-    /// Whether it needs devices, and with them privilege.
+    /// Whether it needs devices of its own, and with them privilege.
     pub(super) fn needs_devices(self) -> bool {
         use Path::*;
         matches!(self, Tap | Netdev | Vxlan | Geneve | Gre | Routed | Nat)
@@ -66,7 +69,7 @@ impl Path {
     /// What happens to frames on it.
     pub(super) fn way(self) -> Way {
         match self {
-            Path::Engine | Path::Tap | Path::Netdev => Way::Bridged,
+            Path::Engine | Path::Tap | Path::Netdev | Path::Between => Way::Bridged,
             Path::EngineVxlan | Path::Vxlan => Way::Tunnel(Protocol::Vxlan),
             Path::EngineGeneve | Path::Geneve => Way::Tunnel(Protocol::Geneve),
             Path::EngineGre | Path::Gre => Way::Tunnel(Protocol::Gre),

@@ -73,10 +73,10 @@ impl Plot {
     fn axes(&self, scale: &Scale, svg: &mut String) {
         for tick in scale.ticks() {
             let y = scale.y(tick);
-            let _ = write!(
+            let _ = writeln!(
                 svg,
                 "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
-                 <text class=\"up\" x=\"{}\" y=\"{:.1}\">{}</text>\n",
+                 <text class=\"up\" x=\"{}\" y=\"{:.1}\">{}</text>",
                 WIDTH - RIGHT,
                 LEFT - 6.0,
                 y + 4.0,

@@ -83,10 +83,7 @@ fn part(cells: &[&Cell]) -> String {
         ("Throughput, bit/s", plot("bit/s", false, count, &|cell| Some(cell.throughput_bps.clone()))),
         ("Throughput, frames/s", plot("frames/s", false, count, &|cell| Some(cell.throughput_fps.clone()))),
         ("Frames/s without a loss", plot("frames/s", false, count, &|cell| cell.loss_free_fps.clone())),
-        (
-            "Processor time for a frame",
-            plot("time", false, time, &|cell| Some(cell.cpu_ns_per_frame.clone())),
-        ),
+        ("Processor time for a frame", plot("time", false, time, &|cell| cell.cpu_ns_per_frame.clone())),
         (
             "Median delay at half of the loss-free rate",
             plot("time", true, time, &median(|latency| &latency.p50_ns)),
@@ -181,7 +178,7 @@ fn table(cells: &[&Cell]) -> String {
             count(cell.throughput_fps.median),
             count(cell.throughput_bps.median),
             cell.loss_free_fps.as_ref().map_or_else(|| "-".into(), |figure| count(figure.median)),
-            time(cell.cpu_ns_per_frame.median),
+            cell.cpu_ns_per_frame.as_ref().map_or_else(|| "-".into(), |figure| time(figure.median)),
         ];
         let delays = |latency: &Latency| {
             let figures = [

@@ -56,8 +56,8 @@ pub(super) struct Cell {
     pub(super) throughput_bps: Figure,
     /// The highest rate at which no frame was lost; `null` where every rate lost some.
     pub(super) loss_free_fps: Option<Figure>,
-    /// The switch's processor time for each frame that arrived.
-    pub(super) cpu_ns_per_frame: Figure,
+    /// The switch's processor time for each frame that arrived; `null` for a switch of another's.
+    pub(super) cpu_ns_per_frame: Option<Figure>,
     pub(super) latency: Vec<Latency>,
     pub(super) account: Account,
 }
@@ -160,7 +160,7 @@ impl Cell {
             throughput_fps: figure(&|round| round.throughput)?,
             throughput_bps: figure(&|round| round.throughput * bits)?,
             loss_free_fps: Figure::of(rounds.iter().filter_map(|round| round.loss_free).collect()),
-            cpu_ns_per_frame: figure(&|round| round.cpu)?,
+            cpu_ns_per_frame: Figure::of(rounds.iter().filter_map(|round| round.cpu).collect()),
             latency: LOADS.iter().filter_map(|&load| Latency::of(load, rounds)).collect(),
             account: Account::of(rounds),
         })

@@ -60,7 +60,7 @@ fn cells(cells: &[Cell]) -> String {
             rate(&cell.throughput_fps),
             si(cell.throughput_bps.median as u64),
             cell.loss_free_fps.as_ref().map_or_else(|| "-".into(), rate),
-            time(cell.cpu_ns_per_frame.median),
+            cell.cpu_ns_per_frame.as_ref().map_or_else(|| "-".into(), |figure| time(figure.median)),
             delay(|latency| &latency.p50_ns),
             delay(|latency| &latency.p99_ns),
             delay(|latency| &latency.p999_ns),

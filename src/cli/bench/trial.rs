@@ -43,8 +43,8 @@ pub(super) struct Trial {
     pub(super) received: u64,
     /// Frames a second that arrived while more were offered.
     pub(super) rate: f64,
-    /// Processor time of the switch.
-    pub(super) cpu: Duration,
+    /// Processor time of the switch, where that can be told.
+    pub(super) cpu: Option<Duration>,
     /// How long frames were on their way.
     pub(super) delay: Delay,
     /// Where those that did not arrive went.

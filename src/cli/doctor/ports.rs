@@ -44,9 +44,9 @@ pub(super) fn states(facts: &Facts) -> Judged {
         let at_router = config.routers.values().flat_map(|router| router.interfaces.values());
         let mut at_router = at_router.filter(|interface| matches!(&interface.on, On::Port(at) if at == name));
         if port.bridge.is_none() && port.wire.is_none() && at_router.next().is_none() {
-            let bridge = config.bridges.keys().next().map_or("BRIDGE", String::as_str);
-            let what = "is on no bridge, and nothing else takes its frames";
-            found.warn(format!("port {name}"), what, format!("tapyard port set {name} bridge={bridge}"));
+            let what = "carries IP, and has neither a wire nor an interface of a router";
+            let remedy = format!("tapyard router interface add NAME port={name} address=10.0.0.1/24");
+            found.warn(format!("port {name}"), what, remedy);
         }
     }
     if facts.runs() {
@@ -154,14 +154,12 @@ pub(super) fn queues(facts: &Facts) -> Judged {
             format!("{ip} link del {name}, and have it made anew ({ip} tuntap add {name} mode tap{more})")
         };
         match &port.kind {
-            PortKind::Tap(tap) | PortKind::Tun(tap) if !tap.offload => {
-                if has_several {
-                    found.wrong(
-                        place,
-                        format!("{name} has several queues, which offload = false cannot use"),
-                        anew(""),
-                    );
-                }
+            PortKind::Tap(tap) | PortKind::Tun(tap) if !tap.offload && has_several => {
+                found.wrong(
+                    place,
+                    format!("{name} has several queues, which offload = false cannot use"),
+                    anew(""),
+                );
             }
             PortKind::Tap(tap) | PortKind::Tun(tap) => match tap.queues {
                 Some(wanted) if wanted > 1 && !has_several => {
@@ -171,7 +169,7 @@ pub(super) fn queues(facts: &Facts) -> Judged {
                         anew(" multi_queue"),
                     );
                 }
-                None if facts.workers() > 1 && !has_several => {
+                None if tap.offload && facts.workers() > 1 && !has_several => {
                     let what =
                         format!("{name} has one queue for {} workers, of which one reads", facts.workers());
                     found.warn(place, what, anew(" multi_queue"));
@@ -250,7 +248,8 @@ mod tests {
     fn a_port_on_nothing_is_told() {
         let mut facts = Facts::healthy();
         facts.config.as_mut().unwrap().ports.get_mut("vm1").unwrap().bridge = None;
-        assert!(states(&facts).unwrap().lines()[0].ends_with("try: tapyard port set vm1 bridge=lan"));
+        let lines = states(&facts).unwrap().lines();
+        assert!(lines[0].contains("try: tapyard router interface add NAME port=vm1"), "{lines:?}");
     }
 
     #[test]

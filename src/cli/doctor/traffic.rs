@@ -3,7 +3,7 @@
 use super::check::{Found, Judged};
 use super::facts::Facts;
 use super::plural;
-use crate::control::remedies;
+use crate::packet::DropReason;
 
 /// How long ago a station may have flapped and still be said to, in seconds.
 const RECENT: u64 = 300;
@@ -73,7 +73,7 @@ pub(super) fn drops(facts: &Facts) -> Judged {
     let mut found = Found::new("ports drop little that is not meant to be dropped");
     let mut drops: Vec<_> = drops
         .iter()
-        .filter_map(|drop| Some((drop, remedies::of(&drop.reason)?)))
+        .filter_map(|drop| Some((drop, remedy(&drop.reason)?)))
         .filter(|(drop, remedy)| {
             let is_meant = remedy.starts_with("nothing")
                 || matches!(&*drop.reason, "no-member" | "filtered" | "rejected" | "rate-limited");
@@ -89,6 +89,11 @@ pub(super) fn drops(facts: &Facts) -> Judged {
         found.warn(format!("port {}", drop.port), what, remedy);
     }
     Ok(found)
+}
+
+/// What helps against a reason, by its name.
+fn remedy(name: &str) -> Option<&'static str> {
+    DropReason::ALL.iter().find(|reason| reason.name() == name).map(|reason| reason.remedy())
 }
 
 /// Tables with room.
@@ -198,8 +203,8 @@ mod tests {
         let with = |reason: &str, frames, received| {
             let mut facts = Facts::healthy();
             facts.stats.as_mut().unwrap().ports[0].rx_frames = received;
-            let (port, meaning) = ("vm1".into(), "why".into());
-            facts.drops = Ok(vec![DropInfo { port, reason: reason.into(), meaning, frames }]);
+            let (port, meaning, remedy) = ("vm1".into(), "why".into(), "what".into());
+            facts.drops = Ok(vec![DropInfo { port, reason: reason.into(), meaning, remedy, frames }]);
             drops(&facts).unwrap().lines().join("\n")
         };
         let told = with("spoofed-mac", 50, 1000);

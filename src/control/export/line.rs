@@ -89,7 +89,7 @@ impl Line {
                 if self.lost.is_some_and(|lost| lost.elapsed() >= CALM) {
                     self.lost = None;
                     self.figures.lost.store(false, Ordering::Relaxed);
-                    tracing::info!("export {}: {} is reached again", self.name, self.collector);
+                    tracing::info!(export = self.name, "{} is reached again", self.collector);
                 }
             }
             Err(error) => {
@@ -109,7 +109,8 @@ impl Line {
         if self.lost.replace(Instant::now()).is_none() {
             let (name, collector) = (&self.name, self.collector);
             tracing::warn!(
-                "export {name}: {collector} cannot be reached: {error} (samples are lost until it can)"
+                export = name,
+                "{collector} cannot be reached: {error} (samples are lost until it can)"
             );
         }
     }

@@ -27,6 +27,13 @@ pub struct Request {
 }
 
 impl Request {
+    /// A GET of this path and query.
+    #[cfg(test)]
+    pub(in crate::control) fn of(target: &str) -> Request {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Request { method: "GET".into(), path: path.into(), query: query.into(), ..Request::default() }
+    }
+
     /// The path as it was sent, without the query.
     pub fn path(&self) -> &str {
         &self.path

@@ -29,6 +29,8 @@ impl Status {
     pub const URI_TOO_LONG: Status = Status(414, "URI Too Long");
     /// It asks by a name that is none of this server.
     pub const MISDIRECTED: Status = Status(421, "Misdirected Request");
+    /// Who asks has to ask less often.
+    pub const TOO_MANY_REQUESTS: Status = Status(429, "Too Many Requests");
     /// The header fields are too long, or too many.
     pub const FIELDS_TOO_LARGE: Status = Status(431, "Request Header Fields Too Large");
     /// The switch is about to end.
@@ -66,7 +68,22 @@ const ALWAYS: &str = "Cache-Control: no-store\r\n\
 impl Response {
     /// What was asked for; `content_type` as in the header.
     pub fn ok(content_type: &'static str, body: impl Into<Body>) -> Response {
-        Response { status: Status::OK, content_type, body: body.into() }
+        Response::new(Status::OK, content_type, body)
+    }
+
+    /// An answer with this status; `content_type` as in the header.
+    pub fn new(status: Status, content_type: &'static str, body: impl Into<Body>) -> Response {
+        Response { status, content_type, body: body.into() }
+    }
+
+    /// How it went.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// What is told.
+    pub fn body(&self) -> &[u8] {
+        self.body.bytes()
     }
 
     /// Why it is not to be had, in a line of text.

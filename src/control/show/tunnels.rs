@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
+use foldhash::{HashMap, HashSet};
+
 use super::known;
 use crate::control::api::{IntruderInfo, TunnelInfo, TunnelPeerInfo};
 use crate::control::config::{Encapsulation, GeneveOption, PortConfig, TunnelConfig};
@@ -20,13 +22,14 @@ pub(in crate::control) fn tunnels(state: &State, only: Option<&str>) -> Result<V
     known(only, only.is_some_and(named), "tunnel")?;
     let Seen { counters, options, intruders } = seen(state);
     let now = Time::ZERO + state.started.elapsed();
+    let behind = behind(state);
     let mut all = Vec::new();
     for (name, tunnel, port) in
         state.config.tunnels().filter(|(name, ..)| only.is_none_or(|only| only == *name))
     {
         let Some(live) = state.live.ports.get(name) else { continue };
         let Some(running) = &live.tunnel else { continue };
-        let entries = entries(state, live.id, running);
+        let entries = entries(&behind, live.id, running);
         let peer = |(id, peer): (PeerId, &LivePeer)| {
             let at = Location { port: live.id, peer: id };
             let seen = counters.get(&at).copied().unwrap_or_default();
@@ -132,22 +135,36 @@ fn option_texts(options: &[u8]) -> Vec<String> {
 }
 
 /// How many FDB entries are behind each peer.
-fn entries(state: &State, port: PortId, tunnel: &LiveTunnel) -> BTreeMap<IpAddr, u64> {
-    let mut behind = BTreeMap::<PeerId, u64>::new();
-    for bridge in state.live.bridges.values() {
-        bridge.fdb.visit(|_, entry| {
-            if entry.port == port {
-                *behind.entry(entry.peer).or_default() += 1;
-            }
-        });
-    }
+fn entries(
+    behind: &HashMap<Location, u64>,
+    port: PortId,
+    tunnel: &LiveTunnel,
+) -> BTreeMap<IpAddr, u64> {
     let mut counts = BTreeMap::new();
-    for (peer, entries) in behind {
-        if let Some(remote) = tunnel.address_of(peer) {
+    for (at, entries) in behind.iter().filter(|(at, _)| at.port == port) {
+        if let Some(remote) = tunnel.address_of(at.peer) {
             *counts.entry(remote).or_default() += entries;
         }
     }
     counts
+}
+
+/// How many addresses are behind each peer of all tunnels: every table is looked through once.
+fn behind(state: &State) -> HashMap<Location, u64> {
+    let tunnels = state.live.ports.values().filter(|port| port.tunnel.is_some());
+    let tunnels: HashSet<PortId> = tunnels.map(|port| port.id).collect();
+    let mut behind = HashMap::default();
+    if tunnels.is_empty() {
+        return behind;
+    }
+    for bridge in state.live.bridges.values() {
+        bridge.fdb.visit(|_, entry| {
+            if tunnels.contains(&entry.port) {
+                *behind.entry(entry.at()).or_default() += 1;
+            }
+        });
+    }
+    behind
 }
 
 /// How a peer is, as far as can be told from here.

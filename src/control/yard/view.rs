@@ -4,7 +4,7 @@ use std::sync::{Mutex, Weak};
 
 use serde_json::Value;
 
-use super::{Reply, State, lock};
+use super::{Reply, State, json, lock};
 use crate::control::api::Request;
 
 /// Shows the state of a switch, as long as it runs.
@@ -24,7 +24,6 @@ impl View {
     }
 
     /// What the control socket would answer. A request that does more than look is refused.
-    #[expect(dead_code, reason = "pages other than the metrics ask by it")]
     pub(in crate::control) fn ask(&self, request: Request) -> Result<Value, String> {
         if request.changes() {
             return Err("nothing can be changed from here (the commands do that)".into());
@@ -33,6 +32,7 @@ impl View {
         let reply = lock(&state).answer(request)?;
         match reply {
             Reply::Now(value) => Ok(value),
+            Reply::Trace(trace) => json(trace.walk()),
             Reply::Later(_) | Reply::Stream(..) | Reply::Host(_) => {
                 Err("nothing is sent or looked for from here (the commands do that)".into())
             }

@@ -31,6 +31,19 @@ pub enum Hook {
     Postrouting,
 }
 
+impl Hook {
+    /// Its name on the surface.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Hook::Prerouting => "prerouting",
+            Hook::Input => "input",
+            Hook::Forward => "forward",
+            Hook::Output => "output",
+            Hook::Postrouting => "postrouting",
+        }
+    }
+}
+
 /// What a packet is to the connections that are tracked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tracked {
@@ -117,8 +130,9 @@ pub enum Action {
 }
 
 /// The rules of one hook.
+#[derive(Clone)]
 pub struct Chain {
-    classifier: Classifier<FIELDS>,
+    classifier: Arc<Classifier<FIELDS>>,
     rules: Vec<Rule>,
     accepts: bool,
 }
@@ -131,7 +145,7 @@ impl Default for Chain {
 }
 
 /// The rules of all hooks.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Filter {
     /// By [`Hook`].
     pub chains: [Chain; 5],
@@ -214,7 +228,18 @@ impl Chain {
     pub fn new(rules: Vec<(Condition, Rule)>, accepts: bool) -> Chain {
         let (conditions, rules): (Vec<_>, Vec<_>) =
             rules.into_iter().map(|(condition, rule)| (condition.fields(), rule)).unzip();
-        Chain { classifier: Classifier::new(&conditions), rules, accepts }
+        Chain { classifier: Arc::new(Classifier::new(&conditions)), rules, accepts }
+    }
+
+    /// The same rules with limits of their own, which let pass what these would.
+    pub fn trial(&self) -> Chain {
+        let mut trial = self.clone();
+        for rule in &mut trial.rules {
+            if let Action::Limit(bucket) = &mut rule.action {
+                *bucket = Arc::new(bucket.trial());
+            }
+        }
+        trial
     }
 
     /// Whether everything passes, and nothing is counted.
@@ -254,6 +279,16 @@ impl Chain {
 }
 
 impl Filter {
+    /// See [`Chain::trial`].
+    pub fn trial(&self) -> Filter {
+        Filter { chains: self.chains.each_ref().map(Chain::trial) }
+    }
+
+    /// Whether everything passes `hook`, and nothing is counted there.
+    pub(in crate::switch) fn is_open(&self, hook: Hook) -> bool {
+        self.chains[hook as usize].is_open()
+    }
+
     /// What the rules of `hook` say; see [`Chain::judge`].
     #[inline]
     pub fn judge(

@@ -49,6 +49,7 @@ pub struct Router {
 }
 
 /// An interface of a router.
+#[derive(Clone)]
 pub struct Interface {
     /// Its name in the configuration.
     pub name: String,
@@ -117,6 +118,21 @@ fn spread(flow: u64, count: usize) -> usize {
 }
 
 impl Router {
+    /// The same router on tables that know what its own do, and never change them.
+    pub(super) fn trial(&self) -> Router {
+        Router {
+            name: self.name.clone(),
+            interfaces: self.interfaces.clone(),
+            routes: Arc::clone(&self.routes),
+            neighbors: Arc::new(self.neighbors.trial()),
+            sessions: self.sessions.as_ref().map(|sessions| Arc::new(sessions.trial())),
+            nat: self.nat.clone(),
+            filter: self.filter.trial(),
+            errors: Arc::new(self.errors.trial()),
+            reassembles: self.reassembles,
+        }
+    }
+
     /// The interface in a slot.
     #[inline]
     pub fn interface(&self, id: InterfaceId) -> Option<&Interface> {

@@ -9,7 +9,7 @@ use crate::table::lpm::Prefix;
 use crate::wire::address::Address;
 
 /// The translations of a router, each list in the order of the configuration: the first that fits counts.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Nat {
     /// Destinations: `dnat` and `port-forward`.
     pub forwards: Vec<Forward>,
@@ -44,6 +44,7 @@ impl Traffic {
 }
 
 /// Packets to the router, or to others, that go to somebody else.
+#[derive(Clone)]
 pub struct Forward {
     /// What tells it from the router's other translations, whatever place it has among them.
     pub rule: u32,
@@ -69,6 +70,7 @@ pub struct Target {
 }
 
 /// Addresses that stand for others one to one.
+#[derive(Clone)]
 pub struct StaticRule {
     /// What tells it from the router's other translations.
     pub rule: u32,
@@ -81,6 +83,7 @@ pub struct StaticRule {
 }
 
 /// Packets that leave with another source.
+#[derive(Clone)]
 pub struct SourceRule {
     /// What tells it from the router's other translations.
     pub rule: u32,
@@ -102,6 +105,7 @@ impl SourceRule {
 }
 
 /// Prefixes of IPv6 that stand for others (RFC 6296).
+#[derive(Clone)]
 pub struct PrefixRule {
     /// What tells it from the router's other translations.
     pub rule: u32,

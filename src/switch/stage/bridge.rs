@@ -13,6 +13,7 @@ use crate::switch::outbox::{Crossing, Departure, Outbox, Oversize, Recipients, R
 use crate::switch::stage::filter::{BridgeRules, Passing};
 use crate::switch::stage::ingress::Arrival;
 use crate::switch::stage::route::{Arrived, Routing};
+use crate::switch::walked::{self, Hop, Stage};
 use crate::switch::{Bridge, Event, MAX_EVENTS, Overlay, Port, Storm, Topology, VlanPolicy, Way};
 use crate::table::fdb::{Allowance, Kind, Learned, Station};
 use crate::table::fdb_cache::{FdbCache, Hit};
@@ -93,6 +94,13 @@ impl<'a> Forwarding<'a> {
         self.outbox.watching.lost(self.on_behalf_of, &self.frames[arrival.frame as usize], reason);
     }
 
+    /// Notes what `stage` says, if somebody wants to know.
+    #[inline]
+    pub(in crate::switch) fn say(&mut self, stage: Stage, text: impl FnOnce(&Topology) -> String) {
+        let topology = self.topology;
+        self.outbox.watching.recorder.note(Hop::Bridge(self.bridge_id), stage, || text(topology));
+    }
+
     /// Which refresh period it is; wraps, which a cached entry would have to outlive untouched to be fooled.
     fn period(&self) -> u32 {
         (self.now.nanos() / self.bridge.refresh.as_nanos() as u64) as u32
@@ -136,6 +144,11 @@ impl<'a> Forwarding<'a> {
     fn hand_to_router(&mut self, arrival: &Arrival, shared: bool) -> bool {
         let mut there = self.bridge.routers.iter().filter(|(vid, ..)| *vid == arrival.vid);
         let Some(&(_, router, interface)) = there.next() else { return false };
+        self.say(Stage::Route, |topology| {
+            let what = if shared { "is seen by" } else { "goes to" };
+            let (name, at) = (topology.router_name(router), topology.interface_name(router, interface));
+            format!("{what} router {name}, by its interface {at}")
+        });
         let Arrival { frame, at, priority, .. } = *arrival;
         self.routing.inbox.push(Arrived {
             frame,
@@ -179,12 +192,32 @@ impl<'a> Forwarding<'a> {
         let generation = self.cache.generation(&arrival.from);
         let station = Station::new(arrival.source, arrival.vid);
         let learned = self.bridge.fdb.learn(station, arrival.at, self.port.allowance, self.now);
+        self.say(Stage::Learn, |topology| {
+            let (mac, here) = (arrival.source, topology.place_name(arrival.at.port, arrival.at.peer));
+            match learned {
+                Learned::Known => format!("{mac} is known here: its age is refreshed"),
+                Learned::New => format!("{mac} is new: learned at {here}"),
+                Learned::Moved { from } => {
+                    format!("{mac} has moved from {} to {here}", topology.port_name(from))
+                }
+                Learned::Flapping { from } => {
+                    format!("{mac} moves to and fro: from {} to {here} again", topology.port_name(from))
+                }
+                Learned::Pinned(at) => {
+                    format!("{mac} has a static entry at {}", topology.place_name(at.port, at.peer))
+                }
+                Learned::NoRoom => format!("{mac} is not learned: there is no room for it"),
+            }
+        });
         let hit = match learned {
             Learned::Pinned(at) => Hit { at, learned: false, fresh: period },
             Learned::NoRoom => return,
             _ => Hit { at: arrival.at, learned: true, fresh: period },
         };
-        self.cache.fill(&arrival.from, hit, generation);
+        // What is looked up next is to be told, too.
+        if !self.outbox.watching.recorder.is_on() {
+            self.cache.fill(&arrival.from, hit, generation);
+        }
         if let Learned::Flapping { from } = learned
             && self.events.len() < MAX_EVENTS
         {
@@ -204,7 +237,20 @@ impl<'a> Forwarding<'a> {
     #[cold]
     fn lookup_shared(&mut self, arrival: &Arrival, period: u32) -> Option<Location> {
         let generation = self.cache.generation(&arrival.to);
-        let entry = self.bridge.fdb.lookup(Station::new(arrival.destination, arrival.vid))?;
+        let entry = self.bridge.fdb.lookup(Station::new(arrival.destination, arrival.vid));
+        let now = self.now;
+        self.say(Stage::Fdb, |topology| {
+            let mac = arrival.destination;
+            let Some(entry) = entry else { return format!("nobody knows where {mac} is: to be flooded") };
+            let place = topology.place_name(entry.port, entry.peer);
+            match entry.kind {
+                Kind::Static => format!("{mac} is at {place} (static)"),
+                Kind::Learned => {
+                    format!("{mac} is at {place} (learned, {} s old)", now.since(entry.seen).as_secs())
+                }
+            }
+        });
+        let entry = entry?;
         // The age is refreshed by frames *from* the station only, so what is cached here must not look fresh.
         let stale = period.wrapping_sub(1);
         let hit = Hit { at: entry.at(), learned: entry.kind == Kind::Learned, fresh: stale };
@@ -271,6 +317,9 @@ impl<'a> Forwarding<'a> {
         match self.port.apart.parting(port.apart) {
             Parting::Dropped(reason) => Err(reason),
             Parting::ByUplinks => {
+                self.say(Stage::Reflect, |_| {
+                    format!("from {} to {} it goes by the uplinks", self.port.apart.mode().name(), port.name)
+                });
                 self.spread(arrival, DropReason::NoMember, |_, port| port.apart.mode() == Mode::Uplink)
             }
         }
@@ -292,6 +341,15 @@ impl<'a> Forwarding<'a> {
         let Routing { filtering, rules: counters, .. } = &mut *self.routing;
         let passing = Passing { vid: arrival.vid, input: self.port_id, output: to };
         let verdict = filtering.judge(rules, counters, frame, passing, self.now);
+        let matched = filtering.matched();
+        let recorder = &mut self.outbox.watching.recorder;
+        recorder.note(Hop::Bridge(self.bridge_id), Stage::Rule, || {
+            let verdict = match verdict {
+                Ok(()) => "it passes",
+                Err(reason) => reason.meaning(),
+            };
+            format!("to {}: {}; {verdict}", self.topology.port_name(to), walked::rules(matched))
+        });
         if rules.sessions.is_some() {
             // What it opened has to be swept one day; when exactly, the sweep says.
             self.routing.wake_at(Some(self.now + SWEEP));
@@ -379,6 +437,9 @@ impl<'a> Forwarding<'a> {
         none: DropReason,
         may: impl Fn(PortId, &Port) -> bool,
     ) -> Result<(), DropReason> {
+        if self.outbox.watching.recorder.is_on() {
+            self.note_spread(arrival, &may);
+        }
         let (mut copies, mut why_none) = (0, none);
         let bridge = self.bridge;
         for &to in &bridge.members {
@@ -401,6 +462,35 @@ impl<'a> Forwarding<'a> {
         }
         self.counters.copies += copies - 1;
         Ok(())
+    }
+
+    /// Notes who may have a frame that is flooded, and why the others may not.
+    #[cold]
+    fn note_spread(&mut self, arrival: &Arrival, may: &impl Fn(PortId, &Port) -> bool) {
+        let (mut to, mut without) = (Vec::new(), Vec::new());
+        for &id in &self.bridge.members {
+            let Some(port) = self.topology.port(id) else { continue };
+            let why = if id == self.port_id && self.recipients(arrival, id, port).is_none() {
+                "came from there".to_owned()
+            } else if !may(id, port) {
+                match self.port.apart.alike(port.apart) {
+                    Some(reason) => reason.name().to_owned(),
+                    None => format!("mode {}", port.apart.mode().name()),
+                }
+            } else if !port.vlan.admits(arrival.vid) {
+                format!("not in VLAN {}", arrival.vid)
+            } else if self.recipients(arrival, id, port).is_none() {
+                "has no other peers".to_owned()
+            } else {
+                to.push(port.name.as_str());
+                continue;
+            };
+            without.push(format!("{} ({why})", port.name));
+        }
+        let whom = if to.is_empty() { "nobody".to_owned() } else { to.join(", ") };
+        let others =
+            if without.is_empty() { String::new() } else { format!("; not to {}", without.join(", ")) };
+        self.say(Stage::Flood, |_| format!("{} may go to {whom}{others}", arrival.destination));
     }
 
     /// Who behind a port gets what is flooded; `None`: nobody. Where it came from it does not go, which is the port or,
@@ -438,6 +528,10 @@ impl<'a> Forwarding<'a> {
         if overlay.takes(frame, mtu) {
             self.outbox.push(overlay.underlay, departure);
         } else {
+            let len = frame.len();
+            self.outbox.watching.recorder.note(Hop::Out(departure.out), Stage::Tunnel, || {
+                format!("{len} bytes are too long: packets of {mtu} bytes get there")
+            });
             self.outbox.oversize.push(Oversize { departure, mtu, from: self.on_behalf_of });
         }
     }

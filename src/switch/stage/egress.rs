@@ -6,8 +6,9 @@
 
 use crate::packet::{Batch, Counters, DropReason, Frame, Gso, PortId, segment};
 use crate::switch::counting::PortCounters;
-use crate::switch::outbox::{Crossing, Outbox};
+use crate::switch::outbox::{Crossing, Departure, Outbox};
 use crate::switch::topology::Form;
+use crate::switch::walked::{self, Hop, Recorder, Stage};
 use crate::switch::{Port, Topology, Way};
 use crate::wire::{ipv4, tcp};
 
@@ -20,6 +21,9 @@ pub(in crate::switch) fn prepare(
     counters: &mut Counters,
 ) {
     let (queue, ready, watching) = outbox.take(port_id);
+    if watching.recorder.is_on() {
+        queue.iter().for_each(|departure| note(port, departure, batch, &mut watching.recorder));
+    }
     for departure in queue.drain(..) {
         let index = departure.frame;
         let frame = &mut batch.frames_mut()[index as usize];
@@ -36,7 +40,9 @@ pub(in crate::switch) fn prepare(
                 ready.push(index);
                 Ok(())
             }
-            Ok(_) => finish(batch, index, ready, counters),
+            Ok(_) => finish(batch, index, ready, counters, |what| {
+                watching.recorder.note(Hop::Out(port_id), Stage::Egress, what);
+            }),
             Err(reason) => Err(reason),
         };
         if let Err(reason) = finished {
@@ -57,13 +63,28 @@ pub(in crate::switch) fn complete(
 ) -> Result<(), DropReason> {
     let frame = &mut batch.frames_mut()[index as usize];
     if !port.capabilities.take(&frame.offload) {
-        return finish(batch, index, ready, counters);
+        return finish(batch, index, ready, counters, |_| {});
     }
     if !port.capabilities.outside {
         frame.pull();
     }
     ready.push(index);
     Ok(())
+}
+
+/// Notes how a frame is to leave.
+#[cold]
+fn note(port: Option<&Port>, departure: &Departure, batch: &Batch, recorder: &mut Recorder) {
+    let frame = &batch.frames()[departure.frame as usize];
+    let Some(port) = port else { return };
+    recorder.note(Hop::Out(departure.out), Stage::Egress, || {
+        let form = match departure.form {
+            Form::AsIs => "as it is".to_owned(),
+            Form::Untagged => "without a VLAN tag".to_owned(),
+            Form::Tagged(tci) => format!("tagged with VLAN {}", tci & 0xfff),
+        };
+        format!("{} to leave by {} {form}, whose MTU is {}", walked::shape(frame), port.name, port.mtu)
+    });
 }
 
 /// Brings a frame that leaves by a patch port into its form, and gives the index of the frame that comes in at the other
@@ -155,16 +176,20 @@ fn finish(
     index: u32,
     ready: &mut Vec<u32>,
     counters: &mut Counters,
+    mut note: impl FnMut(&dyn Fn() -> String),
 ) -> Result<(), DropReason> {
     let frame = &mut batch.frames_mut()[index as usize];
     frame.pull();
     if frame.offload.gso == Gso::None {
         segment::finish_checksum(frame);
+        note(&|| "the port finishes no checksums: this one is finished here".to_owned());
         ready.push(index);
         return Ok(());
     }
     let before = ready.len();
     segment::segment(batch, index as usize, ready)?;
+    let parts = ready.len() - before;
+    note(&|| format!("the port takes no such superframe: it is cut into {parts} frames"));
     counters.copies += (ready.len() - before) as u64 - 1;
     Ok(())
 }

@@ -19,6 +19,7 @@ use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Crossing, Departure, Outbox, Recipients, Refused};
 use crate::switch::router::{Chain, Judged, Subject, Tracked};
 use crate::switch::stage::route::{RuleCounters, count, segment};
+use crate::switch::walked::{Hop, Stage};
 use crate::switch::{Topology, Way};
 use crate::table::conntrack::{Conntrack, Limits, Opening, State};
 use crate::table::token_bucket::TokenBucket;
@@ -45,12 +46,19 @@ pub struct VlanSessions {
     limits: Limits,
     seed: u64,
     tables: DashMap<Vid, Arc<Conntrack>>,
+    /// Where this is a trial: what it is one of.
+    real: Option<Arc<VlanSessions>>,
 }
 
 impl VlanSessions {
     /// No connections yet; `limits` are those of each VLAN. `seed`: see [`Conntrack::new`].
     pub fn new(limits: Limits, seed: u64) -> VlanSessions {
-        VlanSessions { limits, seed, tables: DashMap::new() }
+        VlanSessions { limits, seed, tables: DashMap::new(), real: None }
+    }
+
+    /// Tables that know what these do and never change them.
+    pub(in crate::switch) fn trial(self: &Arc<VlanSessions>) -> VlanSessions {
+        VlanSessions { real: Some(Arc::clone(self)), ..VlanSessions::new(self.limits.clone(), self.seed) }
     }
 
     /// How many connections there are, of each VLAN that has some.
@@ -68,7 +76,11 @@ impl VlanSessions {
             return Arc::clone(&table);
         }
         let table = self.tables.entry(vid).or_insert_with(|| {
-            Arc::new(Conntrack::new(self.limits.clone(), self.seed ^ u64::from(vid) << 48))
+            let real = self.real.as_ref().and_then(|real| real.tables.get(&vid));
+            Arc::new(match real {
+                Some(real) => real.trial(),
+                None => Conntrack::new(self.limits.clone(), self.seed ^ u64::from(vid) << 48),
+            })
         });
         Arc::clone(&table)
     }
@@ -121,6 +133,7 @@ impl Filtering {
         passing: Passing,
         now: Time,
     ) -> Result<(), DropReason> {
+        self.judged.clear();
         let packet = match Packet::of(frame) {
             Err(DropReason::NotIp) if is_seen_through(frame) => return Ok(()),
             Err(DropReason::NotIp) => return Err(DropReason::Filtered),
@@ -191,7 +204,6 @@ impl Filtering {
         };
         let mut subject = Subject::new(packet, Some(passing.input.0), state);
         subject.output = Some(passing.output.0);
-        self.judged.clear();
         let verdict = rules.chain.judge(&subject, now, &mut self.judged);
         self.judged.rules.iter().for_each(|&rule| count(counters, rule, packet.len()));
         verdict?;
@@ -204,6 +216,11 @@ impl Filtering {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The rules that the packet matched that was judged last.
+    pub(in crate::switch) fn matched(&self) -> &[u32] {
+        &self.judged.rules
     }
 
     /// The rules that want the packet logged that was judged last.
@@ -237,6 +254,12 @@ pub(in crate::switch) fn refuse(
             continue;
         }
         counters.of(to.port).copies += 1;
+        outbox.watching.recorder.note(Hop::Out(to.port), Stage::Error, || {
+            format!(
+                "its sender is told at {}, as if whom it was for had said it",
+                topology.port_name(to.port)
+            )
+        });
         let recipients = Recipients::Peer(to.peer);
         let frame = index as u32;
         let departure = Departure { frame, form, out: to.port, to: recipients, shared: false, echo: false };

@@ -1,8 +1,9 @@
 //! The first stage: is this a frame, is what came with it true, and which VLAN is it in?
 
-use crate::packet::{Batch, BridgeId, Counters, DropReason, Frame, Location, Vid};
+use crate::packet::{Batch, BridgeId, Counters, DropReason, Frame, Location, PeerId, PortId, Vid};
+use crate::switch::walked::{self, Hop, Recorder, Stage};
 use crate::switch::watch::Watching;
-use crate::switch::{Port, VlanPolicy};
+use crate::switch::{Port, Topology, VlanPolicy};
 use crate::table::fdb::Station;
 use crate::table::fdb_cache::{FdbCache, Place};
 use crate::wire::ethernet::{self, Mac};
@@ -52,6 +53,56 @@ pub(in crate::switch) fn arrive(
             }
         }
     }
+}
+
+/// Notes what has come in by a port, before anything is asked of it.
+#[cold]
+pub(in crate::switch) fn note(
+    topology: &Topology,
+    port_id: PortId,
+    frames: impl Iterator<Item = (u32, PeerId)>,
+    batch: &Batch,
+    recorder: &mut Recorder,
+) {
+    for (index, peer) in frames {
+        let frame = &batch.frames()[index as usize];
+        let place = topology.place_name(port_id, peer);
+        recorder.note(Hop::In(port_id), Stage::Ingress, || match topology.port(port_id) {
+            None => "its port is gone".to_owned(),
+            Some(port) => {
+                let guarded = if port.guard.is_some() { ", guarded" } else { "" };
+                let mode = match port.bridge {
+                    Some(_) => format!(", mode {}", port.apart.mode().name()),
+                    None => String::new(),
+                };
+                format!("{} in by {place}{mode}{guarded}", walked::shape(frame))
+            }
+        });
+    }
+}
+
+/// Notes how a frame was taken in.
+#[cold]
+pub(in crate::switch) fn note_arrival(topology: &Topology, arrival: &Arrival, recorder: &mut Recorder) {
+    let Some(port) = topology.port(arrival.at.port) else { return };
+    if port.guard.is_some() {
+        let passes = || "it breaks none of the port's rules for addresses and servers".to_owned();
+        recorder.note(Hop::In(arrival.at.port), Stage::Guard, passes);
+    }
+    recorder.note(Hop::In(arrival.at.port), Stage::Ingress, || match &port.vlan {
+        VlanPolicy::Unaware => "taken in; the bridge knows no VLANs".to_owned(),
+        VlanPolicy::Access(vid) => format!("taken in, in VLAN {vid} (access)"),
+        VlanPolicy::Trunk { native, .. } if *native == Some(arrival.vid) => {
+            format!("taken in, in VLAN {} (native on its trunk)", arrival.vid)
+        }
+        VlanPolicy::Trunk { .. } => {
+            format!(
+                "taken in, in VLAN {}, priority {} (tagged on its trunk)",
+                arrival.vid,
+                arrival.priority >> 13
+            )
+        }
+    });
 }
 
 struct Headers {

@@ -5,6 +5,7 @@ use super::ingress::Arrival;
 use crate::packet::{DropReason, Location};
 use crate::switch::Port;
 use crate::switch::mode::{HOLD, Mode};
+use crate::switch::walked::Stage;
 use crate::table::fdb::{Kind, Station};
 
 impl<'a> Forwarding<'a> {
@@ -49,6 +50,7 @@ impl<'a> Forwarding<'a> {
         sender: &Port,
     ) -> Result<(), DropReason> {
         let own = self.port;
+        self.say(Stage::Reflect, |_| format!("has come back: its sender is behind {}", sender.name));
         if arrival.destination.is_group() {
             if arrival.destination.is_link_local() {
                 return Err(DropReason::ReservedGroup);

@@ -15,6 +15,7 @@ use crate::packet::neighbor_message;
 use crate::packet::{Batch, DropReason, Frame, Location};
 use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Answer, Crossing, Departure, Outbox, Recipients};
+use crate::switch::walked::Stage;
 use crate::switch::{Topology, VlanPolicy, Way};
 use crate::table::bindings::{Binding, Bindings};
 use crate::table::fdb::Station;
@@ -79,6 +80,13 @@ impl Forwarding<'_> {
         };
         let form = self.port.vlan.form(arrival.vid, arrival.priority);
         let (to, asker, holder, flags) = (arrival.at, arrival.source, binding.mac, binding.flags);
+        self.say(Stage::Suppress, |_| {
+            let target = Address::from(match question {
+                Question::Arp { target, .. } => target.into(),
+                Question::Nd { target, .. } => core::net::IpAddr::from(target),
+            });
+            format!("answered in the name of {holder}, who has {target}: it goes no further")
+        });
         self.outbox.answers.push(Answer { to, form, question, asker, holder, flags });
         self.counters.replied += 1;
         true

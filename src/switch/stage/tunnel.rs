@@ -8,7 +8,7 @@
 mod unwrap;
 mod wrap;
 
-pub(in crate::switch) use unwrap::{Effects, Unwrapped, Unwrapping};
+pub(in crate::switch) use unwrap::{Effects, Unwrapped, Unwrapping, come_out};
 pub(in crate::switch) use wrap::{Outlet, Wrapping, shape};
 
 use super::egress;

@@ -50,15 +50,33 @@ struct Source {
 }
 
 /// What a flow's source becomes.
-struct Choice {
+pub(super) struct Choice {
     reply: Tuple,
-    mapping: Option<Joined>,
+    pub(super) mapping: Option<Joined>,
     attempt: u8,
 }
 
-enum Joined {
+pub(super) enum Joined {
     New,
     With(u32),
+}
+
+/// How a book is looked at: as it will be when some sessions have gone.
+#[derive(Default)]
+pub(super) struct View<'a> {
+    pub(super) gone: Vec<Arc<Session>>,
+    /// Those whose time has run out by then have gone as well.
+    pub(super) now: Option<Time>,
+    /// A table whose sessions stand beside those here, and how many they are.
+    pub(super) beside: Option<&'a Shared>,
+    pub(super) more: usize,
+}
+
+impl View<'_> {
+    fn is_gone(&self, session: &Arc<Session>) -> bool {
+        self.gone.iter().any(|gone| Arc::ptr_eq(gone, session))
+            || self.now.is_some_and(|now| !session.is_live(now))
+    }
 }
 
 impl Book {
@@ -136,56 +154,78 @@ impl Book {
         opening: &Opening<'_>,
         now: Time,
     ) -> Result<Arc<Session>, DropReason> {
+        let mut view = View::default();
+        let planned = self.plan(shared, opening, &mut view);
+        for evicted in &view.gone {
+            self.remove(shared, evicted);
+            self.stats.evicted += 1;
+        }
+        Ok(self.enter(shared, opening, planned?, now))
+    }
+
+    /// What a session would be, and in `view` what has to go for it, also where it cannot be started even so.
+    pub(super) fn plan(
+        &self,
+        shared: &Shared,
+        opening: &Opening<'_>,
+        view: &mut View<'_>,
+    ) -> Result<Choice, DropReason> {
         let source = shared.hashes.address(opening.original.source);
-        if self.held(source, opening.original.source).0 >= self.limits.per_source {
+        if self.held(source, opening.original.source, view).0 >= self.limits.per_source {
             return Err(DropReason::SourceQuota);
         }
-        let is_full = |book: &Book| book.slots.live() >= book.limits.sessions;
-        let gives_way = |book: &Book| {
-            [Class::Closed, Class::HalfOpen]
-                .into_iter()
-                .find_map(|class| book.wheel.first(&book.slots, class))
-        };
-        if is_full(self) && (self.limits.sessions == 0 || gives_way(self).is_none()) {
+        let is_full =
+            |view: &View<'_>| self.slots.live() + view.more >= self.limits.sessions + view.gone.len();
+        if is_full(view) && (self.limits.sessions == 0 || self.gives_way(view).is_none()) {
             return Err(DropReason::SessionsFull);
         }
-        let mut choice = match self.choose(shared, opening, source) {
+        let mut choice = match self.choose(shared, opening, source, view) {
             Some(choice) => choice,
-            None => self.reclaim(shared, opening, source).ok_or(DropReason::PortsExhausted)?,
+            None => self.reclaim(shared, opening, source, view).ok_or(DropReason::PortsExhausted)?,
         };
         // Where the limit was lowered, each new session makes the surplus smaller.
         for _ in 0..2 {
-            if !is_full(self) {
+            if !is_full(view) {
                 break;
             }
-            let evicted = gives_way(self).and_then(|slot| self.slots.get(slot).cloned());
-            let Some(evicted) = evicted else { break };
-            self.remove(shared, &evicted);
-            self.stats.evicted += 1;
+            let Some(evicted) = self.gives_way(view) else { break };
+            view.gone.push(Arc::clone(evicted));
             // The mapping to join may have gone with it.
-            choice = self.choose(shared, opening, source).ok_or(DropReason::PortsExhausted)?;
+            choice = self.choose(shared, opening, source, view).ok_or(DropReason::PortsExhausted)?;
         }
-        if is_full(self) {
+        if is_full(view) {
             return Err(DropReason::SessionsFull);
         }
-        Ok(self.enter(shared, opening, source, choice, now))
+        Ok(choice)
+    }
+
+    /// The session that gives way to another, if one does.
+    fn gives_way(&self, view: &View<'_>) -> Option<&Arc<Session>> {
+        [Class::Closed, Class::HalfOpen].into_iter().find_map(|class| self.first(class, view))
+    }
+
+    /// The session of a class that would end first.
+    fn first(&self, class: Class, view: &View<'_>) -> Option<&Arc<Session>> {
+        let mut sessions = self.wheel.in_order(&self.slots, class).filter_map(|slot| self.slots.get(slot));
+        sessions.find(|session| !view.is_gone(session))
     }
 
     /// Has closed sessions give up their ports for a flow that found none, until it does.
-    fn reclaim(&mut self, shared: &Arc<Shared>, opening: &Opening<'_>, source: u64) -> Option<Choice> {
+    fn reclaim(
+        &self,
+        shared: &Shared,
+        opening: &Opening<'_>,
+        source: u64,
+        view: &mut View<'_>,
+    ) -> Option<Choice> {
         let nat = opening.source.as_ref()?;
-        let mut reclaimed = 0;
-        while let Some(closed) =
-            self.wheel.first(&self.slots, Class::Closed).filter(|_| reclaimed < RECLAIMED)
-        {
-            let closed = self.slots.get(closed).cloned()?;
-            let was = &closed.reply();
+        for _ in 0..RECLAIMED {
+            let closed = self.first(Class::Closed, view)?;
+            let was = closed.reply();
             let helps = was.protocol == opening.original.protocol
                 && nat.addresses.iter().any(|range| range.contains(&was.destination));
-            self.remove(shared, &closed);
-            self.stats.evicted += 1;
-            reclaimed += 1;
-            if helps && let Some(choice) = self.choose(shared, opening, source) {
+            view.gone.push(Arc::clone(closed));
+            if helps && let Some(choice) = self.choose(shared, opening, source, view) {
                 return Some(choice);
             }
         }
@@ -193,7 +233,7 @@ impl Book {
     }
 
     /// What the flow's packets look like on the other side; `None` when nothing is free.
-    fn choose(&self, shared: &Shared, opening: &Opening<'_>, source: u64) -> Option<Choice> {
+    fn choose(&self, shared: &Shared, opening: &Opening<'_>, source: u64, view: &View<'_>) -> Option<Choice> {
         let original = &opening.original;
         let to = Endpoint { address: original.destination, port: original.destination_port };
         let to = opening.destination.unwrap_or(to);
@@ -203,14 +243,14 @@ impl Book {
             destination_port: external.port,
             ..plain
         };
-        let (held, attempt) = self.held(source, original.source);
+        let (held, attempt) = self.held(source, original.source, view);
         let Some(nat) = &opening.source else {
-            let is_free = self.is_free(shared, &plain);
+            let is_free = self.is_free(shared, &plain, view);
             return is_free.then_some(Choice { reply: plain, mapping: None, attempt });
         };
         let has_ports = has_ports(original.protocol);
         let independent = has_ports && self.limits.mapping == Mapping::EndpointIndependent;
-        if independent && let Some((head, external)) = self.join(shared, nat, original, mapped) {
+        if independent && let Some((head, external)) = self.join(shared, nat, original, mapped, view) {
             return Some(Choice { reply: mapped(external), mapping: Some(Joined::With(head)), attempt });
         }
         // A source that has sessions keeps its address; another may look for one that has room.
@@ -221,8 +261,8 @@ impl Book {
                 let external = Endpoint { address, port };
                 let reply = mapped(external);
                 let is_taken = (nat.reserved)(external, original.protocol)
-                    || has_ports && self.has_mapping(shared, external, original.protocol)
-                    || !self.is_free(shared, &reply);
+                    || has_ports && self.has_mapping(shared, external, original.protocol, view)
+                    || !self.is_free(shared, &reply, view);
                 (!is_taken).then_some(reply)
             };
             let port = original.source_port;
@@ -250,30 +290,58 @@ impl Book {
         nat: &SourceNat<'_>,
         original: &Tuple,
         mapped: impl Fn(Endpoint) -> Tuple,
+        view: &View<'_>,
     ) -> Option<(u32, Endpoint)> {
         let internal = internal(original);
         let hash = shared.hashes.endpoint(internal, original.protocol);
         let mut mappings = self.by_internal.with(hash).filter_map(|head| {
-            let session = self.slots.get(head)?;
+            let session = self.survivor(head, view)?;
             let is_its = session.original().protocol == original.protocol
                 && self::internal(session.original()) == internal;
-            is_its.then(|| (head, external(session)))
+            is_its.then(|| (session.slot, external(session)))
         });
         mappings.find(|&(_, external)| {
             nat.allows(original.source_port, external)
                 && !(nat.reserved)(external, original.protocol)
-                && self.is_free(shared, &mapped(external))
+                && self.is_free(shared, &mapped(external), view)
         })
     }
 
+    /// A session of a mapping, whose head is given, that has not gone.
+    fn survivor(&self, head: u32, view: &View<'_>) -> Option<&Arc<Session>> {
+        let mut slot = head;
+        for _ in 0..ASKED {
+            let session = self.slots.get(slot)?;
+            if !view.is_gone(session) {
+                return Some(session);
+            }
+            slot = self.slots.next(List::Mapping, slot);
+            if slot == head {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Plans what the next call would, too: nothing is drawn by it.
+    pub(super) fn foresee<T>(&self, plan: impl FnOnce(&Book) -> T) -> T {
+        let drawn = self.drawn.get();
+        let planned = plan(self);
+        self.drawn.set(drawn);
+        planned
+    }
+
     /// Whether no session that is there has this tuple.
-    fn is_free(&self, shared: &Shared, tuple: &Tuple) -> bool {
-        shared.index.find(&shared.hashes, tuple).is_none()
+    fn is_free(&self, shared: &Shared, tuple: &Tuple, view: &View<'_>) -> bool {
+        let has = |shared: &Shared| shared.index.find(&shared.hashes, tuple);
+        has(shared).is_none_or(|(session, _)| view.is_gone(&session))
+            && view.beside.is_none_or(|beside| has(beside).is_none())
     }
 
     /// Whether a mapping has this external endpoint. Hardly ever says so of one that is free, which only costs that port.
-    fn has_mapping(&self, shared: &Shared, endpoint: Endpoint, protocol: u8) -> bool {
-        self.by_external.with(shared.hashes.endpoint(endpoint, protocol)).next().is_some()
+    fn has_mapping(&self, shared: &Shared, endpoint: Endpoint, protocol: u8, view: &View<'_>) -> bool {
+        let mut heads = self.by_external.with(shared.hashes.endpoint(endpoint, protocol));
+        heads.any(|head| self.survivor(head, view).is_some())
     }
 
     /// A session of the mapping with this external endpoint.
@@ -287,14 +355,14 @@ impl Book {
     }
 
     /// Writes a session in.
-    fn enter(
+    pub(super) fn enter(
         &mut self,
         shared: &Arc<Shared>,
         opening: &Opening<'_>,
-        source: u64,
         choice: Choice,
         now: Time,
     ) -> Arc<Session> {
+        let source = shared.hashes.address(opening.original.source);
         let tuples = (opening.original, choice.reply);
         let is_mapped = choice.mapping.is_some();
         let session = Arc::clone(self.slots.put(|slot| {
@@ -317,6 +385,19 @@ impl Book {
         self.wheel.put(&mut self.slots, slot, Class::of(session.phase()), session.expires());
         shared.index.insert(&shared.hashes, &session);
         session
+    }
+
+    /// Writes a copy of another table's session in, which belongs to no mapping here.
+    pub(super) fn adopt(&mut self, shared: &Arc<Shared>, other: &Session) -> Arc<Session> {
+        let session = Arc::clone(self.slots.put(|slot| Arc::new(other.copy(shared, slot))));
+        self.wheel.put(&mut self.slots, session.slot, Class::of(session.phase()), session.expires());
+        shared.index.insert(&shared.hashes, &session);
+        session
+    }
+
+    /// What it is held to.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Strikes a session out; nothing when it is not there any more.
@@ -425,10 +506,13 @@ impl Book {
     }
 
     /// Sessions of a source, and the attempt its external address was found at.
-    fn held(&self, hash: u64, address: Address) -> (usize, u8) {
+    fn held(&self, hash: u64, address: Address, view: &View<'_>) -> (usize, u8) {
+        let gone = view.gone.iter().filter(|session| session.original().source == address).count();
         let address = words(address);
         let source = self.sources.of(hash).find(hash, |source| source.address == address);
-        source.map_or((0, 0), |source| ((source.held >> 2) as usize, (source.held & 3) as u8))
+        // One that has none left is forgotten, and its attempt with it.
+        let source = source.filter(|source| (source.held >> 2) as usize > gone);
+        source.map_or((0, 0), |source| ((source.held >> 2) as usize - gone, (source.held & 3) as u8))
     }
 
     fn count(&mut self, shared: &Shared, hash: u64, address: Address, attempt: u8) {

@@ -32,6 +32,7 @@ mod ports;
 mod session;
 mod slots;
 mod tcp;
+mod trial;
 mod wheel;
 
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub use self::limits::{Filtering, Limits, Mapping, Timeouts};
 pub use self::ports::{Endpoint, SourceNat};
 pub use self::session::{Direction, Session, State};
 pub use self::tcp::TcpSegment;
+use self::trial::Trial;
 use crate::packet::{DropReason, Tuple};
 use crate::time::Time;
 
@@ -101,6 +103,8 @@ struct Shared {
     hashes: Hashes,
     index: Index,
     book: Mutex<Book>,
+    /// Where this is a trial: what it is one of.
+    trial: Option<Trial>,
 }
 
 impl Shared {
@@ -113,6 +117,10 @@ impl Conntrack {
     /// An empty table. What port a flow gets cannot be foretold without `seed`, and nobody can aim at a bucket of its
     /// hash tables; so it has to be random, but for tests.
     pub fn new(limits: Limits, seed: u64) -> Conntrack {
+        Conntrack::with(limits, seed, None)
+    }
+
+    fn with(limits: Limits, seed: u64, trial: Option<Trial>) -> Conntrack {
         let settings = Settings::default();
         settings.set(&limits);
         let shared = Shared {
@@ -120,6 +128,7 @@ impl Conntrack {
             hashes: Hashes::new(seed),
             index: Index::new(limits.sessions),
             book: Mutex::new(Book::new(limits, seed)),
+            trial,
         };
         Conntrack { shared: Arc::new(shared) }
     }
@@ -133,7 +142,9 @@ impl Conntrack {
 
     /// The session of a packet and which direction it goes; `None` when there is none, or its time has run out.
     pub fn lookup(&self, tuple: &Tuple, now: Time) -> Option<(Arc<Session>, Direction)> {
-        self.shared.index.find(&self.shared.hashes, tuple).filter(|(session, _)| session.is_live(now))
+        let found = self.shared.index.find(&self.shared.hashes, tuple);
+        let found = found.filter(|(session, _)| session.is_live(now));
+        found.or_else(|| self.shared.trial.as_ref()?.lookup(&self.shared, tuple, now))
     }
 
     /// Whose mapping a packet is for that belongs to no session: the internal endpoint of the mapping whose external
@@ -154,13 +165,17 @@ impl Conntrack {
                 }
                 _ => None,
             },
-            filtering => shared.book().inbound(shared, tuple, filtering, now),
+            filtering => {
+                let found = shared.book().inbound(shared, tuple, filtering, now);
+                found.or_else(|| shared.trial.as_ref()?.real().inbound(tuple, now))
+            }
         }
     }
 
     /// The external endpoint that an internal one has now for all destinations, where it has one.
     pub fn mapping(&self, internal: Endpoint, protocol: u8) -> Option<Endpoint> {
-        self.shared.book().external(&self.shared, internal, protocol)
+        let found = self.shared.book().external(&self.shared, internal, protocol);
+        found.or_else(|| self.shared.trial.as_ref()?.real().mapping(internal, protocol))
     }
 
     /// Starts a session, choosing its source's mapping. When another worker has started one with the same tuple
@@ -169,7 +184,10 @@ impl Conntrack {
     /// Errors: [`DropReason::SessionsFull`], [`DropReason::SourceQuota`], [`DropReason::PortsExhausted`]; the last also
     /// when its replies could not be told from another session's packets.
     pub fn open(&self, opening: Opening<'_>, now: Time) -> Result<Arc<Session>, DropReason> {
-        self.shared.book().open(&self.shared, &opening, now)
+        match &self.shared.trial {
+            Some(trial) => trial.open(&self.shared, &opening, now),
+            None => self.shared.book().open(&self.shared, &opening, now),
+        }
     }
 
     /// Sweeps some of the sessions whose time has run out; bounded in work. Says when to come again; `None`: nothing

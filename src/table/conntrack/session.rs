@@ -142,6 +142,23 @@ impl Session {
         }
     }
 
+    /// The same in another table, which has no mappings.
+    pub(super) fn copy(&self, shared: &Arc<Shared>, slot: u32) -> Session {
+        let side = |side: &AtomicU64| AtomicU64::new(side.load(Ordering::Relaxed));
+        let [original, reply] = &self.sides;
+        Session {
+            original: self.original,
+            reply: self.reply,
+            shared: Arc::clone(shared),
+            sides: [side(original), side(reply)],
+            word: AtomicU32::new(self.word.load(Ordering::Acquire)),
+            expires: AtomicU32::new(self.expires()),
+            rule: self.rule,
+            slot,
+            is_mapped: false,
+        }
+    }
+
     /// What packets of the original direction look like when they come in.
     #[inline]
     pub fn original(&self) -> &Tuple {

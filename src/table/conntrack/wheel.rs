@@ -81,10 +81,21 @@ impl Wheel {
         self.held[class as usize] -= 1;
     }
 
-    /// The slot of a class that is due first.
-    pub(super) fn first(&self, slots: &Slots, class: Class) -> Option<u32> {
-        let second = self.next_of(class)? % SECONDS;
-        Some(slots.next(List::Due, head(class, second)))
+    /// The slots of a class, those that are due first before the others.
+    pub(super) fn in_order<'a>(&'a self, slots: &'a Slots, class: Class) -> impl Iterator<Item = u32> + 'a {
+        let first = self.next_of(class).into_iter();
+        let seconds = first.flat_map(|first| first..=self.swept.saturating_add(SECONDS));
+        let lists = seconds.map(|second| second % SECONDS).filter(move |&second| self.has(class, second));
+        lists.flat_map(move |second| {
+            let head = head(class, second);
+            let next = |&slot: &u32| Some(slots.next(List::Due, slot));
+            std::iter::successors(next(&head), next).take_while(move |&slot| slot != head)
+        })
+    }
+
+    /// Whether any of a class stands under this second of the wheel.
+    fn has(&self, class: Class, second: u32) -> bool {
+        self.filled[class as usize][second as usize / 64] >> (second % 64) & 1 == 1
     }
 
     /// The second that is to be looked at next.
@@ -99,10 +110,7 @@ impl Wheel {
         match self.next() {
             Some(second) if second <= now => {
                 self.swept = second - 1;
-                let has = |class: &Class| {
-                    self.filled[*class as usize][(second % SECONDS) as usize / 64] >> (second % 64) & 1 == 1
-                };
-                let class = Class::ALL.into_iter().find(has)?;
+                let class = Class::ALL.into_iter().find(|&class| self.has(class, second % SECONDS))?;
                 Some((slots.next(List::Due, head(class, second % SECONDS)), class))
             }
             _ => {

@@ -24,7 +24,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// An entry. Its state says which queue its ticket is a place in: that of its port while its MAC address is not known,
 /// that of the stale ones while it is [`State::Stale`], otherwise none.
-struct Node {
+#[derive(Clone)]
+pub(super) struct Node {
     /// Zero in an entry whose address is not known.
     mac: Mac,
     state: State,
@@ -67,7 +68,7 @@ impl Node {
 }
 
 /// What packets from one port make the table look for.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Share {
     /// Neighbours that are not known, the oldest first.
     unknown: BTreeMap<u64, Key>,
@@ -91,6 +92,8 @@ pub(super) struct Table {
     generation: u32,
     /// Frames that were thrown away and of which nobody was told yet.
     dropped: BTreeMap<PortId, u32>,
+    /// Of a trial: the entries that it has looked for in the real table.
+    looked_for: BTreeSet<Key>,
 }
 
 impl Table {
@@ -107,6 +110,40 @@ impl Table {
             next_ticket: 0,
             generation: 0,
             dropped: BTreeMap::new(),
+            looked_for: BTreeSet::new(),
+        }
+    }
+
+    /// A table for a trial: with all that is asked for, which is not much. What is known it has to look for here.
+    pub(super) fn trial(&self) -> Table {
+        let Table { known, unknown, held_bytes, next_ticket, generation, .. } = *self;
+        let shares = self.shares.clone();
+        let own =
+            Table { known, unknown, held_bytes, next_ticket, generation, shares, ..Table::new(self.limits) };
+        let keys = self.shares.values().flat_map(|share| share.unknown.values());
+        keys.fold(own, |mut own, &key| {
+            own.adopt(key, || self.node(key));
+            own
+        })
+    }
+
+    /// A copy of an entry.
+    pub(super) fn node(&self, key: Key) -> Option<Node> {
+        self.nodes.get(&key).cloned()
+    }
+
+    /// Of a trial: takes over an entry that it has not looked for yet. Which others would give way to it, it does not know.
+    pub(super) fn adopt(&mut self, key: Key, look: impl FnOnce() -> Option<Node>) {
+        if self.looked_for.insert(key)
+            && let Some(node) = look()
+        {
+            if node.timer != NEVER {
+                self.timers.insert((node.timer, key));
+            }
+            if node.state == State::Stale {
+                self.stale.insert((node.given, node.ticket), key);
+            }
+            self.nodes.insert(key, node);
         }
     }
 

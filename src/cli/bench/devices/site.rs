@@ -12,10 +12,11 @@ use crate::control::api::Request;
 use crate::control::config::Document;
 use crate::control::server::Peer;
 use crate::control::yard::Yard;
+use crate::port::netdev::NetdevOptions;
 use crate::wire::ethernet::Mac;
 
 /// The device of a guest.
-pub(super) const DEVICE: &str = "eth";
+const DEVICE: &str = "eth";
 /// The port of the first switch that frames come in by.
 pub(super) const NEAR: &str = "near";
 
@@ -123,6 +124,18 @@ impl Site {
         };
         self.yards.iter().map(ask).collect()
     }
+}
+
+/// The device of a guest.
+pub(super) fn end(guest: &Host) -> NetdevOptions {
+    NetdevOptions::new(DEVICE, Some(guest.netns.clone()))
+}
+
+/// The same as [`Site::stations`] where the switch is another's, which bridges.
+pub(super) fn strangers() -> [Station; 3] {
+    let [near, far] =
+        [0, 1].map(|n| Station { mac: GUESTS[n], address: Ipv4Addr::new(198, 18, 0, 2 + n as u8) });
+    [near, far, far]
 }
 
 /// Keeps a host from saying anything of its own.

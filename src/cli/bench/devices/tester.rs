@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use super::super::frames::{Size, Stamp, frame, opening, payload_of};
+use super::super::frames::{Size, Stamp, Station, frame, opening, payload_of};
 use super::super::trial::Delay;
-use super::site::Site;
 use crate::packet::{Batch, Counters, Frame, MAX_BATCH_BYTES, MAX_BATCH_FRAMES, Offload};
 use crate::port::netdev::{self, NetdevOptions};
 use crate::port::{Port, Queue};
-use crate::sys::netns::Netns;
 
 /// Flows that the frames are of, so that several workers have some each.
 const FLOWS: u16 = 64;
@@ -35,14 +33,16 @@ struct End {
 }
 
 impl Tester {
-    /// Opens both ends of a site.
-    pub(super) fn open(site: &Site, size: Size) -> Result<Tester, String> {
-        let [near, far] = site.guests();
-        let [from, to, far_station] = site.stations();
+    /// Opens both ends: the interfaces, and who sends, whom to, and who gets it.
+    pub(super) fn open(
+        [near, far]: [NetdevOptions; 2],
+        [from, to, far_station]: [Station; 3],
+        size: Size,
+    ) -> Result<Tester, String> {
         let flow = |n| frame(size, from, 1024 + n, to);
         Ok(Tester {
-            near: End::open(near.netns.clone())?,
-            far: End::open(far.netns.clone())?,
+            near: End::open(&near)?,
+            far: End::open(&far)?,
             size,
             frames: (0..FLOWS).map(flow).collect(),
             hello: frame(Size::Frame(64), far_station, 9, from).0,
@@ -111,10 +111,8 @@ impl Tester {
 }
 
 impl End {
-    /// A socket on the device that every guest has.
-    fn open(netns: Netns) -> Result<End, String> {
-        let options = NetdevOptions::new(super::site::DEVICE, Some(netns));
-        let opened = netdev::open(&options, 1).map_err(|error| error.to_string())?;
+    fn open(options: &NetdevOptions) -> Result<End, String> {
+        let opened = netdev::open(options, 1).map_err(|error| error.to_string())?;
         let port = opened.queues.into_iter().find_map(|queue| match queue {
             Queue::Port(port) => Some(port),
             Queue::Underlay(_) => None,

@@ -78,6 +78,7 @@ fn port(name: &str, kind: &str, mtu: u32) -> PortInfo {
         name: name.into(),
         kind: kind.into(),
         bridge: Some("lan".into()),
+        wire: None,
         device: Some(name.into()),
         netns: None,
         state: "up".into(),

@@ -6,6 +6,7 @@ use super::{Arrived, Fate, Walk};
 use crate::packet::icmp_error::Trouble;
 use crate::packet::{DropReason, Gso, InterfaceId, Offload, Packet, fragment, segment};
 use crate::switch::counting::PortCounters;
+use crate::switch::walked::Stage;
 use crate::table::reassembly::{Expired, Origin, Outcome, Thrown};
 use crate::wire::address::Address;
 
@@ -21,6 +22,11 @@ impl Walk<'_> {
         let origin = Origin { router: self.id, interface: arrived.interface, port: arrived.port };
         let outcome = self.routing.reassembly.take(frame, packet, origin, self.now, to, &mut thrown);
         throw(self.counters, &thrown);
+        self.say(Stage::Fragment, |_| match &outcome {
+            Outcome::Whole(_) => "the last part that was missing: the packet is put together".to_owned(),
+            Outcome::Refused(reason) => reason.meaning().to_owned(),
+            _ => "a part: it is kept until this worker has the others".to_owned(),
+        });
         match outcome {
             Outcome::Whole(how) => {
                 // This part is taken, as the others were; the whole is a frame of its own.
@@ -83,6 +89,7 @@ impl Walk<'_> {
             }
         }
         self.of(arrived).copies += parts.len() as u64 - 1;
+        self.say(Stage::Fragment, |_| format!("cut into {} parts", parts.len()));
         for part in parts {
             let part_packet = Packet::of(&self.batch.frames()[part as usize])?;
             match self.way(output, interface, next) {

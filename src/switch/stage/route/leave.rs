@@ -5,6 +5,7 @@ use crate::packet::{BridgeId, DropReason, InterfaceId, Layer, Location, Packet, 
 use crate::switch::router::{Attachment, Onward};
 use crate::switch::stage::bridge::{self, Forwarding};
 use crate::switch::stage::{ingress, wire};
+use crate::switch::walked::Stage;
 use crate::table::fdb::Station;
 use crate::table::fdb_cache::Place;
 use crate::table::neighbors::Resolution;
@@ -87,6 +88,7 @@ impl Walk<'_> {
             judging: false,
             routing: self.routing,
         };
+        forwarding.say(Stage::Route, |_| format!("the router sends a frame to {to}, from {from}"));
         forwarding.send(&arrival);
     }
 
@@ -94,6 +96,9 @@ impl Walk<'_> {
     pub(super) fn emit_by(&mut self, frame: u32, on_behalf_of: PortId, on: Attachment, to: Mac) {
         if let Attachment::Bridge { bridge, vid, mac: from } = on {
             let place = self.cache.place(bridge, Station::new(to, vid));
+            if self.outbox.watching.recorder.is_on() {
+                self.cache.forget(&place);
+            }
             self.emit(Emission { frame, on_behalf_of, bridge, vid, priority: 0, from, to, place });
         }
     }
@@ -121,7 +126,21 @@ impl Walk<'_> {
             frame.strip_ethernet(packet.l3.into(), packet.end as usize);
         }
         let router = self.router;
-        match router.neighbors.resolve(interface, next, frame, from, 0, self.now) {
+        let resolution = router.neighbors.resolve(interface, next, frame, from, 0, self.now);
+        self.say(Stage::Neighbor, |walk| {
+            let by = walk.topology.interface_name(walk.id, interface);
+            match resolution {
+                Resolution::Known(mac) => format!("{next} has {mac}, by interface {by}"),
+                Resolution::Asked => {
+                    format!("the address of {next} is not known: it is asked for by interface {by}, and the packet kept")
+                }
+                Resolution::Held => format!("{next} has been asked for already: the packet is kept until it answers"),
+                Resolution::Refused(DropReason::NoNeighbor) => format!("{next} did not answer just now"),
+                Resolution::Refused(_) => format!("too much is kept for {next} and others already"),
+            }
+        });
+        let frame = &mut self.batch.frames_mut()[index as usize];
+        match resolution {
             Resolution::Known(mac) => {
                 frame.put_ethernet(mac, mac, ether_type(next));
                 if let Some(interface) = router.interface(interface) {

@@ -5,6 +5,7 @@ use crate::packet::icmp_error::{self, Trouble};
 use crate::packet::{DropReason, InterfaceId, Packet, Part, PortId, Tuple, quoted};
 use crate::switch::router::{Hook, NextHop, Subject, Tracked};
 use crate::switch::stage::egress;
+use crate::switch::walked::Stage;
 use crate::wire::address::Address;
 use crate::wire::{icmp, tcp, udp};
 
@@ -35,6 +36,7 @@ impl Walk<'_> {
     fn local_icmp(&mut self, arrived: &Arrived, packet: &Packet) -> Result<Fate, DropReason> {
         let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
         if icmp_error::echo_reply(frame, packet) {
+            self.say(Stage::Local, |_| "an echo request: it is answered".to_owned());
             self.of(arrived).replied += 1;
             self.speak(arrived.frame, arrived.port, arrived.interface, Tracked::Established);
             return Ok(Fate::Gone);
@@ -54,7 +56,9 @@ impl Walk<'_> {
     fn report_from(&mut self, from: Option<Address>, arrived: &Arrived, packet: &Packet, trouble: Trouble) {
         let (Some(from), Some(answer)) = (from, self.batch.add()) else { return };
         let (frame, to) = self.batch.pair(arrived.frame as usize, answer);
-        match icmp_error::report(frame, packet, trouble, from, to) && self.router.errors.take(self.now) {
+        let told = icmp_error::report(frame, packet, trouble, from, to) && self.router.errors.take(self.now);
+        self.say(Stage::Error, |_| told_text(told, &format!("{trouble:?}"), packet.tuple.source));
+        match told {
             true => self.speak(answer as u32, arrived.port, arrived.interface, Tracked::Related),
             false => self.batch.truncate(answer),
         }
@@ -71,7 +75,9 @@ impl Walk<'_> {
     fn reset(&mut self, arrived: &Arrived, packet: &Packet) {
         let Some(answer) = self.batch.add() else { return };
         let (frame, to) = self.batch.pair(arrived.frame as usize, answer);
-        match icmp_error::reset(frame, packet, to) && self.router.errors.take(self.now) {
+        let told = icmp_error::reset(frame, packet, to) && self.router.errors.take(self.now);
+        self.say(Stage::Error, |_| told_text(told, "a reset", packet.tuple.source));
+        match told {
             true => self.speak(answer as u32, arrived.port, arrived.interface, Tracked::Established),
             false => self.batch.truncate(answer),
         }
@@ -142,7 +148,8 @@ impl Walk<'_> {
             let judged = &mut self.routing.judged;
             let before = judged.rules.len();
             let verdict = router.filter.judge(hook, &subject, self.now, judged);
-            let own: Vec<u32> = judged.rules.drain(before..).collect();
+            self.say_verdict(hook, before, verdict);
+            let own: Vec<u32> = self.routing.judged.rules.drain(before..).collect();
             own.iter().for_each(|&rule| super::count(&mut self.routing.rules, rule, packet.len()));
             verdict.map_err(|reason| match reason {
                 // Nobody is told of what the router itself may not say.
@@ -167,5 +174,12 @@ impl Walk<'_> {
                 }
             },
         }
+    }
+}
+
+fn told_text(told: bool, what: &str, whom: Address) -> String {
+    match told {
+        true => format!("{whom} is told: {what}"),
+        false => format!("{whom} is not told: nobody may be, or too many were"),
     }
 }

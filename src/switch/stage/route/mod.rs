@@ -33,6 +33,7 @@ use crate::switch::router::{
 };
 use crate::switch::stage::egress;
 use crate::switch::stage::filter::Filtering;
+use crate::switch::walked::{self, Hop, Stage};
 use crate::switch::{Event, MAX_EVENTS, Topology};
 use crate::table::conntrack::{Direction, Session, State, TcpSegment};
 use crate::table::fdb::Station;
@@ -127,7 +128,7 @@ impl Routing {
 }
 
 /// The counters of the rules `next`, which count on for those that were there. Mostly few have changed, in one place, and
-/// only those between are looked for.
+/// only those between are looked for. `counted` has those of `before`.
 fn carried(before: &[u64], counted: &[RuleCounters], next: &[u64]) -> Vec<RuleCounters> {
     let same = |(a, b): &(&u64, &u64)| a == b;
     let first = before.iter().zip(next).take_while(same).count();
@@ -208,10 +209,14 @@ impl Walk<'_> {
         }
         let frame = &self.batch.frames()[arrived.frame as usize];
         let packet = Packet::of(frame)?;
+        self.say(Stage::Route, |walk| {
+            let own = walk.topology.interface_name(walk.id, arrived.interface);
+            format!("in by its interface {own}: {}, TTL {}", walked::flow(&packet.tuple), packet.ttl)
+        });
         if arrived.shared {
             return self.neighbor_message(arrived, &packet);
         }
-        if is_for_all(frame) {
+        if is_for_all(&self.batch.frames()[arrived.frame as usize]) {
             // Never passed on (RFC 1812 section 5.3.4), nor answered: it came only because nobody else is there.
             let fate = self.neighbor_message(arrived, &packet);
             return fate.map_err(|reason| match reason {
@@ -219,9 +224,20 @@ impl Walk<'_> {
                 other => other,
             });
         }
-        match self.fast(arrived, &packet) {
+        // The slow way decides the same, and says why.
+        let recording = self.outbox.watching.recorder.is_on();
+        match if recording { None } else { self.fast(arrived, &packet) } {
             Some(fate) => Ok(fate),
             None => self.slow(arrived, packet),
+        }
+    }
+
+    /// Notes what `stage` says, if somebody wants to know.
+    #[inline]
+    fn say(&mut self, stage: Stage, text: impl FnOnce(&Self) -> String) {
+        if self.outbox.watching.recorder.is_on() {
+            let text = text(self);
+            self.outbox.watching.recorder.note(Hop::Router(self.id), stage, || text);
         }
     }
 
@@ -296,6 +312,22 @@ impl Walk<'_> {
             Some(ReversePath::Loose) => matches!(back, Some(Route::Connected(_) | Route::Via(_))),
             Some(ReversePath::Off) | None => true,
         };
+        self.say(Stage::Check, |_| {
+            let way = match back {
+                Some(route) if route.leaves_by(arrived.interface) => "by the interface it came in by",
+                Some(Route::Connected(_) | Route::Via(_)) => "by another interface",
+                Some(_) => "nowhere",
+                None => "not known",
+            };
+            format!(
+                "the way back to {source} is {way} (reverse path: {})",
+                match strictness {
+                    Some(ReversePath::Strict) => "strict",
+                    Some(ReversePath::Loose) => "loose",
+                    Some(ReversePath::Off) | None => "off",
+                }
+            )
+        });
         if reached { Ok(()) } else { Err(DropReason::ReversePath) }
     }
 
@@ -332,6 +364,7 @@ impl Walk<'_> {
         let router = self.router;
         let destination = passage.subject.tuple.destination;
         let route = router.routes.lookup(destination);
+        self.say(Stage::Route, |walk| walk.route_text(destination, passage.flow));
         let own_link =
             router.interface(input).is_some_and(|own| destination.is_link_local() && own.has(destination));
         if matches!(route, Some(Route::Local)) || own_link {
@@ -355,6 +388,7 @@ impl Walk<'_> {
             return Err(DropReason::NoRoute);
         };
         if packet.ttl <= 1 {
+            self.say(Stage::Check, |_| format!("TTL {}: it must not go further", packet.ttl));
             self.report(arrived, packet, Trouble::TtlExceeded);
             return Err(DropReason::TtlExceeded);
         }
@@ -377,6 +411,9 @@ impl Walk<'_> {
                 (packet.len() <= output.mtu.min(whole.largest) as usize, !too_long)
             }
         };
+        if !fits && may_cut {
+            self.say(Stage::Fragment, |_| format!("longer than the MTU {} of {}", output.mtu, output.name));
+        }
         if !fits && !may_cut {
             self.report(arrived, packet, Trouble::TooBig(output.mtu));
             return Err(DropReason::ExceedsMtu);
@@ -401,6 +438,11 @@ impl Walk<'_> {
     ) -> Result<Fate, DropReason> {
         let router = self.router;
         let translation = to.and_then(|to| Translation::new(&packet.tuple, &to));
+        if let Some(to) = to.filter(|_| translation.is_some()) {
+            self.say(Stage::Nat, |_| {
+                format!("{} leaves as {}", walked::flow(&packet.tuple), walked::flow(&to))
+            });
+        }
         let frame = &mut self.batch.frames_mut()[arrived.frame as usize];
         rewrite::hop(frame, packet);
         if let Some(translation) = &translation {
@@ -444,7 +486,11 @@ impl Walk<'_> {
             Attachment::Port(port) => Some(Onward::Port(port)),
             Attachment::Bridge { bridge, vid, mac } => {
                 let to = self.router.neighbors.lookup(id, next, self.now)?;
+                self.say(Stage::Neighbor, |_| format!("{next} has {to}, by interface {}", interface.name));
                 let place = self.cache.place(bridge, Station::new(to, vid));
+                if self.outbox.watching.recorder.is_on() {
+                    self.cache.forget(&place);
+                }
                 Some(Onward::Bridge { bridge, vid, to, place, from: mac, via: next })
             }
         }
@@ -452,7 +498,49 @@ impl Walk<'_> {
 
     /// What the rules of a hook say.
     fn judge(&mut self, hook: Hook, passage: &Passage) -> Result<(), DropReason> {
-        self.router.filter.judge(hook, &passage.subject, self.now, &mut self.routing.judged)
+        let before = self.routing.judged.rules.len();
+        let verdict = self.router.filter.judge(hook, &passage.subject, self.now, &mut self.routing.judged);
+        self.say_verdict(hook, before, verdict);
+        verdict
+    }
+
+    /// Notes what the rules of a hook have said, of those that matched from the one in place `before` on.
+    fn say_verdict(&mut self, hook: Hook, before: usize, verdict: Result<(), DropReason>) {
+        self.say(Stage::Rule, |walk| {
+            let matched = walk.routing.judged.rules.get(before..).unwrap_or_default();
+            let verdict = verdict.map_or_else(DropReason::meaning, |()| "it passes");
+            match walk.router.filter.is_open(hook) {
+                true => format!("hook {}: has no rules; it passes", hook.name()),
+                false => format!("hook {}: {}; {verdict}", hook.name(), walked::rules(matched)),
+            }
+        });
+    }
+
+    /// What the routes say of a destination.
+    fn route_text(&self, destination: Address, flow: u64) -> String {
+        let router = self.router;
+        let Some((prefix, route)) = router.routes.explain(destination) else {
+            return format!("no route leads to {destination}");
+        };
+        let name = |id| self.topology.interface_name(self.id, id);
+        let hop = |hop: &NextHop| match hop.via {
+            Some(via) => format!("{via}, by interface {}", name(hop.interface)),
+            None => format!("who is at the other end of interface {}", name(hop.interface)),
+        };
+        let what = match route {
+            Route::Local => "it is the router's own".to_owned(),
+            Route::Broadcast => "it is for all hosts of a network, which no router forwards".to_owned(),
+            Route::Connected(interface) => format!("it is on the network of interface {}", name(*interface)),
+            Route::Via(hops) => match (route.next_hop(flow), hops.len()) {
+                (Some(next), 1) => format!("next is {}", hop(&next)),
+                (Some(next), several) => format!("next is {}, one of {several} for this flow", hop(&next)),
+                (None, _) => "it leads nowhere".to_owned(),
+            },
+            Route::Blackhole => "a blackhole".to_owned(),
+            Route::Unreachable => "unreachable, which its sender is told".to_owned(),
+            Route::Prohibit => "prohibited, which its sender is told".to_owned(),
+        };
+        format!("{destination} matches {prefix}: {what}")
     }
 
     /// Counts the rules that a packet met, and has it logged where one wants that.

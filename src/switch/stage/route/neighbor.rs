@@ -10,6 +10,7 @@ use super::{Arrived, Fate, Walk, ether_type};
 use crate::packet::neighbor_message;
 use crate::packet::{Counters, DropReason, InterfaceId, Offload, Packet, PortId};
 use crate::switch::router::{Attachment, Interface};
+use crate::switch::walked::Stage;
 use crate::table::neighbors::{Heard, Held};
 use crate::wire::address::Address;
 use crate::wire::arp::{Arp, Operation};
@@ -32,6 +33,15 @@ impl Walk<'_> {
             return Err(DropReason::NeighborMessage);
         }
         let for_us = interface.has(target) || router.nat.stands_for(arrived.interface, target);
+        self.say(Stage::Neighbor, |_| {
+            let what = match (arp.operation, for_us) {
+                (Operation::Request, true) => "asks for an address of the router, and is answered",
+                (Operation::Request, false) => "asks for another's address",
+                (Operation::Reply, true) => "answers the router",
+                _ => "says who it is",
+            };
+            format!("ARP: {sender} at {} {what}", arp.sender_mac)
+        });
         if !is_probe {
             let how = match (arp.operation, for_us) {
                 (Operation::Reply, true) => Heard::Answer { overrides: true },
@@ -73,6 +83,7 @@ impl Walk<'_> {
             return Err(DropReason::NeighborMessage);
         }
         let near = source.is_link_local() || interface.reaches(source);
+        self.say(Stage::Neighbor, |_| format!("neighbour discovery: {:?} from {source}", message.kind));
         match (message.kind, message.link_layer) {
             (Kind::NeighborSolicitation { target }, mac) => {
                 let for_us =
@@ -141,6 +152,10 @@ impl Walk<'_> {
     pub(super) fn hear(&mut self, interface: InterfaceId, address: Address, mac: Mac, how: Heard) {
         let learned = self.router.neighbors.learn(interface, address, mac, how, self.now);
         self.routing.wake_at(self.router.neighbors.deadline());
+        if !learned.held.is_empty() {
+            let waited = learned.held.len();
+            self.say(Stage::Neighbor, |_| format!("{waited} that waited for {address} are sent on"));
+        }
         for held in learned.held {
             self.resume(interface, address, mac, held);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{Arrived, Passage, Walk, segment};
 use crate::packet::{DropReason, InterfaceId, Packet, Tuple, quoted};
 use crate::switch::router::{Route, Router, Subject, Tracked};
+use crate::switch::walked::{self, Stage};
 use crate::table::conntrack::{Conntrack, Direction, Endpoint, Opening, Session, SourceNat, State};
 use crate::wire::address::Address;
 use crate::wire::{icmp, tcp, udp};
@@ -28,6 +29,10 @@ impl Walk<'_> {
             let quoted = quoted::of(frame, packet);
             let known = quoted.and_then(|quoted| sessions.lookup(&quoted.reversed(), self.now));
             subject.state = if known.is_some() { Tracked::Related } else { Tracked::Invalid };
+            self.say(Stage::Session, |_| match &known {
+                Some((session, _)) => format!("it is about {}", walked::flow(session.original())),
+                None => "it is about no connection that is tracked".to_owned(),
+            });
             return Passage { subject, flow, known };
         }
         let mut known = sessions.lookup(&packet.tuple, self.now);
@@ -40,6 +45,17 @@ impl Walk<'_> {
                 Err(_) => subject.state = Tracked::Invalid,
             }
         }
+        self.say(Stage::Session, |_| match (&known, subject.state) {
+            (None, _) => "it belongs to no connection".to_owned(),
+            (Some((session, _)), Tracked::Invalid) => {
+                format!("it contradicts the state of its connection, {}", walked::flow(session.original()))
+            }
+            (Some((session, direction)), state) => {
+                let state = if state == Tracked::New { "new" } else { "established" };
+                let way = if *direction == Direction::Reply { "an answer in" } else { "it belongs to" };
+                format!("{way} {}, which is {state}", walked::flow(session.original()))
+            }
+        });
         Passage { subject, flow, known }
     }
 
@@ -99,6 +115,11 @@ impl Walk<'_> {
         if has_port || rule == NO_RULE && is_echo(packet.tuple.protocol) {
             tuple.destination_port = to.port;
         }
+        let to = *tuple;
+        self.say(Stage::Nat, |_| match rule {
+            NO_RULE => format!("for whom a mapping stands for: {}", to.destination),
+            _ => format!("its destination is translated: {}", walked::flow(&to)),
+        });
         Ok(rule)
     }
 
@@ -126,6 +147,7 @@ impl Walk<'_> {
             return Ok(session.translated(*direction));
         }
         let opened = self.open(sessions, arrived, packet, passage, rule, output)?;
+        self.say(Stage::Session, |_| format!("a new connection: {}", walked::flow(opened.0.original())));
         let to = opened.0.translated(opened.1);
         passage.known = Some(opened);
         // When it is over it has to be swept; until when, the sweep says.

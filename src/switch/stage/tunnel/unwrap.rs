@@ -3,7 +3,7 @@
 use core::net::IpAddr;
 
 use crate::packet::coalesce::{Coalescer, Piece, Unpacked};
-use crate::packet::{Batch, DropReason, Location, PeerId, PortId, Received, ecn, mss};
+use crate::packet::{Batch, DropReason, Frame, Location, PeerId, PortId, Received, ecn, mss};
 use crate::switch::echo::{self, Echo};
 use crate::switch::outbox::Outbox;
 use crate::switch::{
@@ -89,13 +89,18 @@ impl Unwrapping {
         for &Unpacked { frame, owner } in &self.unpacked {
             let at = location(owner);
             self.frames.push(Unwrapped { frame, at });
-            if let Some(Port { way: Way::Tunnel(overlay), mtu, .. }) = topology.port(at.port)
-                && overlay.mss_clamp
-            {
-                mss::clamp(&mut batch.frames_mut()[frame as usize], *mtu);
-            }
+            come_out(topology, at.port, &mut batch.frames_mut()[frame as usize]);
         }
         &self.frames
+    }
+}
+
+/// Does to a frame what is done to all that come out of a tunnel.
+pub(in crate::switch) fn come_out(topology: &Topology, tunnel: PortId, frame: &mut Frame) {
+    if let Some(Port { way: Way::Tunnel(overlay), mtu, .. }) = topology.port(tunnel)
+        && overlay.mss_clamp
+    {
+        mss::clamp(frame, *mtu);
     }
 }
 

@@ -5,6 +5,7 @@ use crate::packet::{Batch, Datagram, DropReason, Frame, Gso, Inner, PeerId, Port
 use crate::switch::counting::PortCounters;
 use crate::switch::outbox::{Departure, Recipients};
 use crate::switch::stage::egress;
+use crate::switch::walked::{Hop, Stage};
 use crate::switch::watch::Watching;
 use crate::switch::{Event, MAX_EVENTS, Overlay, Port, Topology, Way};
 use crate::tunnel::Payload;
@@ -95,6 +96,20 @@ impl Wrapping {
         }
         if !departure.echo {
             outlet.watching.sent(departure.out, &batch.frames()[departure.frame as usize]);
+            outlet.watching.recorder.note(Hop::Out(departure.out), Stage::Tunnel, || {
+                let parts = match self.parts.len() {
+                    1 => String::new(),
+                    parts => format!("cut into {parts}, "),
+                };
+                let outer = &pattern;
+                let fragment = if outer.dont_fragment { ", not to be fragmented" } else { "" };
+                format!(
+                    "{parts}wrapped with {header_len} bytes for {}; outside TTL {}, TOS {:#04x}{fragment}",
+                    name(overlay),
+                    outer.ttl,
+                    outer.tos
+                )
+            });
         }
         for &part in &self.parts {
             tunnel.encap(&mut batch.frames_mut()[part as usize], payload);
@@ -105,6 +120,9 @@ impl Wrapping {
         for &peer in peers.iter().filter(|&&peer| departure.to != Recipients::AllBut(peer)) {
             let Some(to) = overlay.address(peer) else { continue };
             recipients += 1;
+            outlet.watching.recorder.note(Hop::Out(departure.out), Stage::Tunnel, || {
+                format!("to peer {to}, by {}", outlet.topology.port_name(outlet.underlay))
+            });
             let parts = self.parts.iter();
             self.datagrams.extend(parts.map(|&frame| Datagram { frame, peer, to, ..pattern }));
             // With a thousand peers, a flooded superframe is tens of thousands.
@@ -187,6 +205,15 @@ pub(in crate::switch) fn shape<'a>(
         mss::clamp(frame, port.mtu);
     }
     Ok((overlay, payload, header_len))
+}
+
+/// What a tunnel is called by both its ends.
+fn name(overlay: &Overlay) -> String {
+    let protocol = overlay.tunnel.protocol().name;
+    match overlay.tunnel.id().number() {
+        Some(number) => format!("{protocol} {number}"),
+        None => protocol.to_owned(),
+    }
 }
 
 /// What all datagrams of a departure have in common.
