@@ -72,7 +72,7 @@ impl Desk {
     }
 
     fn look(&self, view: &View, name: &str, request: &Request) -> Result<Arc<str>, Refusal> {
-        let query = |name| request.query(name).filter(|value| !value.is_empty());
+        let query = |name: &str| request.query(name).filter(|value| !value.is_empty());
         match name {
             "state" => Ok(self.state.snapshot(&PARTS, view)?.whole),
             "talkers" => Ok(self.talkers.snapshot(&TALKERS, view)?.parts[0].clone()),
