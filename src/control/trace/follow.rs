@@ -48,6 +48,9 @@ struct Shared {
     left: AtomicU64,
 }
 
+/// Makes the follower of a worker, by its number.
+type Make = Box<dyn FnMut(usize) -> Box<dyn Watcher>>;
+
 /// What makes a follower for each worker, and where their walks come out, each as a line of JSON.
 ///
 /// # Errors
@@ -55,7 +58,7 @@ struct Shared {
 pub(in crate::control) fn follow(
     query: &FollowQuery,
     topology: &Topology,
-) -> Result<(impl FnMut(usize) -> Box<dyn Watcher> + use<>, Receiver<Vec<u8>>), String> {
+) -> Result<(Make, Receiver<Vec<u8>>), String> {
     let port = query.port.as_deref().map(|name| super::port(topology, name)).transpose()?;
     let rate = query.rate.unwrap_or(DEFAULT_RATE);
     if !(1..=MAX_RATE).contains(&rate) {
@@ -78,7 +81,7 @@ pub(in crate::control) fn follow(
             picked: (0, Vec::new()),
         })
     };
-    Ok((make, walks))
+    Ok((Box::new(make), walks))
 }
 
 impl Shared {
