@@ -72,6 +72,9 @@ pub(super) struct Capture {
 
 impl Capture {
     pub(super) fn execute(self, switch: &Switch) -> Outcome {
+        if let Some(option) = self.filter.iter().find(|word| word.starts_with('-')) {
+            return Err(Failure::Said(format!("{option} is behind the filter (expected options before it)")));
+        }
         let filter: Expression =
             self.filter.join(" ").parse().map_err(|why| Failure::Said(format!("filter: {why}")))?;
         let query = CaptureQuery {

@@ -32,6 +32,7 @@ mod rule;
 mod run;
 mod stats;
 mod table;
+mod top;
 mod trace;
 mod tunnel;
 
@@ -91,6 +92,7 @@ enum Command {
     Nat(nat::Nat),
     Rule(rule::Rule),
     Stats(stats::Stats),
+    Top(top::Top),
     Drops(drops::Drops),
     Capture(capture::Capture),
     #[command(hide = true)]
@@ -135,6 +137,7 @@ fn execute(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Nat(nat) => nat.execute(&switch),
         Command::Rule(rule) => rule.execute(&switch),
         Command::Stats(stats) => stats.execute(&switch),
+        Command::Top(top) => top.execute(&switch),
         Command::Drops(drops) => drops.execute(&switch),
         Command::Capture(capture) => capture.execute(&switch),
         Command::Extcap(extcap) => extcap.execute(switch),
@@ -302,6 +305,9 @@ mod tests {
             "neighbour --interface lan",
             "nat --watch",
             "nat --rules -j",
+            "capture vm1",
+            "capture any -w x.pcapng -C 10 -W 3 -s 64 --in tcp and not port 22",
+            "extcap --extcap-interface tapyard-any --capture --fifo x --extcap-capture-filter=tcp",
             "rule show --bridge lan",
         ] {
             let words = ["tapyard"].into_iter().chain(line.split(' '));
@@ -320,6 +326,10 @@ mod tests {
             "nat --rules --watch",
             "nat --source 10.0.0.1/8",
             "nat del x",
+            "capture",
+            "capture vm1 --in --out",
+            "capture vm1 -C 10",
+            "capture vm1 -c 0",
             "rule add",
             "rule --router gw --bridge lan",
         ] {

@@ -166,7 +166,8 @@ fn rates(before: &StatsInfo, after: &StatsInfo, passed: Duration) -> String {
     table.to_string()
 }
 
-fn uptime(secs: u64) -> String {
+/// How long something has been up.
+pub(super) fn uptime(secs: u64) -> String {
     let (days, hours, minutes) = (secs / 86_400, secs / 3600 % 24, secs / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{secs}s"),

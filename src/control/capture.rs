@@ -27,6 +27,8 @@ use scribe::Scribe;
 const MAX_PARTS: usize = 1024;
 /// Most bytes of parts that wait to be written.
 const MAX_WAITING: usize = 32 << 20;
+/// Most parts whose memory is kept to be used again.
+const MAX_SPARE: usize = 32;
 /// Most pieces of the stream that wait to be sent.
 const MAX_PIECES: usize = 4;
 
@@ -53,7 +55,7 @@ pub(super) fn start(state: &mut State, query: &CaptureQuery) -> Result<(CaptureI
     let missed = (0..slots).map(|_| AtomicU64::new(0)).collect();
     let shared = Arc::new(Shared { waiting: AtomicUsize::new(0), missed });
     let (to, parts) = crossbeam_channel::bounded::<Part>(MAX_PARTS);
-    let (empty, emptied) = crossbeam_channel::bounded::<Part>(MAX_PARTS);
+    let (empty, emptied) = crossbeam_channel::bounded::<Part>(MAX_SPARE);
     let (pieces, stream) = crossbeam_channel::bounded(MAX_PIECES);
     let snap_len = query.snap_len.filter(|len| *len > 0).map_or(MAX_FRAME, |len| len as usize);
     let observer = |_| -> Box<dyn Watcher> {

@@ -39,7 +39,10 @@ impl Collectors {
     /// Has them listen at `address`, and what comes to them be captured.
     pub(crate) fn listen(&mut self, address: &str) {
         let pcap = self.path("pcap");
-        self.run("tcpdump", &["-U", "-i", "eth", "-w", pcap.to_str().expect("the path is text"), "udp"]);
+        self.run(
+            "tcpdump",
+            &["--immediate-mode", "-U", "-i", "eth", "-w", pcap.to_str().expect("the path is text"), "udp"],
+        );
         wait_until("the capture to begin", || fs::metadata(&pcap).is_ok_and(|file| file.len() > 0));
         for (program, port) in [("nfcapd", "4739"), ("sfcapd", "6343")] {
             let kept = self.path(program);

@@ -161,6 +161,8 @@ impl Rig for Devices<'_> {
             sent += self.tester.send(due, elapsed);
             received += self.tester.receive(began.elapsed(), &mut delay);
         };
+        // Of a tester that was itself kept waiting there is too little left of the time to tell a rate by.
+        let early = early.filter(|(since, _)| *since < duration / 2);
         let (since, before_that) = early.unwrap_or_default();
         let mut rate = (received - before_that) as f64 / (took - since).as_secs_f64().max(1e-9);
         let mut last = Instant::now();

@@ -154,14 +154,12 @@ pub(super) fn queues(facts: &Facts) -> Judged {
             format!("{ip} link del {name}, and have it made anew ({ip} tuntap add {name} mode tap{more})")
         };
         match &port.kind {
-            PortKind::Tap(tap) | PortKind::Tun(tap) if !tap.offload => {
-                if has_several {
-                    found.wrong(
-                        place,
-                        format!("{name} has several queues, which offload = false cannot use"),
-                        anew(""),
-                    );
-                }
+            PortKind::Tap(tap) | PortKind::Tun(tap) if !tap.offload && has_several => {
+                found.wrong(
+                    place,
+                    format!("{name} has several queues, which offload = false cannot use"),
+                    anew(""),
+                );
             }
             PortKind::Tap(tap) | PortKind::Tun(tap) => match tap.queues {
                 Some(wanted) if wanted > 1 && !has_several => {
@@ -171,7 +169,7 @@ pub(super) fn queues(facts: &Facts) -> Judged {
                         anew(" multi_queue"),
                     );
                 }
-                None if facts.workers() > 1 && !has_several => {
+                None if tap.offload && facts.workers() > 1 && !has_several => {
                     let what =
                         format!("{name} has one queue for {} workers, of which one reads", facts.workers());
                     found.warn(place, what, anew(" multi_queue"));

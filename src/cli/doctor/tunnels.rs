@@ -201,6 +201,7 @@ mod tests {
             let mut facts = Facts::healthy();
             let tunnel = &mut facts.tunnels.as_mut().unwrap()[0];
             (tunnel.mtu, tunnel.peers[0].mtu, tunnel.peers[0].path_mtu) = (inner, inner, Some(path));
+            facts.ports.as_mut().unwrap()[0].mtu = Some(1500);
             mtu(&facts).unwrap().lines()
         };
         assert!(with(1550, 1500).is_empty());

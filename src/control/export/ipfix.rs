@@ -205,6 +205,8 @@ impl Process {
             self.message.add(TEMPLATES, &template, now, send);
         }
         for template in [SAMPLING.describe(), RATE.describe(), NAMES.describe()] {
+            // Each in a set of its own: nfcapd 1.7.1 reads the first of a set only.
+            self.message.last = None;
             self.message.add(OPTIONS_TEMPLATES, &template, now, send);
         }
         self.message.add(SAMPLING.id, &SAMPLING.record(&self.rate), now, send);

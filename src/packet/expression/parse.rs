@@ -338,19 +338,15 @@ impl<'a> Parser<'a> {
     /// `src`, `dst`, `src or dst`, `src and dst`.
     fn side(&mut self) -> Option<Side> {
         let first = self.take(&["src", "dst"])?;
-        let [Some(operator), Some(second)] = [0, 1].map(|ahead| self.words.get(self.at + ahead)) else {
-            return Some(if first == "src" { Side::Source } else { Side::Destination });
+        let ahead = |words: usize| self.words.get(self.at + words).map(|word| word.text);
+        let both = match (ahead(0), first, ahead(1)) {
+            (Some("or" | "||"), "src", Some("dst")) | (Some("or" | "||"), "dst", Some("src")) => Side::Either,
+            (Some("and" | "&&"), "src", Some("dst")) | (Some("and" | "&&"), "dst", Some("src")) => Side::Both,
+            (_, "src", _) => return Some(Side::Source),
+            _ => return Some(Side::Destination),
         };
-        let both = match operator.text {
-            "or" | "||" => Side::Either,
-            "and" | "&&" => Side::Both,
-            _ => return Some(if first == "src" { Side::Source } else { Side::Destination }),
-        };
-        if matches!((first, second.text), ("src", "dst") | ("dst", "src")) {
-            self.at += 2;
-            return Some(both);
-        }
-        Some(if first == "src" { Side::Source } else { Side::Destination })
+        self.at += 2;
+        Some(both)
     }
 
     fn group(&mut self, of: Option<Of>, broadcast: bool, word: Word<'_>) -> Result<Node, String> {
