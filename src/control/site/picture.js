@@ -4,7 +4,7 @@
 // is shown is text in a text node: names and addresses are other people's.
 
 const SVG = "http://www.w3.org/2000/svg";
-const PAD = 10, GAP = 8, HEAD = 46, BIG = { width: 158, height: 50 }, SMALL = { width: 96, height: 26 };
+const PAD = 10, GAP = 8, HEAD = 46, BIG = { width: 146, height: 50 }, SMALL = { width: 96, height: 26 };
 /** A bridge with more ports than these shows them small. */
 const MANY = 24;
 /** Most peers that have a place of their own. */
@@ -286,7 +286,7 @@ export class Picture {
 
   /** Draws what joins things: under the boxes, or over them within one box. Says how deep the curves reach. */
   links(under, over) {
-    let deepest = 0;
+    let [deepest, curves] = [0, 0];
     const join = (from, to, kind, says) => {
       const [a, b] = [this.spots.get(from), this.spots.get(to)];
       if (!a || !b) return;
@@ -295,7 +295,7 @@ export class Picture {
         if (kind !== "mirror" || a.y === b.y && a.x === b.x) return;
         path = `M${a.x} ${a.y + 6}L${b.x} ${b.y + 6}`;
       } else if (a.bottom === b.bottom) {
-        const y = Math.max(a.bottom, b.bottom) + 22;
+        const y = a.bottom + 18 + 6 * (curves++ % 4);
         deepest = Math.max(deepest, y - 4);
         path = `M${a.x} ${a.bottom - 2}C${a.x} ${y} ${b.x} ${y} ${b.x} ${b.bottom - 2}`;
       } else {
@@ -337,7 +337,7 @@ export class Picture {
       parts.sign.setAttribute("class", kind);
       const off = { warn: " off", bad: " lost" }[kind] ?? "";
       parts.chip.setAttribute("class", `chip${off}${port.name === this.chosen ? " chosen" : ""}`);
-      const passed = `↓ ${rate(rx)}  ↑ ${rate(tx)}`;
+      const passed = `↓ ${rate(rx)} ↑ ${rate(tx)}`;
       const lost = drops > 0 ? `${rate(drops, "drops/s")}` : "";
       write(parts.label, `${port.name} (${port.type}, ${port.state}): in ${rate(rx, "bit/s")}, out ${rate(tx, "bit/s")}${lost && ", "}${lost}`);
       parts.chip.setAttribute("aria-label", parts.label.textContent);
@@ -351,7 +351,8 @@ export class Picture {
       const sum = { rx: 0, tx: 0, drops: 0 };
       for (const port of ports) for (const key of Object.keys(sum)) sum[key] += this.rates.of(port.name)[key];
       const off = ports.filter((port) => states.get(port.name) !== "up").length;
-      write(sums, `↓ ${rate(sum.rx, "bit/s")}  ↑ ${rate(sum.tx, "bit/s")}${sum.drops > 0 ? `  ${rate(sum.drops, "drops/s")}` : ""}${off ? `  ${off} not up` : ""}`);
+      const words = [`↓ ${rate(sum.rx, "bit/s")} ↑ ${rate(sum.tx, "bit/s")}`, sum.drops > 0 && rate(sum.drops, "drops/s"), off > 0 && `${off} not up`];
+      write(sums, words.filter(Boolean).join(" · "));
     }
   }
 }
