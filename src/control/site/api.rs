@@ -28,7 +28,7 @@ pub(super) const BELOW: &str = "/api/";
 /// How old a snapshot may be, at least.
 const FRESH: Duration = Duration::from_millis(500);
 /// Where a snapshot takes long, it may be so many times as old as that.
-const SHARE: u32 = 50;
+const SHARE: u32 = 10;
 /// Searches in a second, and traces, of all who ask together.
 const ASKED: u32 = 10;
 /// Entries that a search gives unless it says how many.
