@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use common::traffic::{ping, tcp, wait_for_ping};
-use common::{Host, Scratch, Yard, as_root, bounded, number, send_signal, tap, wait_until};
+use common::{Host, Scratch, Yard, as_root, bounded, number, send_signal, spawn_in, tap, wait_until};
 
 /// Most that a pcap file holds before any packet is in it.
 const EMPTY: u64 = 1000;
@@ -25,7 +25,7 @@ impl Sniffer {
         let mut command = Command::new("tshark");
         command.args(["-n", "-q", "-i", device, "-B", "64", "-F", "pcap", "-w"]).arg(dir.path("seen.pcap"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let sniffer = Sniffer { child: Some(common::raw::spawn_in(host.name(), &mut command)), dir };
+        let sniffer = Sniffer { child: Some(spawn_in(host.name(), &mut command)), dir };
         wait_until("tshark to see something", || {
             provoke();
             std::fs::metadata(sniffer.file()).is_ok_and(|file| file.len() > EMPTY)

@@ -45,7 +45,7 @@ fn ports() -> BoxedStrategy<Vec<Port>> {
 }
 
 fn any_mirror() -> BoxedStrategy<Mirror> {
-    let of = || collection::vec(0..12u16, 0..8);
+    let of = || collection::vec(2..12u16, 0..8);
     let vlans = option::weighted(0.2, Just(Arc::new([1, 10].into_iter().collect())));
     let filter = sample::select(vec!["", "", "tcp", "not ip6"]);
     let snap = option::weighted(0.3, sample::select(vec![64, 128, 1000]));

@@ -396,10 +396,7 @@ fn mirror_keys(mirror: &MirrorConfig) -> KeyTexts {
         ("bridge", text(mirror.bridge.as_ref())),
         ("direction", mirror.direction.name().to_owned()),
         ("vlans", text(mirror.vlans.as_ref())),
-        (
-            "filter",
-            list(&Some(&mirror.filter).filter(|filter| !filter.is_all()).into_iter().collect::<Vec<_>>()),
-        ),
+        ("filter", text(Some(&mirror.filter).filter(|filter| !filter.is_all()))),
         ("snap", text(mirror.snap)),
         ("to", mirror.to.clone()),
     ]

@@ -187,7 +187,7 @@ mod tests {
         let pause = meter.activity(at(16)).longest_pause;
         assert_eq!(pause, Pause { spent: ms(8), chore: Chore::Change });
         let spent = Chore::ALL.map(|chore| meter.activity(at(16)).chores[chore as usize]);
-        assert_eq!(spent, [ms(7), ms(2), ms(5), ms(0)]);
+        assert_eq!(spent, [ms(7), ms(2), ms(5), ms(0), ms(0)]);
     }
 
     #[test]

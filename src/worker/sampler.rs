@@ -151,7 +151,10 @@ fn packets(frame: &Frame) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::{DropReason, Layer, Offload};
+    use std::sync::LazyLock;
+
+    use crate::packet::{DropReason, Layer, Offload, PeerId};
+    use crate::switch::Topology;
     use crossbeam_channel::{Receiver, bounded};
 
     const SAMPLED: Place = Place { sampled: true, is_patch: false, untagged: 0 };
@@ -169,6 +172,15 @@ mod tests {
         Frame::from_bytes(&bytes)
     }
 
+    fn followed<'a>(
+        port: PortId,
+        sent: &'a [PortId],
+        dropped: &'a [(PortId, DropReason)],
+    ) -> Followed<'a> {
+        static NO_TOPOLOGY: LazyLock<Topology> = LazyLock::new(Topology::default);
+        Followed { port, peer: PeerId::NONE, topology: &NO_TOPOLOGY, sent, dropped, steps: &[] }
+    }
+
     /// Has `frames` frames come in by a port in batches of so many; how many were picked.
     fn pass(sampler: &mut Sampler, port: PortId, frames: usize, batch: usize) -> usize {
         let (frame, mut picked) = (frame(None), 0);
@@ -179,7 +191,7 @@ mod tests {
             for _ in 0..batch {
                 if sampler.pick(port, &frame, Time::ZERO) {
                     picked += 1;
-                    sampler.followed(&Followed { port, sent: &[PortId(1)], dropped: &[] });
+                    sampler.followed(&followed(port, &[PortId(1)], &[]));
                 }
             }
         }
@@ -231,7 +243,7 @@ mod tests {
         ] {
             let (mut sampler, samples) = sampler(&[Place { untagged, ..SAMPLED }], 1, 1);
             assert!(sampler.pick(PortId(0), &frame(tag), Time::ZERO));
-            sampler.followed(&Followed { port: PortId(0), sent: &[], dropped: &[] });
+            sampler.followed(&followed(PortId(0), &[], &[]));
             let sample = samples.try_recv().unwrap();
             assert_eq!((sample.vlan, sample.fate), (vlan, Fate::Taken), "{untagged} {tag:?}");
         }
@@ -253,7 +265,7 @@ mod tests {
             (&[], &[], Fate::Taken),
         ] {
             assert!(sampler.pick(PortId(0), &frame(None), Time::ZERO));
-            sampler.followed(&Followed { port: PortId(0), sent: &ports(left), dropped });
+            sampler.followed(&followed(PortId(0), &ports(left), dropped));
             assert_eq!(samples.try_recv().unwrap().fate, fate, "{left:?} {dropped:?}");
         }
     }

@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use host::Host;
 pub(crate) use lan::{Lan, Station};
-pub(crate) use raw::{PacketSocket, become_user, send_signal};
+pub(crate) use raw::{PacketSocket, become_user, send_signal, spawn_in};
 pub(crate) use yard::{Scratch, Yard, number, tap};
 
 /// How long anything that must happen may take: far longer than it does, even on a machine that is busy.

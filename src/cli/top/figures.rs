@@ -183,6 +183,7 @@ pub(super) mod tests {
             port: name(n),
             reason: "queue-full".into(),
             meaning: "who should take it does not".into(),
+            remedy: "wait".into(),
             frames: if n == 1 { 1 } else { secs },
         };
         Sample {

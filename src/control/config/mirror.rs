@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::document::Item;
 use super::keys::Keys;
-use super::value::{self, Read, no, number, one_of};
+use super::value::{self, Fault, Read, no, number, one_of};
 use crate::packet::Expression;
 use crate::table::vlan_set::VlanSet;
 
@@ -87,5 +87,5 @@ fn vlans(keys: &mut Keys<'_>) -> Option<Arc<VlanSet>> {
 
 fn filter(item: &Item) -> Read<Expression> {
     let text = value::text(item).ok_or_else(|| no(item, "filter", "\"tcp port 80\""))?;
-    text.parse().map_err(|error| format!("{error}").into())
+    text.parse::<Expression>().map_err(Fault::from)
 }

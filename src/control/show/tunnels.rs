@@ -135,11 +135,7 @@ fn option_texts(options: &[u8]) -> Vec<String> {
 }
 
 /// How many FDB entries are behind each peer.
-fn entries(
-    behind: &HashMap<Location, u64>,
-    port: PortId,
-    tunnel: &LiveTunnel,
-) -> BTreeMap<IpAddr, u64> {
+fn entries(behind: &HashMap<Location, u64>, port: PortId, tunnel: &LiveTunnel) -> BTreeMap<IpAddr, u64> {
     let mut counts = BTreeMap::new();
     for (at, entries) in behind.iter().filter(|(at, _)| at.port == port) {
         if let Some(remote) = tunnel.address_of(at.peer) {

@@ -72,7 +72,7 @@ impl Desk {
     }
 
     fn look(&self, view: &View, name: &str, request: &Request) -> Result<Arc<str>, Refusal> {
-        let query = |name| request.query(name).filter(|value| !value.is_empty());
+        let query = |name: &str| request.query(name).filter(|value| !value.is_empty());
         match name {
             "state" => Ok(self.state.snapshot(&PARTS, view)?.whole),
             "talkers" => Ok(self.talkers.snapshot(&TALKERS, view)?.parts[0].clone()),
@@ -109,7 +109,8 @@ fn search(query: impl Fn(&str) -> Option<String>) -> Result<FdbSearch, Refusal> 
 
 /// The trace that a query asks for.
 fn trace(query: impl Fn(&str) -> Option<String>) -> Result<TraceQuery, Refusal> {
-    let needed = |name| query(name).ok_or_else(|| bad(format!("{name} is missing (/api/trace?port=&frame=)")));
+    let needed =
+        |name| query(name).ok_or_else(|| bad(format!("{name} is missing (/api/trace?port=&frame=)")));
     let remote = query("remote").map(|text| text.parse().map_err(|_| bad("remote is no IP address".into())));
     Ok(TraceQuery { port: needed("port")?, frame: needed("frame")?, remote: remote.transpose()? })
 }
@@ -122,7 +123,10 @@ fn bad(why: String) -> Refusal {
 fn paced(pace: &Mutex<Pace>, ask: impl FnOnce() -> Result<Value, String>) -> Result<Arc<str>, Refusal> {
     let mut pace = lock(pace);
     if !pace.take(Instant::now()) {
-        return Err((Status::TOO_MANY_REQUESTS, format!("{ASKED} have asked in this second: ask again soon")));
+        return Err((
+            Status::TOO_MANY_REQUESTS,
+            format!("{ASKED} have asked in this second: ask again soon"),
+        ));
     }
     ask().map(|value| value.to_string().into()).map_err(bad)
 }

@@ -262,7 +262,8 @@ impl Ip {
         ip.protocol = fields.take("proto", "0 to 255", number)?;
         ip.identification = fields.take("id", "0 to 65535", number)?;
         (ip.dont_fragment, ip.more_fragments) = (fields.has("df"), fields.has("mf"));
-        let eighths = |text: &str| number(text).filter(|bytes: &u16| bytes % 8 == 0).map(|bytes| bytes / 8);
+        let eighths =
+            |text: &str| number(text).filter(|bytes: &u16| bytes.is_multiple_of(8)).map(|bytes| bytes / 8);
         ip.offset = fields.take("offset", "a multiple of 8, at most 65528", eighths)?.unwrap_or(0);
         Ok(ip)
     }

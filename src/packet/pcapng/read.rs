@@ -93,7 +93,7 @@ impl Reader {
         };
         let len = at(start, 4, big).unwrap_or(0) as usize;
         match len {
-            12..=MAX_BLOCK if len % 4 == 0 => Ok(len),
+            12..=MAX_BLOCK if len.is_multiple_of(4) => Ok(len),
             _ => Err(format!("a block of {len} bytes is none (expected 12 to {MAX_BLOCK}, by fours)")),
         }
     }

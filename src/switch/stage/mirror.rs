@@ -78,11 +78,13 @@ impl Mirroring {
         let topology = desk.topology;
         for (at, mirror) in wanting(topology, port, direction) {
             for frame in frames.clone() {
-                if desk.is_wanted(mirror, port, direction, frame)
-                    && let Some(copy) = self.copy(at, frame, true, desk)
-                {
-                    self.kept.push((at, copy));
+                if !desk.is_wanted(mirror, port, direction, frame) {
+                    continue;
                 }
+                let claimed = desk.disbelieve(frame);
+                let copy = self.copy(at, frame, true, desk);
+                desk.batch.frames_mut()[frame as usize].offload = claimed;
+                self.kept.extend(copy.map(|copy| (at, copy)));
             }
         }
     }
@@ -261,6 +263,16 @@ impl Desk<'_> {
         self.topology.port(port).is_some_and(|port| mirror.wants(&port.vlan, direction, frame))
     }
 
+    /// Has a frame claim nothing that is not true, since nobody may have looked at it yet. Gives what it did claim: when that
+    /// is false, its bytes are still what came in.
+    fn disbelieve(&mut self, frame: u32) -> Offload {
+        let frame = &mut self.batch.frames_mut()[frame as usize];
+        let (claimed, mut offload) = (frame.offload, frame.offload);
+        let checked = offload.check(frame.layer, frame.bytes());
+        frame.offload = checked.map_or(Offload::NONE, |()| offload);
+        claimed
+    }
+
     /// Counts a copy that is not sent.
     fn lose(&mut self, to: PortId, frame: u32, reason: DropReason) {
         self.counters.drop(to, reason);
@@ -329,8 +341,5 @@ fn copy(batch: &mut Batch, frame: u32, len: usize) -> Result<u32, DropReason> {
     }
     let (from, to) = batch.pair(frame as usize, copy);
     to.copy_head(from, len);
-    // Nobody may have looked yet at what it came with. Where that is not true, the bytes are still what came in.
-    let mut offload = to.offload;
-    to.offload = offload.check(to.layer, to.bytes()).map_or(Offload::NONE, |()| offload);
     Ok(copy as u32)
 }

@@ -104,10 +104,7 @@ fn a_snapshot_is_shared_while_it_is_fresh_and_lives_the_longer_the_more_it_took(
 #[test]
 fn what_is_not_there_is_said_in_json() {
     let (yard, site) = yard();
-    assert_eq!(
-        get(&site, "/api/config"),
-        (Status::NOT_FOUND, json!({ "error": "there is no /api/config" }))
-    );
+    assert_eq!(get(&site, "/api/config"), (Status::NOT_FOUND, json!({ "error": "there is no /api/config" })));
     drop(yard);
     let ended = (Status::UNAVAILABLE, json!({ "error": "the switch ends" }));
     assert_eq!(get(&site, "/api/talkers"), ended);
