@@ -150,7 +150,6 @@ fn a_filter_a_length_and_a_direction_choose() {
         assert_eq!(rows, [expected.map(str::to_owned)]);
         for (line, why) in [
             ("capture a prot 80", "filter: column 1: \"prot\" is no test"),
-            ("capture a tcp -c 1", "-c is behind the filter (expected options before it)"),
             ("capture nowhere", "there is no port or bridge nowhere"),
             ("capture drops --in", "what is dropped goes nowhere"),
             ("capture a -w - -C 1", "-C, -G and -W need a file"),
