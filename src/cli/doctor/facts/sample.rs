@@ -88,6 +88,7 @@ fn port(name: &str, kind: &str, mtu: u32) -> PortInfo {
         mode: "bridge".into(),
         hairpin: false,
         isolated: false,
+        mirrors: Vec::new(),
         queues: 2,
         offloads: Vec::new(),
         rx_frames: 0,
