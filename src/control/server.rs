@@ -21,12 +21,13 @@ use serde_json::Value;
 use super::api::{Answer, Request};
 use super::log::ASKED;
 use super::socket::ControlSocket;
+use super::watching::MAX_WATCHES;
 pub use crate::sys::peer::Peer;
 
 /// The longest line of a request, in bytes.
 pub const MAX_REQUEST: usize = 64 * 1024;
-/// The most connections at a time.
-pub const MAX_CONNECTIONS: usize = 32;
+/// The most connections at a time: captures and traces keep theirs, and as many as there may be of these leave room to ask.
+pub const MAX_CONNECTIONS: usize = 2 * MAX_WATCHES;
 /// How long a client may take to send a request, and to take its answer, or a part of a stream.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked whether the client of a stream is still there, when there is nothing to send.

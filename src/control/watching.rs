@@ -6,7 +6,7 @@ use crate::switch::watch::{WatchId, Watcher};
 use crate::worker::{Command, Handle, Inbox};
 
 /// The most watches at a time, so that nobody slows the switch down by watching it often.
-const MAX_WATCHES: usize = 32;
+pub(super) const MAX_WATCHES: usize = 32;
 
 /// All watches that there are.
 #[derive(Default)]
