@@ -172,11 +172,7 @@ mod tests {
         Frame::from_bytes(&bytes)
     }
 
-    fn followed<'a>(
-        port: PortId,
-        sent: &'a [PortId],
-        dropped: &'a [(PortId, DropReason)],
-    ) -> Followed<'a> {
+    fn followed<'a>(port: PortId, sent: &'a [PortId], dropped: &'a [(PortId, DropReason)]) -> Followed<'a> {
         static NO_TOPOLOGY: LazyLock<Topology> = LazyLock::new(Topology::default);
         Followed { port, peer: PeerId::NONE, topology: &NO_TOPOLOGY, sent, dropped, steps: &[] }
     }
