@@ -38,8 +38,8 @@ struct Follower {
     parts: Sender<Vec<u8>>,
     /// So long nobody has to ask again whether the rate allows another.
     rests_until: Time,
-    /// The frame that was picked last: how long it was, and how it began.
-    picked: (usize, Vec<u8>),
+    /// The frame that was picked and is on its way: how long it is, and how it begins.
+    picked: Option<(usize, Vec<u8>)>,
 }
 
 /// What all followers share.
@@ -91,7 +91,7 @@ impl Source for Following {
             shared: Arc::clone(&self.shared),
             parts: self.parts.clone(),
             rests_until: Time::ZERO,
-            picked: (0, Vec::new()),
+            picked: None,
         })
     }
 
@@ -139,7 +139,7 @@ impl Watcher for Follower {
             return false;
         }
         let begin = &frame.bytes()[..frame.bytes().len().min(SHOWN)];
-        self.picked = (frame.len(), begin.to_vec());
+        self.picked = Some((frame.len(), begin.to_vec()));
         true
     }
 
@@ -149,8 +149,8 @@ impl Watcher for Follower {
 
     fn followed(&mut self, followed: &Followed<'_>) {
         let Followed { port, peer, topology, steps, .. } = *followed;
-        let (len, bytes) = &self.picked;
-        let walk = told::real(topology, Location { port, peer }, *len, bytes, steps);
+        let Some((len, bytes)) = self.picked.take() else { return };
+        let walk = told::real(topology, Location { port, peer }, len, &bytes, steps);
         if let Ok(mut line) = serde_json::to_vec(&walk) {
             line.push(b'\n');
             // Who does not read fast enough misses this one.
@@ -159,6 +159,6 @@ impl Watcher for Follower {
     }
 
     fn is_over(&self) -> bool {
-        self.shared.is_over()
+        self.picked.is_none() && self.shared.is_over()
     }
 }
