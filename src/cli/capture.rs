@@ -6,7 +6,7 @@ mod line;
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{ArgGroup, Args};
 
@@ -18,6 +18,9 @@ use crate::packet::pcapng::Packet;
 use blocks::{Blocks, Next};
 use files::{Files, Rotation};
 pub(super) use line::line;
+
+/// How long nothing may come, after the end was asked for, of what was captured until then.
+const REST: Duration = Duration::from_secs(5);
 
 /// Capture frames: show them, or write them as pcapng
 ///
@@ -132,7 +135,12 @@ pub(super) fn run(switch: &Switch, query: CaptureQuery, count: Option<u64>, sink
         let _ = writeln!(io::stderr(), "capturing on {}{hint}", ports(&info.ports));
     }
     let outcome = pass_on(&mut blocks, &interrupt, count.unwrap_or(u64::MAX), sink);
-    let outcome = outcome.and(sink.flush());
+    // A sink that has failed takes no more.
+    let outcome = outcome.and_then(|ended| {
+        blocks.statistics().try_for_each(|block| sink.take(&block, None))?;
+        sink.flush()?;
+        ended
+    });
     if sink.hint().is_some() {
         let (captured, missed) = (blocks.packets(), blocks.missed());
         let noun = if captured == 1 { "frame" } else { "frames" };
@@ -141,7 +149,13 @@ pub(super) fn run(switch: &Switch, query: CaptureQuery, count: Option<u64>, sink
     outcome
 }
 
-fn pass_on(blocks: &mut Blocks, interrupt: &Interrupt, count: u64, sink: &mut dyn Sink) -> Outcome {
+/// Passes blocks on until there are enough; gives how the capture has ended, unless the sink has failed.
+fn pass_on(
+    blocks: &mut Blocks,
+    interrupt: &Interrupt,
+    count: u64,
+    sink: &mut dyn Sink,
+) -> Result<Outcome, Failure> {
     while blocks.packets() < count && !interrupt.came() {
         match blocks.next()? {
             Next::Block(block) => {
@@ -150,14 +164,28 @@ fn pass_on(blocks: &mut Blocks, interrupt: &Interrupt, count: u64, sink: &mut dy
             }
             Next::Nothing => sink.flush()?,
             Next::End => {
-                return Err(Failure::Said(
-                    "the capture was ended by the switch: it has ended, or nothing was read for some seconds"
-                        .into(),
-                ));
+                let why = blocks.why_over().unwrap_or("it has ended, or nothing was read for some seconds");
+                return Ok(Err(Failure::Said(format!("the capture was ended by the switch: {why}"))));
             }
         }
     }
-    Ok(())
+    blocks.end();
+    let mut heard = Instant::now();
+    while heard.elapsed() < REST {
+        let block = match blocks.next()? {
+            Next::Block(block) => block,
+            Next::Nothing => continue,
+            Next::End => break,
+        };
+        heard = Instant::now();
+        if blocks.packets() < count {
+            let packet = blocks.read(&block)?;
+            sink.take(&block, packet.as_ref().map(|packet| (packet, &*blocks)))?;
+        } else if blocks.look(&block)? {
+            sink.take(&block, None)?;
+        }
+    }
+    Ok(Ok(()))
 }
 
 fn ports(names: &[String]) -> String {

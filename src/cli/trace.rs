@@ -98,10 +98,16 @@ impl Trace {
                 }
             }
             if self.count == Some(number) {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        match self.count {
+            // Walks that were not read fast enough count, too.
+            Some(_) => Ok(()),
+            None => Err(Failure::Said(
+                "the trace was ended by the switch: it has ended, or the port was removed".into(),
+            )),
+        }
     }
 }
 

@@ -57,7 +57,7 @@ impl From<Value> for Response {
 pub struct Stream {
     /// The bytes, in parts. Bounded, since a client may be slow: whoever makes them must not wait for it.
     pub parts: Receiver<Vec<u8>>,
-    /// Dropped when the client is gone: what makes the bytes ends by it.
+    /// Dropped when the client is gone or has had enough: what makes the bytes ends by it, after the last of them.
     pub source: Box<dyn Send>,
 }
 
@@ -190,23 +190,27 @@ fn converse(stream: &mut UnixStream, shared: &Shared) -> io::Result<()> {
         let (answer, follows) = answer(&request, peer, shared);
         send(stream, &line(&answer), shared.patience)?;
         if let Some(follows) = follows {
-            return pour(stream, &follows, shared.patience);
+            return pour(stream, follows, shared.patience);
         }
     }
 }
 
-/// Passes a stream on until it ends. A client ends it by closing the connection, or by saying anything more.
-fn pour(stream: &mut UnixStream, follows: &Stream, patience: Duration) -> io::Result<()> {
-    loop {
-        match follows.parts.recv_timeout(PULSE) {
+/// Passes a stream on until it ends. A client ends it by closing the connection, its half of it, or by saying anything
+/// more; if it still reads, it gets what there was until then.
+fn pour(stream: &mut UnixStream, follows: Stream, patience: Duration) -> io::Result<()> {
+    let Stream { parts, source } = follows;
+    while !said_something(stream)? {
+        match parts.recv_timeout(PULSE) {
             Ok(part) => send(stream, &part, patience)?,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if said_something(stream)? {
-            return Ok(());
-        }
     }
+    drop(source);
+    while let Ok(part) = parts.recv_timeout(patience) {
+        send(stream, &part, patience)?;
+    }
+    Ok(())
 }
 
 /// Whether a client has said something, or has left.

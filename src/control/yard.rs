@@ -33,13 +33,12 @@ use super::show::live::{self, Wanted};
 use super::show::routers;
 use super::talkers::Talkers;
 use super::trace::{self, Trace};
-use super::watching::{Watch, Watches};
+use super::watching::{Source, Watch, Watches};
 use super::{capture, http, opening, show};
 use crate::packet::{Location, PortId};
 use crate::port::netdev;
 use crate::port::watch::LinkWatch;
 use crate::switch::Topology;
-use crate::switch::watch::Watcher;
 use crate::table::fdb::Generations;
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
@@ -258,12 +257,12 @@ impl State {
         self.exports.clear();
     }
 
-    /// Has watchers, which `make` makes for each worker by its number, watch what passes until what is returned is dropped.
+    /// Has the watchers of `source` watch what passes until what is returned is dropped, or what they watch is gone.
     ///
     /// # Errors
     /// When too many watch already.
-    pub(super) fn watch(&mut self, make: impl FnMut(usize) -> Box<dyn Watcher>) -> Result<Watch, String> {
-        self.watches.start(&self.workers, make)
+    pub(super) fn watch(&mut self, source: Box<dyn Source>) -> Result<Watch, String> {
+        self.watches.start_source(&self.workers, source)
     }
 
     fn talkers(&mut self) -> Result<Vec<TalkerInfo>, String> {
@@ -462,8 +461,8 @@ impl State {
             Request::Talkers {} => json(self.talkers()?),
             Request::Trace(query) => return self.trace(&query).map(Reply::Trace),
             Request::TraceFollow(query) => {
-                let (make, parts) = trace::follow(&query, &self.topology)?;
-                let source = Box::new(self.watch(make)?);
+                let (following, parts) = trace::follow(&query, &self.topology)?;
+                let source = Box::new(self.watch(Box::new(following))?);
                 return Ok(Reply::Stream(Value::Null, Stream { parts, source }));
             }
             Request::Drops {} => json(show::drops(self)),

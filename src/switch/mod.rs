@@ -386,6 +386,11 @@ impl Switch {
         self.outbox.watching.add(id, watcher);
     }
 
+    /// Has another watcher go on in the place of one, or nobody. When that has gone already, nothing is done.
+    pub fn rewatch(&mut self, id: WatchId, watcher: Option<Box<dyn Watcher>>) {
+        self.outbox.watching.replace(id, watcher);
+    }
+
     /// Lets a watcher go.
     pub fn unwatch(&mut self, id: WatchId) {
         self.outbox.watching.remove(id);

@@ -143,6 +143,14 @@ impl Watching {
         self.watchers.retain(|(other, _)| *other != id);
     }
 
+    pub(super) fn replace(&mut self, id: WatchId, watcher: Option<Box<dyn Watcher>>) {
+        let Some(at) = self.watchers.iter().position(|(other, _)| *other == id) else { return };
+        match watcher {
+            Some(watcher) => self.watchers[at].1 = watcher,
+            None => drop(self.watchers.remove(at)),
+        }
+    }
+
     /// Nobody watches anything.
     #[inline(always)]
     pub(super) fn is_idle(&self) -> bool {
