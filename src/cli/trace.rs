@@ -9,8 +9,8 @@ use clap::Args;
 
 use super::{Failure, Format, Outcome, Switch, print};
 use crate::control::api::{FollowQuery, LeftInfo, Request, TraceInfo, TraceQuery};
-use crate::packet::expression::Expression;
-use crate::packet::pcapng;
+use crate::packet::describe::hex;
+use crate::packet::{Expression, pcapng};
 
 /// Show what would happen to a frame, or what happens to those that pass
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub(super) struct Trace {
     #[arg(long, value_name = "ADDRESS", conflicts_with = "follow")]
     remote: Option<IpAddr>,
     /// The frame: its layers, or its bytes in hexadecimal; with --follow, which frames (as tcpdump has it)
-    #[arg(value_name = "FRAME", allow_hyphen_values = true)]
+    #[arg(value_name = "FRAME", allow_hyphen_values = true, required_unless_present_any = ["hex", "pcap", "follow"])]
     words: Vec<String>,
     /// The frame is its bytes in hexadecimal
     #[arg(long, value_name = "BYTES", conflicts_with_all = ["words", "pcap", "follow"])]
@@ -67,9 +67,6 @@ impl Trace {
         let frame = match (&self.hex, &self.pcap) {
             (Some(hex), _) => format!("0x{}", hex.strip_prefix("0x").unwrap_or(hex)),
             (None, Some(path)) => captured(path, self.frame)?,
-            (None, None) if self.words.is_empty() => {
-                return Err("which frame? (describe it, or name it by --hex or --pcap)".to_owned().into());
-            }
             (None, None) => self.words.join(" "),
         };
         let port = self.port.unwrap_or_default();
@@ -130,10 +127,6 @@ fn captured(path: &Path, number: u64) -> Result<String, Failure> {
         .into());
     }
     Ok(format!("0x{}", hex(packet.bytes)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A walk, hop by hop; its last line says how it ended.
