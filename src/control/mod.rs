@@ -7,8 +7,8 @@
 //! what a guest is told, `export` what a collector is, [`host`] what is seen of the machine, [`client`] the other end,
 //! [`daemon`] the life of the process around it, [`log`] what is heard of it, [`socket`] what keeps two of them apart.
 //!
-//! What runs is also to be seen over [`http`], where nothing can be changed: `site` has the pages, `metrics` writes one of
-//! them.
+//! What runs is also to be seen over [`http`], where nothing can be changed: `site` has the pages and what their
+//! script asks for, `metrics` writes one of them.
 
 pub mod api;
 pub mod attach;

@@ -11,6 +11,7 @@
 #![allow(dead_code, unused_imports, reason = "each suite uses its own part")]
 
 pub(crate) mod attached;
+pub(crate) mod browser;
 pub(crate) mod collectors;
 pub(crate) mod end;
 pub(crate) mod frames;

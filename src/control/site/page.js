@@ -170,7 +170,7 @@ function showHeader() {
   write($("#about"), `${version.version}, up ${span(stats.uptime_secs)}`);
   const sum = { rx: 0, rxFrames: 0, drops: 0 };
   for (const { name } of state.ports) for (const key of Object.keys(sum)) sum[key] += ports.of(name)[key];
-  write($("#total"), `in ${rate(sum.rx)}bit/s, ${rate(sum.rxFrames)} frames/s, ${rate(sum.drops)} drops/s`);
+  write($("#total"), `in ${rate(sum.rx, "bit/s")}, ${rate(sum.rxFrames, "frames/s")}, ${rate(sum.drops, "drops/s")}`);
   const names = state.ports.map((port) => port.name);
   if ($("#ports").children.length !== names.length || names.some((name, i) => $("#ports").children[i].value !== name)) {
     $("#ports").replaceChildren(...names.map((value) => make("option", { value })));
@@ -302,8 +302,8 @@ const details = {
     this.curves.draw(ports.history(port.name), ports.now);
     const now = ports.of(port.name), counted = state.stats.ports.find((one) => one.name === port.name);
     fill(this.counters, ["", ">bit/s", ">frames/s", ">frames", ">bytes"], [
-      ["in", rate(now.rx), rate(now.rxFrames), count(port.rx_frames), count(port.rx_bytes)],
-      ["out", rate(now.tx), rate(now.txFrames), count(port.tx_frames), count(port.tx_bytes)],
+      ["in", rate(now.rx), rate(now.rxFrames), count(port.rx_frames), rate(port.rx_bytes, "B")],
+      ["out", rate(now.tx), rate(now.txFrames), count(port.tx_frames), rate(port.tx_bytes, "B")],
       ["dropped", "", rate(now.drops), count(port.drops), ""],
       ["flooded, to a group", "", "", count(counted?.groups ?? 0), ""],
       ["flooded, unknown", "", "", count(counted?.unknown ?? 0), ""],
@@ -318,7 +318,8 @@ const details = {
     const [table, note] = [this.behind, this.found];
     try {
       const { entries, count: all } = await ask("fdb", { port: port.name, limit: BEHIND });
-      fill(table, FOUND, entries.map(entry));
+      const rows = entries.map(entry).map(([address, vlan, , , ...more]) => [address, vlan, ...more]);
+      fill(table, ["address", ">VLAN", "peer", "kind", ">age"], rows);
       write(note, all > entries.length ? `${count(entries.length)} of ${count(all)}` : all === 0 ? "none" : "");
     } catch (error) {
       write(note, error.message);

@@ -4,7 +4,7 @@
 // is shown is text in a text node: names and addresses are other people's.
 
 const SVG = "http://www.w3.org/2000/svg";
-const PAD = 10, GAP = 8, HEAD = 46, BIG = { width: 158, height: 50 }, SMALL = { width: 96, height: 26 };
+const PAD = 10, GAP = 8, HEAD = 46, BIG = { width: 146, height: 50 }, SMALL = { width: 96, height: 26 };
 /** A bridge with more ports than these shows them small. */
 const MANY = 24;
 /** Most peers that have a place of their own. */
@@ -25,11 +25,13 @@ export function health(peer) {
 const WORST = ["bad", "warn", "ok", ""];
 const worst = (list) => list.reduce((a, b) => (WORST.indexOf(b[1]) < WORST.indexOf(a[1]) ? b : a));
 
-export function rate(bits) {
-  const units = ["", "k", "M", "G", "T"];
+/** A number in three digits, and of what: `1.25 Mbit/s`. */
+export function rate(value, of = "") {
+  const prefixes = ["", "k", "M", "G", "T"];
   let at = 0;
-  for (; bits >= 999.5 && at < units.length - 1; at++) bits /= 1000;
-  return `${bits >= 99.5 || at === 0 ? Math.round(bits) : bits.toPrecision(bits >= 9.95 ? 3 : 2)}${at ? " " : ""}${units[at]}`;
+  for (; value >= 999.5 && at < prefixes.length - 1; at++) value /= 1000;
+  const digits = at === 0 ? Math.round(value) : value >= 99.5 ? value.toFixed(0) : value.toPrecision(3);
+  return `${digits} ${prefixes[at]}${of}`.trimEnd();
 }
 
 export function svg(tag, attributes, ...children) {
@@ -130,17 +132,17 @@ export class Picture {
   flow(list, top, into) {
     let [row, x, y] = [[], 0, top];
     const end = () => {
-      const free = (this.width - (x - GAP * 2)) / 2;
-      let lowest = 0;
+      // They stand on one line, so that no box hides what leaves another at its lower edge.
+      const free = (this.width - (x - GAP * 2)) / 2, bottom = y + Math.max(...row.map(([box]) => box.height));
       for (const [box, at] of row) {
-        box.drawn.setAttribute("transform", `translate(${at + free} ${y})`);
+        const top = bottom - box.height;
+        box.drawn.setAttribute("transform", `translate(${at + free} ${top})`);
         for (const [key, spot] of box.spots) {
-          this.spots.set(key, { x: at + free + spot.x, top: y, bottom: y + box.height, box: box.key, row: y, y: y + spot.y });
+          this.spots.set(key, { x: at + free + spot.x, y: top + spot.y, top, bottom, box: box.key });
         }
         into.append(box.drawn);
-        lowest = Math.max(lowest, box.height);
       }
-      return y + lowest;
+      return bottom;
     };
     for (const box of list) {
       if (row.length && x + box.width > this.width) {
@@ -187,7 +189,7 @@ export class Picture {
     const inner = this.width - 2 - 2 * PAD;
     const size = shown.length > MANY ? SMALL : BIG;
     const fit = Math.max(1, Math.floor((inner + GAP) / (size.width + GAP)));
-    const wished = size === SMALL ? Math.ceil(Math.sqrt(shown.length * 3.5)) : Math.max(2, Math.ceil(Math.sqrt(shown.length * 1.6)));
+    const wished = size === SMALL ? Math.ceil(Math.sqrt(shown.length * 3.5)) : Math.max(2, Math.ceil(Math.sqrt(shown.length * 2.5)));
     const columns = Math.max(1, Math.min(fit, wished, Math.max(1, ...parts.map((part) => part.length))));
     const width = Math.min(this.width - 2, Math.max(236, columns * (size.width + GAP) - GAP + 2 * PAD));
     const across = (width - 2 * PAD + GAP) / columns - GAP;
@@ -247,7 +249,7 @@ export class Picture {
   /** What is to be said of a port in two words. */
   note(port) {
     const mirrors = this.mirroring.get(port.name);
-    if (mirrors) return short(`⧉ ${mirrors.join(" ")}`, 16);
+    if (mirrors) return short(`» ${mirrors.join(" ")}`, 16);
     if (port.wire) return short(`⇄ ${port.wire}`, 16);
     return port.vlan === "-" ? "" : short(port.vlan, 16);
   }
@@ -273,7 +275,7 @@ export class Picture {
     }
     return list.map((peer) => {
       const [sign, kind] = worst(peer.states);
-      const width = Math.max(150, Math.min(this.width - 2, 34 + Math.min(peer.address.length, 40) * 7)), height = 38;
+      const width = Math.max(196, Math.min(this.width - 2, 34 + Math.min(peer.address.length, 40) * 7)), height = 38;
       const drawn = svg("g", { class: `peer ${kind}` }, svg("title", {}, `${peer.address}: ${peer.seen}`),
         svg("rect", { class: "box", width, height, rx: 19 }), text(12, 24, sign, `name ${kind}`),
         text(28, 17, short(peer.address, 40), "name"), text(28, 31, short(peer.seen, Math.floor((width - 36) / 5.6)), "small"));
@@ -284,7 +286,7 @@ export class Picture {
 
   /** Draws what joins things: under the boxes, or over them within one box. Says how deep the curves reach. */
   links(under, over) {
-    let deepest = 0;
+    let [deepest, curves] = [0, 0];
     const join = (from, to, kind, says) => {
       const [a, b] = [this.spots.get(from), this.spots.get(to)];
       if (!a || !b) return;
@@ -292,12 +294,12 @@ export class Picture {
       if (a.box === b.box) {
         if (kind !== "mirror" || a.y === b.y && a.x === b.x) return;
         path = `M${a.x} ${a.y + 6}L${b.x} ${b.y + 6}`;
-      } else if (a.row === b.row) {
-        const y = Math.max(a.bottom, b.bottom) + 22;
+      } else if (a.bottom === b.bottom) {
+        const y = a.bottom + 18 + 6 * (curves++ % 4);
         deepest = Math.max(deepest, y - 4);
         path = `M${a.x} ${a.bottom - 2}C${a.x} ${y} ${b.x} ${y} ${b.x} ${b.bottom - 2}`;
       } else {
-        const [upper, lower] = a.row < b.row ? [a, b] : [b, a];
+        const [upper, lower] = a.bottom < b.bottom ? [a, b] : [b, a];
         const middle = (upper.bottom + lower.top) / 2;
         path = `M${upper.x} ${upper.bottom - 2}C${upper.x} ${middle} ${lower.x} ${middle} ${lower.x} ${lower.top + 2}`;
       }
@@ -335,9 +337,9 @@ export class Picture {
       parts.sign.setAttribute("class", kind);
       const off = { warn: " off", bad: " lost" }[kind] ?? "";
       parts.chip.setAttribute("class", `chip${off}${port.name === this.chosen ? " chosen" : ""}`);
-      const passed = `↓ ${rate(rx)}  ↑ ${rate(tx)}`;
-      const lost = drops > 0 ? `${rate(drops)} drops/s` : "";
-      write(parts.label, `${port.name} (${port.type}, ${port.state}): in ${rate(rx)}bit/s, out ${rate(tx)}bit/s${lost && ", "}${lost}`);
+      const passed = `↓ ${rate(rx)} ↑ ${rate(tx)}`;
+      const lost = drops > 0 ? `${rate(drops, "drops/s")}` : "";
+      write(parts.label, `${port.name} (${port.type}, ${port.state}): in ${rate(rx, "bit/s")}, out ${rate(tx, "bit/s")}${lost && ", "}${lost}`);
       parts.chip.setAttribute("aria-label", parts.label.textContent);
       parts.curves.draw(this.rates.history(port.name), now);
       if (!parts.big) continue;
@@ -349,7 +351,8 @@ export class Picture {
       const sum = { rx: 0, tx: 0, drops: 0 };
       for (const port of ports) for (const key of Object.keys(sum)) sum[key] += this.rates.of(port.name)[key];
       const off = ports.filter((port) => states.get(port.name) !== "up").length;
-      write(sums, `↓ ${rate(sum.rx)}bit/s  ↑ ${rate(sum.tx)}bit/s${sum.drops > 0 ? `  ${rate(sum.drops)} drops/s` : ""}${off ? `  ${off} not up` : ""}`);
+      const words = [`↓ ${rate(sum.rx, "bit/s")} ↑ ${rate(sum.tx, "bit/s")}`, sum.drops > 0 && rate(sum.drops, "drops/s"), off > 0 && `${off} not up`];
+      write(sums, words.filter(Boolean).join(" · "));
     }
   }
 }
