@@ -9,8 +9,8 @@ use clap::Args;
 
 use super::{Failure, Format, Outcome, Switch, print};
 use crate::control::api::{FollowQuery, LeftInfo, Request, TraceInfo, TraceQuery};
-use crate::packet::expression::Expression;
-use crate::packet::pcapng;
+use crate::packet::describe::hex;
+use crate::packet::{Expression, pcapng};
 
 /// Show what would happen to a frame, or what happens to those that pass
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub(super) struct Trace {
     #[arg(long, value_name = "ADDRESS", conflicts_with = "follow")]
     remote: Option<IpAddr>,
     /// The frame: its layers, or its bytes in hexadecimal; with --follow, which frames (as tcpdump has it)
-    #[arg(value_name = "FRAME")]
+    #[arg(value_name = "FRAME", required_unless_present_any = ["hex", "pcap", "follow"])]
     words: Vec<String>,
     /// The frame is its bytes in hexadecimal
     #[arg(long, value_name = "BYTES", conflicts_with_all = ["words", "pcap", "follow"])]
@@ -154,10 +154,6 @@ fn captured(path: &Path, number: u64) -> Result<String, Failure> {
         .into());
     }
     Ok(format!("0x{}", hex(packet.bytes)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A walk, hop by hop; its last line says how it ended.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::control::api::{LeftInfo, TraceEnd, TraceInfo, TraceStep};
+use crate::packet::describe::hex;
 use crate::packet::summary::summary;
 use crate::packet::{Datagram, DropReason, Frame, Location, PeerId, PortId};
 use crate::switch::trial::{Left, Walked};
@@ -152,8 +153,4 @@ fn remote(topology: &Topology, port: PortId, peer: PeerId) -> Option<IpAddr> {
         Some(known) => known.as_ref().map(|peer| peer.address),
         None => overlay.strangers.as_ref()?.address(peer),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
