@@ -26,14 +26,16 @@ fn trace(yard: &Yard, port: &str, bytes: &[u8]) -> Value {
 /// How the frames of a trace end: the outcome, the port that counts it, and why it is dropped.
 fn ends(trace: &Value) -> Vec<(&str, &str, Option<&str>)> {
     let ends = trace["ends"].as_array().expect("a list").iter();
-    let text = |value: &'_ Value| value.as_str().expect("text");
     ends.map(|end| (text(&end["outcome"]), text(&end["port"]), end["reason"].as_str())).collect()
 }
 
 /// The stages of a trace, in their order.
 fn stages(trace: &Value) -> Vec<&str> {
-    let steps = trace["steps"].as_array().expect("a list").iter();
-    steps.map(|step| step["stage"].as_str().expect("text")).collect()
+    trace["steps"].as_array().expect("a list").iter().map(|step| text(&step["stage"])).collect()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().expect("text")
 }
 
 /// What can be seen of a switch from outside.
@@ -175,7 +177,7 @@ fn real_frames_are_followed_a_few_of_them_and_none_is_lost_by_it() {
         let (one, two) = (routed.host(1), routed.host(2));
         wait_for_ping(one, &v4(2, HOST));
         let streams = [Stream::start(one, two, &v4(2, HOST)), Stream::start(two, one, &v4(1, HOST))];
-        let mut following = Following::start(&routed.yard, "--count 5 --in h1 tcp");
+        let mut following = Following::start(&routed.yard, "--count 5 --in h1 udp");
         let walks: Vec<_> = following.walks().collect();
         assert_eq!(walks.len(), 5, "it ends by itself");
         for walk in &walks {

@@ -31,7 +31,7 @@ use machine::Machine;
 use method::Round;
 use path::Path;
 use progress::Progress;
-use results::{Cell, LeftOut, Results, Settings};
+use results::{Cell, Results, Settings, Unmeasured};
 use scale::By;
 use trial::{Load, Rig};
 
@@ -113,22 +113,26 @@ impl Bench {
             report::write(path, page, &results)?;
         }
         if self.format.json {
-            return print_json(&serde_json::to_value(&results).map_err(|error| error.to_string())?);
+            print_json(&serde_json::to_value(&results).map_err(|error| error.to_string())?)?;
+        } else {
+            print(&summary::of(&results))?;
         }
-        print(&summary::of(&results))
+        let failed: Vec<_> =
+            results.failed.iter().map(|path| format!("{}: {}", path.path, path.reason)).collect();
+        if failed.is_empty() { Ok(()) } else { Err(failed.join("\n").into()) }
     }
 
     fn run(&self, interrupt: &Interrupt) -> Result<Results, Failure> {
-        let mut left_out = Vec::new();
-        let paths = self.paths(&mut left_out)?;
-        let results = self.measure(&paths, &mut left_out, interrupt)?;
+        let date = machine::now();
+        let (paths, left_out) = self.paths()?;
+        let (results, failed) = self.measure(&paths, interrupt)?;
         let mut by: Vec<By> = self.scale.iter().flat_map(|by| by.each()).copied().collect();
         by.dedup();
         let scaling = scale::measure(&by, (self.rounds, self.duration()), interrupt)?;
         Ok(Results {
             schema: results::SCHEMA.into(),
             version: env!("CARGO_PKG_VERSION").into(),
-            date: machine::now(),
+            date,
             machine: Machine::this(),
             settings: Settings {
                 seconds: self.seconds,
@@ -140,29 +144,30 @@ impl Bench {
             results,
             scaling,
             left_out,
+            failed,
         })
     }
 
-    /// What is measured. Leaves the host's network where devices are needed for it.
-    fn paths(&self, left_out: &mut Vec<LeftOut>) -> Result<Vec<Path>, Failure> {
+    /// What is measured, and what is left out since this user may not. Leaves the host's network where devices are needed.
+    fn paths(&self) -> Result<(Vec<Path>, Vec<Unmeasured>), Failure> {
         if self.between.is_some() {
-            return Ok(vec![Path::Between]);
+            return Ok((vec![Path::Between], Vec::new()));
         }
         let asked = match (self.paths.is_empty(), self.scale.is_empty()) {
             (true, true) => Path::value_variants(),
             _ => &self.paths,
         };
         if !asked.iter().any(|path| path.needs_devices()) {
-            return Ok(asked.to_vec());
+            return Ok((asked.to_vec(), Vec::new()));
         }
         match isolation::leave_host() {
-            Ok(()) => Ok(asked.to_vec()),
+            Ok(()) => Ok((asked.to_vec(), Vec::new())),
             Err(why) if !self.by_default() => Err(Failure::Said(why)),
             Err(why) => {
                 let (devices, others) = asked.iter().partition::<Vec<Path>, _>(|path| path.needs_devices());
-                left_out
-                    .extend(devices.iter().map(|path| LeftOut { path: path.name(), reason: why.clone() }));
-                Ok(others)
+                let left_out =
+                    devices.iter().map(|path| Unmeasured { path: path.name(), reason: why.clone() });
+                Ok((others, left_out.collect()))
             }
         }
     }
@@ -192,30 +197,30 @@ impl Bench {
         sizes
     }
 
-    /// Measures all paths with all sizes, in rounds, so that a machine whose speed drifts treats all alike. A path that
-    /// nobody asked for by name and that cannot be measured here is left out.
+    /// Measures all paths with all sizes, in rounds, so that a machine whose speed drifts treats all alike. Also gives the
+    /// paths that failed; where somebody has said what to measure, the first of those ends the run.
     fn measure(
         &self,
         paths: &[Path],
-        left_out: &mut Vec<LeftOut>,
         interrupt: &Interrupt,
-    ) -> Result<Vec<Cell>, Failure> {
+    ) -> Result<(Vec<Cell>, Vec<Unmeasured>), Failure> {
         let sizes = self.all_sizes();
         let cases: Vec<(Path, Size)> =
             paths.iter().flat_map(|&path| sizes.iter().map(move |&size| (path, size))).collect();
         let mut measured: Vec<Vec<Round>> = vec![Vec::new(); cases.len()];
+        let mut failed: Vec<Unmeasured> = Vec::new();
         let mut progress = Progress::new(cases.len() * self.rounds as usize);
         for _ in 0..self.rounds {
             for (&(path, size), rounds) in cases.iter().zip(&mut measured) {
                 let name = path.name();
                 progress.step(&format!("{name} {size}"));
-                if left_out.iter().any(|left| left.path == name) {
+                if failed.iter().any(|failed| failed.path == name) {
                     continue;
                 }
                 match self.round(path, size, interrupt) {
                     Ok(round) => rounds.push(round),
                     Err(Failure::Said(why)) if self.by_default() => {
-                        left_out.push(LeftOut { path: name, reason: format!("{size}: {why}") });
+                        failed.push(Unmeasured { path: name, reason: format!("{size}: {why}") });
                     }
                     Err(Failure::Said(why)) => return Err(format!("{name} {size}: {why}").into()),
                     Err(other) => return Err(other),
@@ -223,7 +228,8 @@ impl Bench {
             }
         }
         let cells = cases.iter().zip(&measured);
-        Ok(cells.filter_map(|(&(path, size), rounds)| Cell::of(&path.name(), size, rounds)).collect())
+        let cells = cells.filter_map(|(&(path, size), rounds)| Cell::of(&path.name(), size, rounds));
+        Ok((cells.collect(), failed))
     }
 
     fn round(&self, path: Path, size: Size, interrupt: &Interrupt) -> Result<Round, Failure> {

@@ -19,7 +19,7 @@ use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
 use super::interrupt::Interrupt;
-use super::{Failure, Outcome, Switch, print as say, print_json};
+use super::{Failure, Outcome, Switch, print as say};
 use crate::control::client::{Client, socket_path};
 use choice::{Choice, Next, View};
 use figures::Figures;
@@ -85,7 +85,7 @@ impl Top {
             interrupt.wait_until(Instant::now() + self.interval)?;
             figures.take(Sample::gather(&mut client, true)?);
             match self.json {
-                true => print_json(&print::json(&figures))?,
+                true => say(&format!("{}\n", print::json(&figures)))?,
                 false => say(&print::text(&figures, &self.filter))?,
             }
         }

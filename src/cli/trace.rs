@@ -32,7 +32,7 @@ pub(super) struct Trace {
     #[arg(long, value_name = "ADDRESS", conflicts_with = "follow")]
     remote: Option<IpAddr>,
     /// The frame: its layers, or its bytes in hexadecimal; with --follow, which frames (as tcpdump has it)
-    #[arg(value_name = "FRAME", allow_hyphen_values = true)]
+    #[arg(value_name = "FRAME")]
     words: Vec<String>,
     /// The frame is its bytes in hexadecimal
     #[arg(long, value_name = "BYTES", conflicts_with_all = ["words", "pcap", "follow"])]

@@ -49,7 +49,7 @@ use counting::PortCounters;
 use mirror::{Direction, MirrorCounters};
 use outbox::{Departure, Outbox, Oversize};
 pub use router::Router;
-use stage::ingress::Arrival;
+use stage::ingress::{Arrival, Door};
 use stage::mirror::{Desk, Mirroring, Relay};
 use stage::route::{Routing, Walk};
 use stage::tunnel::{Effects, Outlet, Unwrapped, Unwrapping, Wrapping};
@@ -562,7 +562,8 @@ impl Switch {
                 let (cache, arrivals) = (&self.cache, &mut self.arrivals);
                 let frames = frames.map(|(frame, peer)| (frame, Location { port: port_id, peer }));
                 let whole = port.guard.is_some() || topology.bridge(id).is_some_and(Bridge::reads_packets);
-                stage::ingress::arrive(port, (id, whole), frames, batch, cache, counters, arrivals, watching);
+                let door = Door { port, bridge: id, whole, cache, counters, watching };
+                stage::ingress::arrive(door, frames, batch, arrivals);
             }
         }
         if origin == Origin::Ourselves {

@@ -151,8 +151,6 @@ fn packets(frame: &Frame) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::LazyLock;
-
     use crate::packet::{DropReason, Layer, Offload, PeerId};
     use crate::switch::Topology;
     use crossbeam_channel::{Receiver, bounded};
@@ -172,13 +170,10 @@ mod tests {
         Frame::from_bytes(&bytes)
     }
 
-    fn followed<'a>(
-        port: PortId,
-        sent: &'a [PortId],
-        dropped: &'a [(PortId, DropReason)],
-    ) -> Followed<'a> {
-        static NO_TOPOLOGY: LazyLock<Topology> = LazyLock::new(Topology::default);
-        Followed { port, peer: PeerId::NONE, topology: &NO_TOPOLOGY, sent, dropped, steps: &[] }
+    /// Tells a sampler what became of a frame that came in by `port`.
+    fn tell(sampler: &mut Sampler, port: PortId, sent: &[PortId], dropped: &[(PortId, DropReason)]) {
+        let (topology, peer) = (&Topology::default(), PeerId::NONE);
+        sampler.followed(&Followed { port, peer, topology, sent, dropped, steps: &[] });
     }
 
     /// Has `frames` frames come in by a port in batches of so many; how many were picked.
@@ -191,7 +186,7 @@ mod tests {
             for _ in 0..batch {
                 if sampler.pick(port, &frame, Time::ZERO) {
                     picked += 1;
-                    sampler.followed(&followed(port, &[PortId(1)], &[]));
+                    tell(sampler, port, &[PortId(1)], &[]);
                 }
             }
         }
@@ -243,7 +238,7 @@ mod tests {
         ] {
             let (mut sampler, samples) = sampler(&[Place { untagged, ..SAMPLED }], 1, 1);
             assert!(sampler.pick(PortId(0), &frame(tag), Time::ZERO));
-            sampler.followed(&followed(PortId(0), &[], &[]));
+            tell(&mut sampler, PortId(0), &[], &[]);
             let sample = samples.try_recv().unwrap();
             assert_eq!((sample.vlan, sample.fate), (vlan, Fate::Taken), "{untagged} {tag:?}");
         }
@@ -265,7 +260,7 @@ mod tests {
             (&[], &[], Fate::Taken),
         ] {
             assert!(sampler.pick(PortId(0), &frame(None), Time::ZERO));
-            sampler.followed(&followed(PortId(0), &ports(left), dropped));
+            tell(&mut sampler, PortId(0), &ports(left), dropped);
             assert_eq!(samples.try_recv().unwrap().fate, fate, "{left:?} {dropped:?}");
         }
     }

@@ -15,7 +15,7 @@ use super::super::Failure;
 use super::super::interrupt::Interrupt;
 use super::frames::Size;
 use super::path::Path;
-use super::trial::{Delay, Load, Loss, Rig, Trial};
+use super::trial::{Counted, Delay, Load, Loss, Rig, Trial};
 use crate::control::api::{DropInfo, Request, StatsInfo};
 use crate::sys::clock;
 pub(super) use interface::Interface;
@@ -37,12 +37,20 @@ pub(super) struct Devices<'a> {
     interrupt: &'a Interrupt,
 }
 
-/// What the switches have counted.
-struct Counted {
-    /// Frames that came in by the port that the tester sends to.
-    arrived: u64,
+/// What the switches have counted so far.
+struct Counters {
+    ends: Counted,
     /// Drops by port and reason.
     drops: BTreeMap<(String, String), u64>,
+}
+
+/// What the tester has seen of a trial.
+struct Seen {
+    sent: u64,
+    received: u64,
+    /// Frames a second that arrived while more were offered.
+    rate: f64,
+    delay: Delay,
 }
 
 impl<'a> Devices<'a> {
@@ -89,18 +97,22 @@ impl<'a> Devices<'a> {
                 }
             }
         }
-        let drops = self.counted()?.map_or_else(BTreeMap::new, |counted| counted.drops);
+        let drops = self.counters()?.map_or_else(BTreeMap::new, |counters| counters.drops);
         let losses =
             drops.into_iter().map(|((place, reason), frames)| format!("; {frames} at {place}: {reason}"));
         Err(format!("no frame passes in {} s{}", PATIENCE.as_secs(), losses.collect::<String>()).into())
     }
 
     /// What the switches have counted so far, where they are ours.
-    fn counted(&self) -> Result<Option<Counted>, Failure> {
+    fn counters(&self) -> Result<Option<Counters>, Failure> {
         let Some(site) = &self.site else { return Ok(None) };
         let stats = site.ask::<StatsInfo>(&Request::Stats {})?;
-        let arrived =
-            stats[0].ports.iter().filter(|port| port.name == site::NEAR).map(|port| port.rx_frames).sum();
+        let port = |name: &str| stats.iter().flat_map(|stats| &stats.ports).find(|port| port.name == name);
+        let ends = Counted {
+            rx_frames: port(site::NEAR).map_or(0, |port| port.rx_frames),
+            tx_frames: port(site::FAR).map_or(0, |port| port.tx_frames),
+            conserved: stats.iter().all(|stats| stats.conserved),
+        };
         let several = stats.len() > 1;
         let drops = site.ask::<Vec<DropInfo>>(&Request::Drops {})?;
         let drops = (1..).zip(drops).flat_map(|(number, drops)| {
@@ -109,45 +121,15 @@ impl<'a> Devices<'a> {
                 ((place, drop.reason), drop.frames)
             })
         });
-        Ok(Some(Counted { arrived, drops: drops.collect() }))
+        Ok(Some(Counters { ends, drops: drops.collect() }))
     }
 
-    /// Where `lost` of `sent` frames went.
-    fn losses(
-        &self,
-        before: Option<Counted>,
-        overflow: u64,
-        (sent, lost): (u64, u64),
-    ) -> Result<Vec<Loss>, Failure> {
-        let loss =
-            |place: &str, reason: &str, frames| Loss { place: place.into(), reason: reason.into(), frames };
-        let mut losses = vec![loss("behind the switch", "the tester's queue was full", overflow)];
-        if let Some((before, after)) = before.zip(self.counted()?) {
-            let unread = sent.saturating_sub(after.arrived - before.arrived);
-            losses.push(loss("before the switch", "the device's queue was full", unread));
-            losses.extend(after.drops.iter().map(|(key, frames)| {
-                loss(&key.0, &key.1, frames - before.drops.get(key).copied().unwrap_or(0))
-            }));
-        }
-        let known: u64 = losses.iter().map(|loss| loss.frames).sum();
-        let elsewhere = match self.site {
-            Some(_) => "a queue of the kernel was full",
-            None => "another's switch, which was not asked",
-        };
-        losses.push(loss("elsewhere", elsewhere, lost.saturating_sub(known)));
-        losses.retain(|loss| loss.frames > 0);
-        Ok(losses)
-    }
-}
-
-impl Rig for Devices<'_> {
-    fn trial(&mut self, load: Load, duration: Duration) -> Result<Trial, Failure> {
-        self.tester.begin();
-        let (before, overflow) = (self.counted()?, self.tester.overflow());
+    /// Offers frames for `duration`, and waits for those that are under way.
+    fn offer(&mut self, load: Load, duration: Duration) -> Result<Seen, Failure> {
         let (mut delay, mut sent, mut received) = (Delay::new(), 0, 0);
         // What arrives before the queues are full says nothing of the rate at which they are emptied.
         let (settled, mut early) = (duration / 4, None);
-        let (cpu, began) = (switch_time()?, Instant::now());
+        let began = Instant::now();
         let took = loop {
             self.interrupt.check()?;
             let elapsed = began.elapsed();
@@ -161,10 +143,9 @@ impl Rig for Devices<'_> {
             sent += self.tester.send(due, elapsed);
             received += self.tester.receive(began.elapsed(), &mut delay);
         };
-        // Of a tester that was itself kept waiting there is too little left of the time to tell a rate by.
-        let early = early.filter(|(since, _)| *since < duration / 2);
-        let (since, before_that) = early.unwrap_or_default();
-        let mut rate = (received - before_that) as f64 / (took - since).as_secs_f64().max(1e-9);
+        // A tester that was itself kept waiting has too little left of the time to tell a rate by: then all of it counts.
+        let (since, before_that) = early.filter(|(since, _)| *since < duration / 2).unwrap_or_default();
+        let mut rate = (received - before_that) as f64 / (took - since).as_secs_f64();
         let mut last = Instant::now();
         while received < sent && last.elapsed() < if received > 0 { QUIET } else { FIRST } {
             self.interrupt.check()?;
@@ -178,13 +159,47 @@ impl Rig for Devices<'_> {
             // The machine had no time for the switch while frames were offered: it took until now.
             rate = received as f64 / (last - began).as_secs_f64();
         }
+        Ok(Seen { sent, received, rate, delay })
+    }
+}
+
+impl Rig for Devices<'_> {
+    fn trial(&mut self, load: Load, duration: Duration) -> Result<Trial, Failure> {
+        self.tester.begin();
+        let (before, overflow) = (self.counters()?, self.tester.overflow());
+        let cpu = switch_time()?;
+        let Seen { sent, received, rate, delay } = self.offer(load, duration)?;
         // What another's switch spends, its own processes and the kernel know. Of a switch that did nothing the two clocks
         // may differ by a tick.
         let cpu = self.site.is_some().then_some(switch_time()?.saturating_sub(cpu));
-        let overflow = self.tester.overflow() - overflow;
-        let losses = self.losses(before, overflow, (sent, sent.saturating_sub(received)))?;
-        Ok(Trial { sent, received, rate, cpu, delay, losses })
+        let mut losses =
+            vec![loss("behind the switch", "the tester's queue was full", self.tester.overflow() - overflow)];
+        let ends = before.zip(self.counters()?);
+        let counted = ends.as_ref().map(|(before, after)| after.ends.since(before.ends));
+        if let Some((before, after)) = ends {
+            losses.extend(after.drops.into_iter().map(|(key, frames)| {
+                let earlier = before.drops.get(&key).copied().unwrap_or(0);
+                loss(&key.0, &key.1, frames - earlier)
+            }));
+        }
+        if let Some(counted) = counted {
+            let unread = sent.saturating_sub(counted.rx_frames);
+            losses.push(loss("before the switch", "the device's queue was full", unread));
+        }
+        let elsewhere = match counted {
+            Some(_) => "a queue of the kernel was full",
+            None => "another's switch, which was not asked",
+        };
+        let known: u64 = losses.iter().map(|loss| loss.frames).sum();
+        let unknown = sent.saturating_sub(received).saturating_sub(known);
+        losses.push(loss("elsewhere", elsewhere, unknown));
+        losses.retain(|loss| loss.frames > 0);
+        Ok(Trial { sent, received, rate, cpu, delay, losses, counted })
     }
+}
+
+fn loss(place: &str, reason: &str, frames: u64) -> Loss {
+    Loss { place: place.into(), reason: reason.into(), frames }
 }
 
 /// Processor time of all threads but this one.

@@ -181,42 +181,61 @@ impl Rig for Engine<'_> {
     fn trial(&mut self, load: Load, duration: Duration) -> Result<Trial, Failure> {
         let clock = || clock::of_thread().map_err(|error| format!("no processor time is told: {error}"));
         let (before, arrived) = (self.drops(), self.sink.arrived());
-        let (mut delay, mut sent, mut overrun) = (Delay::new(), 0, 0);
-        let (cpu, began) = (clock()?, Instant::now());
-        loop {
-            let elapsed = began.elapsed();
+        let (mut delay, cpu, began) = (Delay::new(), clock()?, Instant::now());
+        let (sent, overrun) = match load {
+            Load::Most => (self.flood(began, duration)?, 0),
+            Load::Rate(_) => self.pace(load, began, duration, &mut delay)?,
+        };
+        let (took, cpu) = (began.elapsed(), Some(clock()? - cpu));
+        let received = self.sink.arrived() - arrived;
+        let (rate, losses) = (received as f64 / took.as_secs_f64(), self.losses(&before, overrun));
+        Ok(Trial { sent, received, rate, cpu, delay, losses, counted: None })
+    }
+}
+
+impl Engine<'_> {
+    /// Takes frames in as fast as they go, and gives how many.
+    fn flood(&mut self, began: Instant, duration: Duration) -> Result<u64, Failure> {
+        let mut sent = 0;
+        while began.elapsed() < duration {
+            self.interrupt.check()?;
             let now = self.now();
+            sent += (0..BATCHES).map(|_| self.step(MAX_BATCH_FRAMES, now) as u64).sum::<u64>();
+        }
+        Ok(sent)
+    }
+
+    /// Takes frames in as they fall due, and gives how many were due, and how many of those found the queue full.
+    fn pace(
+        &mut self,
+        load: Load,
+        began: Instant,
+        duration: Duration,
+        delay: &mut Delay,
+    ) -> Result<(u64, u64), Failure> {
+        let (mut sent, mut overrun) = (0, 0);
+        loop {
+            self.interrupt.check()?;
+            let elapsed = began.elapsed();
             let due = load.due(elapsed.min(duration));
-            let Load::Rate(rate) = load else {
-                if elapsed >= duration {
-                    break;
-                }
-                self.interrupt.check()?;
-                sent += (0..BATCHES).map(|_| self.step(MAX_BATCH_FRAMES, now) as u64).sum::<u64>();
-                continue;
-            };
             let lost = (due - sent).saturating_sub(QUEUE);
             overrun += lost;
             sent += lost;
             if sent == due {
                 if elapsed >= duration {
-                    break;
+                    return Ok((sent, overrun));
                 }
-                self.interrupt.check()?;
                 hint::spin_loop();
                 continue;
             }
+            let now = self.now();
             let taken = self.step((due - sent).min(MAX_BATCH_FRAMES as u64) as usize, now) as u64;
             let done = began.elapsed().as_nanos() as u64;
             for frame in sent..sent + taken {
-                delay.note(done.saturating_sub(((frame + 1) as f64 / rate * 1e9) as u64));
+                delay.note(done.saturating_sub(load.due_at(frame)));
             }
             sent += taken;
         }
-        let (took, cpu) = (began.elapsed(), Some(clock()? - cpu));
-        let received = self.sink.arrived() - arrived;
-        let (rate, losses) = (received as f64 / took.as_secs_f64(), self.losses(&before, overrun));
-        Ok(Trial { sent, received, rate, cpu, delay, losses })
     }
 }
 

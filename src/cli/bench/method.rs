@@ -109,7 +109,7 @@ mod tests {
             let mut delay = Delay::new();
             delay.note(1000);
             let (rate, cpu) = (received as f64 / duration.as_secs_f64(), Some(duration / 2));
-            Ok(Trial { sent, received, rate, cpu, delay, losses: Vec::new() })
+            Ok(Trial { sent, received, rate, cpu, delay, losses: Vec::new(), counted: None })
         }
     }
 

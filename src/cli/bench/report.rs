@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::super::table::si;
 use super::plot::{Line, Plot, Value, escape};
-use super::results::{Cell, Figure, Latency, Results, Scaling};
+use super::results::{Cell, Figure, Latency, Results, Scaling, Unmeasured};
 use super::summary::time;
 
 /// The page up to its first figure.
@@ -43,12 +43,13 @@ fn page(results: &Results) -> String {
         }
     }
     page.extend(results.scaling.iter().map(scaling));
-    if !results.left_out.is_empty() {
-        page += "<h2>Left out</h2>\n<ul>\n";
-        for left in &results.left_out {
-            let _ = writeln!(page, "<li>{}: {}</li>", escape(&left.path), escape(&left.reason));
+    for (title, paths) in [("Failed", &results.failed), ("Left out", &results.left_out)] {
+        if !paths.is_empty() {
+            let item =
+                |path: &Unmeasured| format!("<li>{}: {}</li>\n", escape(&path.path), escape(&path.reason));
+            let _ =
+                write!(page, "<h2>{title}</h2>\n<ul>\n{}</ul>\n", paths.iter().map(item).collect::<String>());
         }
-        page += "</ul>\n";
     }
     page + "</body>\n</html>\n"
 }

@@ -24,7 +24,10 @@ pub(super) struct Results {
     pub(super) settings: Settings,
     pub(super) results: Vec<Cell>,
     pub(super) scaling: Vec<Scaling>,
-    pub(super) left_out: Vec<LeftOut>,
+    /// Paths that this user may not measure.
+    pub(super) left_out: Vec<Unmeasured>,
+    /// Paths that ought to work here and do not.
+    pub(super) failed: Vec<Unmeasured>,
 }
 
 /// How it was measured.
@@ -87,6 +90,19 @@ pub(super) struct Account {
     pub(super) received: u64,
     pub(super) lost: u64,
     pub(super) losses: Vec<Lost>,
+    /// `null` for the engine alone, and for a switch of another's.
+    pub(super) switch: Option<SwitchAccount>,
+}
+
+/// The same by the switch's own counters. What is cut on its way, or joined, counts as the frames it is at each end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct SwitchAccount {
+    /// Frames that came in by the port that the tester sends to.
+    pub(super) rx_frames: u64,
+    /// Frames that went out by the port that it listens at.
+    pub(super) tx_frames: u64,
+    /// Whether the switch accounts for every frame that ever came in.
+    pub(super) conserved: bool,
 }
 
 /// Frames that were lost at one place for one reason.
@@ -117,7 +133,7 @@ pub(super) struct Point {
 
 /// A path that was not measured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct LeftOut {
+pub(super) struct Unmeasured {
     pub(super) path: String,
     pub(super) reason: String,
 }
@@ -198,6 +214,13 @@ impl Account {
             account.lost += flood.lost();
             for loss in &flood.losses {
                 *losses.entry((&loss.place, &loss.reason)).or_default() += loss.frames;
+            }
+            if let Some(counted) = flood.counted {
+                let sum = SwitchAccount { rx_frames: 0, tx_frames: 0, conserved: true };
+                let sum = account.switch.get_or_insert(sum);
+                sum.rx_frames += counted.rx_frames;
+                sum.tx_frames += counted.tx_frames;
+                sum.conserved &= counted.conserved;
             }
         }
         let lost = |((place, reason), frames): ((&String, &String), u64)| Lost {

@@ -23,6 +23,14 @@ impl Load {
             Load::Rate(rate) => (elapsed.as_secs_f64() * rate) as u64,
         }
     }
+
+    /// When the frame of this number, from 0, falls due: nanoseconds after the first moment.
+    pub(super) fn due_at(self, number: u64) -> u64 {
+        match self {
+            Load::Most => 0,
+            Load::Rate(rate) => ((number + 1) as f64 / rate * 1e9) as u64,
+        }
+    }
 }
 
 /// What frames are sent through, with a tester at both ends.
@@ -49,12 +57,36 @@ pub(super) struct Trial {
     pub(super) delay: Delay,
     /// Where those that did not arrive went.
     pub(super) losses: Vec<Loss>,
+    /// What the switch itself has counted of them, where it has devices and is ours.
+    pub(super) counted: Option<Counted>,
 }
 
 impl Trial {
     /// Frames that did not arrive.
     pub(super) fn lost(&self) -> u64 {
         self.sent.saturating_sub(self.received)
+    }
+}
+
+/// What the switch has counted in a trial. Of tunnels, the one that frames come into and the one they come out of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// Frames that came in by the port that the tester sends to.
+    pub(super) rx_frames: u64,
+    /// Frames that went out by the port that it listens at.
+    pub(super) tx_frames: u64,
+    /// Whether every frame is accounted for that ever came in.
+    pub(super) conserved: bool,
+}
+
+impl Counted {
+    /// What has been counted since an earlier count.
+    pub(super) fn since(self, earlier: Counted) -> Counted {
+        Counted {
+            rx_frames: self.rx_frames - earlier.rx_frames,
+            tx_frames: self.tx_frames - earlier.tx_frames,
+            conserved: self.conserved,
+        }
     }
 }
 
@@ -138,7 +170,8 @@ mod tests {
 
     #[test]
     fn frames_are_due_by_their_rate() {
-        assert_eq!(Load::Rate(1000.0).due(Duration::from_millis(1500)), 1500);
+        let load = Load::Rate(1000.0);
+        assert_eq!((load.due(Duration::from_millis(1500)), load.due_at(1499)), (1500, 1_500_000_000));
         assert_eq!(Load::Most.due(Duration::ZERO), u64::MAX);
     }
 }

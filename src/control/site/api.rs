@@ -36,8 +36,11 @@ const FOUND: usize = 100;
 /// Most entries that a search gives here.
 const MAX_FOUND: usize = 1000;
 
+/// A part of the state, by its name below the path, and the request that it answers.
+type Part = (&'static str, fn() -> Ask);
+
 /// The parts of a snapshot, and what the control socket is asked for each.
-const PARTS: [(&str, fn() -> Ask); 8] = [
+const PARTS: [Part; 8] = [
     ("version", || Ask::Version {}),
     ("stats", || Ask::Stats {}),
     ("ports", || Ask::PortShow { name: None }),
@@ -48,7 +51,7 @@ const PARTS: [(&str, fn() -> Ask); 8] = [
     ("drops", || Ask::Drops {}),
 ];
 /// The only part of the other snapshot: who asks for it has conversations counted.
-const TALKERS: [(&str, fn() -> Ask); 1] = [("talkers", || Ask::Talkers {})];
+const TALKERS: [Part; 1] = [("talkers", || Ask::Talkers {})];
 
 /// Where questions are answered.
 #[derive(Default)]
@@ -163,7 +166,7 @@ struct Snapshot {
 
 impl Memory {
     /// The last snapshot while it is fresh, or else a new one. Who asks at the same time as another gets the same.
-    fn snapshot(&self, parts: &[(&str, fn() -> Ask)], view: &View) -> Result<Snapshot, Refusal> {
+    fn snapshot(&self, parts: &[Part], view: &View) -> Result<Snapshot, Refusal> {
         let mut last = lock(&self.0);
         let began = Instant::now();
         if let Some((until, snapshot)) = &*last
@@ -179,10 +182,7 @@ impl Memory {
 }
 
 impl Snapshot {
-    fn take(
-        parts: &[(&str, fn() -> Ask)],
-        ask: impl Fn(Ask) -> Result<Value, String>,
-    ) -> Result<Snapshot, String> {
+    fn take(parts: &[Part], ask: impl Fn(Ask) -> Result<Value, String>) -> Result<Snapshot, String> {
         let (mut whole, mut texts) = (String::from("{"), Vec::new());
         for (name, request) in parts {
             let text = ask(request())?.to_string();

@@ -35,8 +35,8 @@ struct Follower {
     parts: Sender<Vec<u8>>,
     /// So long nobody has to ask again whether the rate allows another.
     rests_until: Time,
-    /// The frame that was picked last: how long it was, and how it began.
-    picked: (usize, Vec<u8>),
+    /// The frame that was picked and is on its way: how long it is, and how it begins.
+    picked: Option<(usize, Vec<u8>)>,
 }
 
 /// What all followers share.
@@ -48,6 +48,9 @@ struct Shared {
     left: AtomicU64,
 }
 
+/// Makes the follower of a worker, by its number.
+type Make = Box<dyn FnMut(usize) -> Box<dyn Watcher>>;
+
 /// What makes a follower for each worker, and where their walks come out, each as a line of JSON.
 ///
 /// # Errors
@@ -55,7 +58,7 @@ struct Shared {
 pub(in crate::control) fn follow(
     query: &FollowQuery,
     topology: &Topology,
-) -> Result<(impl FnMut(usize) -> Box<dyn Watcher> + use<>, Receiver<Vec<u8>>), String> {
+) -> Result<(Make, Receiver<Vec<u8>>), String> {
     let port = query.port.as_deref().map(|name| super::port(topology, name)).transpose()?;
     let rate = query.rate.unwrap_or(DEFAULT_RATE);
     if !(1..=MAX_RATE).contains(&rate) {
@@ -75,10 +78,10 @@ pub(in crate::control) fn follow(
             shared: Arc::clone(&shared),
             parts: parts.clone(),
             rests_until: Time::ZERO,
-            picked: (0, Vec::new()),
+            picked: None,
         })
     };
-    Ok((make, walks))
+    Ok((Box::new(make), walks))
 }
 
 impl Shared {
@@ -117,7 +120,7 @@ impl Watcher for Follower {
             return false;
         }
         let begin = &frame.bytes()[..frame.bytes().len().min(SHOWN)];
-        self.picked = (frame.len(), begin.to_vec());
+        self.picked = Some((frame.len(), begin.to_vec()));
         true
     }
 
@@ -127,8 +130,8 @@ impl Watcher for Follower {
 
     fn followed(&mut self, followed: &Followed<'_>) {
         let Followed { port, peer, topology, steps, .. } = *followed;
-        let (len, bytes) = &self.picked;
-        let walk = told::real(topology, Location { port, peer }, *len, bytes, steps);
+        let Some((len, bytes)) = self.picked.take() else { return };
+        let walk = told::real(topology, Location { port, peer }, len, &bytes, steps);
         if let Ok(mut line) = serde_json::to_vec(&walk) {
             line.push(b'\n');
             // Who does not read fast enough misses this one.
@@ -137,6 +140,6 @@ impl Watcher for Follower {
     }
 
     fn is_over(&self) -> bool {
-        self.shared.is_over()
+        self.picked.is_none() && self.shared.is_over()
     }
 }

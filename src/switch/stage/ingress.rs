@@ -22,18 +22,25 @@ pub(in crate::switch) struct Arrival {
     pub(in crate::switch) from: Place,
 }
 
-/// Takes frames in that came by `port`, which is on a bridge, each with where it came from; those that do not pass are
-/// counted. `whole`: more of them than their headers will be read there.
+/// Where frames come in.
+pub(in crate::switch) struct Door<'a> {
+    pub(in crate::switch) port: &'a Port,
+    pub(in crate::switch) bridge: BridgeId,
+    /// More of the frames than their headers will be read on the bridge.
+    pub(in crate::switch) whole: bool,
+    pub(in crate::switch) cache: &'a FdbCache,
+    pub(in crate::switch) counters: &'a mut Counters,
+    pub(in crate::switch) watching: &'a mut Watching,
+}
+
+/// Takes frames in that came by a port on a bridge, each with where it came from; those that do not pass are counted.
 pub(in crate::switch) fn arrive(
-    port: &Port,
-    (bridge, whole): (BridgeId, bool),
+    door: Door<'_>,
     frames: impl Iterator<Item = (u32, Location)>,
     batch: &mut Batch,
-    cache: &FdbCache,
-    counters: &mut Counters,
     arrivals: &mut Vec<Arrival>,
-    watching: &mut Watching,
 ) {
+    let Door { port, bridge, whole, cache, counters, watching } = door;
     for (index, at) in frames {
         let frame = &mut batch.frames_mut()[index as usize];
         if whole {

@@ -17,8 +17,9 @@ use crate::wire::ethernet::Mac;
 
 /// The device of a guest.
 const DEVICE: &str = "eth";
-/// The port of the first switch that frames come in by.
+/// The port that frames come in by, and the one they go out by. Of tunnels, each is of another switch.
 pub(super) const NEAR: &str = "near";
+pub(super) const FAR: &str = "far";
 
 /// The MTU of the guests' devices, and of what tunnels go over.
 const MTU: u32 = 9000;
@@ -47,50 +48,16 @@ impl Site {
             |n: u8| Host::new(["guest 1", "guest 2"][usize::from(n)], Ipv4Addr::new(198, 18 + n, 0, 2));
         let guests = [guest(0)?, guest(1)?];
         guests.iter().try_for_each(quieten)?;
-        let host = |n: u8| Host::new(["host 1", "host 2"][usize::from(n)], Ipv4Addr::new(10, 8, 0, 1 + n));
         let (hosts, configurations) = match (path, path.way()) {
-            (Path::Netdev, _) => {
-                let host = host(0)?;
-                quieten(&host)?;
-                for (guest, port) in guests.iter().zip([NEAR, "far"]) {
-                    host.veth(port, guest, DEVICE, MTU)?;
-                }
-                let port = |name| {
-                    format!(
-                        "[port.{name}]\nbridge = \"lan\"\ntype = \"netdev\"\nnetns = \"{}\"\n",
-                        host.netns
-                    )
-                };
-                let configuration = format!("[bridge.lan]\n{}{}", port(NEAR), port("far"));
-                (vec![host], vec![configuration])
-            }
+            (Path::Netdev, _) => between_interfaces(&guests)?,
             (_, Way::Bridged) => {
-                let ports = [tap(NEAR, "lan", &guests[0]), tap("far", "lan", &guests[1])];
-                (Vec::new(), vec![format!("[bridge.lan]\n{}", ports.concat())])
+                let ports = tap(NEAR, "lan", &guests[0]) + &tap(FAR, "lan", &guests[1]);
+                (Vec::new(), vec![format!("[bridge.lan]\n{ports}")])
             }
-            (_, Way::Tunnel(protocol)) => {
-                let hosts = [host(0)?, host(1)?];
-                hosts.iter().try_for_each(quieten)?;
-                hosts[0].veth("under", &hosts[1], "under", UNDERLAY_MTU)?;
-                for host in &hosts {
-                    host.links(|links| {
-                        let index = links.must_find("under")?.index;
-                        links.add_address(index, host.address.into(), 24)
-                    })?;
-                }
-                let end = |own: usize, port| {
-                    format!(
-                        "[bridge.lan]\n{}{}",
-                        tap(port, "lan", &guests[own]),
-                        tunnel(protocol, &hosts[own], hosts[1 - own].address)
-                    )
-                };
-                let ends = vec![end(0, NEAR), end(1, "far")];
-                (hosts.into(), ends)
-            }
+            (_, Way::Tunnel(protocol)) => by_tunnel(protocol, &guests)?,
             (_, way @ (Way::Routed | Way::Nat)) => {
-                let ports = [tap(NEAR, "lan", &guests[0]), tap("far", "wan", &guests[1])];
-                (Vec::new(), vec![ports.concat() + &router(&guests, way == Way::Nat)])
+                let ports = tap(NEAR, "lan", &guests[0]) + &tap(FAR, "wan", &guests[1]);
+                (Vec::new(), vec![ports + &router(&guests, way == Way::Nat)])
             }
         };
         let switch = |configuration: &String| {
@@ -136,6 +103,43 @@ pub(super) fn strangers() -> [Station; 3] {
     let [near, far] =
         [0, 1].map(|n| Station { mac: GUESTS[n], address: Ipv4Addr::new(198, 18, 0, 2 + n as u8) });
     [near, far, far]
+}
+
+/// One of the hosts that the switches are on, where their ports are no TAPs.
+fn host(n: u8) -> Result<Host, String> {
+    let host = Host::new(["host 1", "host 2"][usize::from(n)], Ipv4Addr::new(10, 8, 0, 1 + n))?;
+    quieten(&host)?;
+    Ok(host)
+}
+
+/// A host with a veth to each guest, and what its switch bridges.
+fn between_interfaces(guests: &[Host; 2]) -> Result<(Vec<Host>, Vec<String>), String> {
+    let host = host(0)?;
+    for (guest, port) in guests.iter().zip([NEAR, FAR]) {
+        host.veth(port, guest, DEVICE, MTU)?;
+    }
+    let port =
+        |name| format!("[port.{name}]\nbridge = \"lan\"\ntype = \"netdev\"\nnetns = \"{}\"\n", host.netns);
+    let configuration = format!("[bridge.lan]\n{}{}", port(NEAR), port(FAR));
+    Ok((vec![host], vec![configuration]))
+}
+
+/// Two hosts that are joined by a veth, and the switch of each, which bridges its guest with the tunnel to the other.
+fn by_tunnel(protocol: Protocol, guests: &[Host; 2]) -> Result<(Vec<Host>, Vec<String>), String> {
+    let hosts = [host(0)?, host(1)?];
+    hosts[0].veth("under", &hosts[1], "under", UNDERLAY_MTU)?;
+    for host in &hosts {
+        host.links(|links| {
+            let index = links.must_find("under")?.index;
+            links.add_address(index, host.address.into(), 24)
+        })?;
+    }
+    let end = |own: usize, port| {
+        let tunnel = tunnel(protocol, &hosts[own], hosts[1 - own].address);
+        format!("[bridge.lan]\n{}{tunnel}", tap(port, "lan", &guests[own]))
+    };
+    let ends = vec![end(0, NEAR), end(1, FAR)];
+    Ok((hosts.into(), ends))
 }
 
 /// Keeps a host from saying anything of its own.
