@@ -202,10 +202,9 @@ fn names_are_text_whatever_is_in_them() {
         browser.fill("#filter", hostile);
         browser.fill("#trace-port", "<img src=x onerror=alert(1)>");
         browser.fill("#trace-frame", "<script>alert(1)</script>");
-        browser.screenshot(&image("hostile"));
         browser.click("#trace button");
         browser.wait("document.querySelector('#verdict')?.textContent.includes('<img src=x') === true");
-        browser.wait("document.querySelectorAll('.chip').length === 0");
+        browser.wait("document.querySelectorAll('.chip').length === 4");
         browser.fill("#filter", " ");
         browser.wait("document.querySelectorAll('.chip').length === 9");
         assert_alone(&browser);
