@@ -27,6 +27,9 @@ const MAX_WAITING: usize = 64;
 /// Bytes of a frame that are told.
 const SHOWN: usize = 256;
 
+/// Makes a follower for the worker of this number.
+type Followers = Box<dyn FnMut(usize) -> Box<dyn Watcher>>;
+
 /// Follows the frames of one worker.
 struct Follower {
     port: Option<PortId>,
@@ -55,7 +58,7 @@ struct Shared {
 pub(in crate::control) fn follow(
     query: &FollowQuery,
     topology: &Topology,
-) -> Result<(impl FnMut(usize) -> Box<dyn Watcher> + use<>, Receiver<Vec<u8>>), String> {
+) -> Result<(Followers, Receiver<Vec<u8>>), String> {
     let port = query.port.as_deref().map(|name| super::port(topology, name)).transpose()?;
     let rate = query.rate.unwrap_or(DEFAULT_RATE);
     if !(1..=MAX_RATE).contains(&rate) {
@@ -68,7 +71,7 @@ pub(in crate::control) fn follow(
     });
     let (parts, walks) = crossbeam_channel::bounded(MAX_WAITING);
     let filter = query.filter.clone();
-    let make = move |_| -> Box<dyn Watcher> {
+    let make: Followers = Box::new(move |_| {
         Box::new(Follower {
             port,
             filter: filter.clone(),
@@ -77,7 +80,7 @@ pub(in crate::control) fn follow(
             rests_until: Time::ZERO,
             picked: None,
         })
-    };
+    });
     Ok((make, walks))
 }
 
