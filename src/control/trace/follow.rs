@@ -30,9 +30,6 @@ const MAX_WAITING: usize = 64;
 /// Bytes of a frame that are told.
 const SHOWN: usize = 256;
 
-/// Makes a follower for the worker of this number.
-type Followers = Box<dyn FnMut(usize) -> Box<dyn Watcher>>;
-
 /// Follows the frames of one worker.
 struct Follower {
     port: Option<PortId>,
