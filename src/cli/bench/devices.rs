@@ -24,7 +24,7 @@ use tester::Tester;
 
 /// How long frames that are under way are waited for when none has come.
 const QUIET: Duration = Duration::from_millis(50);
-/// The same before any has come, on a machine that has other things to do.
+/// The same where none has come yet, on a machine that has other things to do.
 const FIRST: Duration = Duration::from_secs(1);
 /// How long the first frame of all may take: bridges, routers and tunnels are to find out what they must know.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,6 +38,7 @@ pub(super) struct Devices<'a> {
 }
 
 /// What the switches have counted so far.
+#[derive(PartialEq)]
 struct Counters {
     ends: Counted,
     /// Drops by port and reason.
@@ -124,12 +125,37 @@ impl<'a> Devices<'a> {
         Ok(Some(Counters { ends, drops: drops.collect() }))
     }
 
-    /// Offers frames for `duration`, and waits for those that are under way.
-    fn offer(&mut self, load: Load, duration: Duration) -> Result<Seen, Failure> {
+    /// Waits until nothing is under way: nothing arrives, and the switches, which answer between two batches, have counted
+    /// nothing since they were last asked. Gives what they have counted.
+    fn settle(&mut self, mut arrives: impl FnMut(&mut Tester) -> bool) -> Result<Option<Counters>, Failure> {
+        let mut last = self.counters()?;
+        loop {
+            self.interrupt.check()?;
+            let more = arrives(&mut self.tester);
+            let counters = self.counters()?;
+            if !more && counters == last {
+                return Ok(counters);
+            }
+            last = counters;
+        }
+    }
+
+    /// Sends one frame more after all others: only with the next frame does a socket tell that it had no room for some.
+    fn follow_up(&mut self) -> Result<(), Failure> {
+        self.tester.begin();
+        self.tester.send(1, Duration::ZERO);
+        let sent = Instant::now();
+        while sent.elapsed() < FIRST && self.tester.receive(Duration::ZERO, &mut Delay::new()) == 0 {
+            self.interrupt.check()?;
+        }
+        Ok(())
+    }
+
+    /// Offers frames for `duration`, and waits for those that are under way until none has come for a while.
+    fn offer(&mut self, load: Load, began: Instant, duration: Duration) -> Result<Seen, Failure> {
         let (mut delay, mut sent, mut received) = (Delay::new(), 0, 0);
         // What arrives before the queues are full says nothing of the rate at which they are emptied.
         let (settled, mut early) = (duration / 4, None);
-        let began = Instant::now();
         let took = loop {
             self.interrupt.check()?;
             let elapsed = began.elapsed();
@@ -165,16 +191,23 @@ impl<'a> Devices<'a> {
 
 impl Rig for Devices<'_> {
     fn trial(&mut self, load: Load, duration: Duration) -> Result<Trial, Failure> {
+        let before = self.settle(Tester::drain)?;
+        let overflow = self.tester.overflow();
         self.tester.begin();
-        let (before, overflow) = (self.counters()?, self.tester.overflow());
-        let cpu = switch_time()?;
-        let Seen { sent, received, rate, delay } = self.offer(load, duration)?;
+        let (cpu, began) = (switch_time()?, Instant::now());
+        let Seen { sent, mut received, rate, mut delay } = self.offer(load, began, duration)?;
         // What another's switch spends, its own processes and the kernel know. Of a switch that did nothing the two clocks
         // may differ by a tick.
         let cpu = self.site.is_some().then_some(switch_time()?.saturating_sub(cpu));
-        let mut losses =
-            vec![loss("behind the switch", "the tester's queue was full", self.tester.overflow() - overflow)];
-        let ends = before.zip(self.counters()?);
+        let after = self.settle(|tester| {
+            let more = tester.receive(began.elapsed(), &mut delay);
+            received += more;
+            more > 0
+        })?;
+        self.follow_up()?;
+        let overflow = self.tester.overflow() - overflow;
+        let mut losses = vec![loss("behind the switch", "the tester's queue was full", overflow)];
+        let ends = before.zip(after);
         let counted = ends.as_ref().map(|(before, after)| after.ends.since(before.ends));
         if let Some((before, after)) = ends {
             losses.extend(after.drops.into_iter().map(|(key, frames)| {

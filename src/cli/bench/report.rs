@@ -1,8 +1,10 @@
 //! The page of `--report`: plots and tables in one file, without a script or anything from elsewhere.
 
+use std::array;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
+use std::iter;
 use std::path::Path;
 
 use super::super::table::si;
@@ -74,22 +76,20 @@ fn introduction(results: &Results) -> String {
 
 /// Plots and tables of paths.
 fn part(cells: &[&Cell]) -> String {
-    let plot = |up, logarithmic, text, figure: &dyn Fn(&Cell) -> Option<Figure>| {
-        by_size(cells, up, logarithmic, text, figure)
-    };
+    let plot = |up, text, figure: &dyn Fn(&Cell) -> Option<Figure>| by_size(cells, up, text, figure);
     let median =
         |figure: fn(&Latency) -> &Figure| move |cell: &Cell| cell.latency.first().map(figure).cloned();
     let mut part = String::new();
     for (title, svg) in [
-        ("Throughput, bit/s", plot("bit/s", false, count, &|cell| Some(cell.throughput_bps.clone()))),
-        ("Throughput, frames/s", plot("frames/s", false, count, &|cell| Some(cell.throughput_fps.clone()))),
-        ("Frames/s without a loss", plot("frames/s", false, count, &|cell| cell.loss_free_fps.clone())),
-        ("Processor time for a frame", plot("time", false, time, &|cell| cell.cpu_ns_per_frame.clone())),
+        ("Throughput, bit/s", plot("bit/s", count, &|cell| Some(cell.throughput_bps.clone()))),
+        ("Throughput, frames/s", plot("frames/s", count, &|cell| Some(cell.throughput_fps.clone()))),
+        ("Frames/s without a loss", plot("frames/s", count, &|cell| cell.loss_free_fps.clone())),
+        ("Processor time for a frame", plot("time", time, &|cell| cell.cpu_ns_per_frame.clone())),
         (
             "Median delay at half of the loss-free rate",
-            plot("time", true, time, &median(|latency| &latency.p50_ns)),
+            plot("time", time, &median(|latency| &latency.p50_ns)),
         ),
-        ("99 % of the frames took no longer", plot("time", true, time, &median(|latency| &latency.p99_ns))),
+        ("99 % of the frames took no longer", plot("time", time, &median(|latency| &latency.p99_ns))),
         ("Delays by percentile, frames of the smallest size", by_percentile(cells)),
     ] {
         if !svg.is_empty() {
@@ -118,11 +118,10 @@ fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<String> {
     distinct
 }
 
-/// A line for each path, over the sizes.
+/// A line for each path, over the sizes. Superframes carry so much more than the shortest frames that only decades show both.
 fn by_size(
     cells: &[&Cell],
     up: &'static str,
-    logarithmic: bool,
     text: fn(f64) -> String,
     figure: &dyn Fn(&Cell) -> Option<Figure>,
 ) -> String {
@@ -134,7 +133,7 @@ fn by_size(
         Line { values: sizes.iter().map(|size| at(size).map(value)).collect(), name: path }
     };
     let lines = distinct(cells.iter().map(|cell| &cell.path)).into_iter().map(line).collect();
-    Plot { across: "frame size, bytes", places: sizes, up, logarithmic, text, lines }.svg()
+    Plot { across: "frame size, bytes", places: sizes, up, logarithmic: true, text, lines }.svg()
 }
 
 /// What a percentile is called, and where it is.
@@ -190,15 +189,17 @@ fn table(cells: &[&Cell]) -> String {
                 &latency.max_ns,
                 &latency.jitter_ns,
             ];
-            let load = format!("{:.0} %", latency.load * 100.0);
-            [load]
-                .into_iter()
-                .chain(figures.into_iter().map(|figure| time(figure.median)))
-                .collect::<Vec<_>>()
+            let [p50, p90, p99, p999, max, jitter] = figures.map(|figure| time(figure.median));
+            [format!("{:.0} %", latency.load * 100.0), p50, p90, p99, p999, max, jitter]
         };
-        let rows = cell.latency.iter().map(delays).chain(cell.latency.is_empty().then(Vec::new));
-        for row in rows {
-            let cells = head.iter().chain(&row).map(|text| format!("<td>{}</td>", escape(text)));
+        let mut rows: Vec<_> = cell.latency.iter().map(delays).collect();
+        if rows.is_empty() {
+            rows.push(array::from_fn(|_| "-".into()));
+        }
+        // What does not depend on the load is said once.
+        let heads = iter::once(head).chain(iter::repeat_with(Default::default));
+        for (head, row) in heads.zip(&rows) {
+            let cells = head.iter().chain(row).map(|text| format!("<td>{}</td>", escape(text)));
             let _ = writeln!(table, "<tr>{}</tr>", cells.collect::<String>());
         }
     }
@@ -207,7 +208,7 @@ fn table(cells: &[&Cell]) -> String {
         cells.iter().flat_map(|cell| cell.account.losses.iter().map(move |loss| (cell, loss))).collect();
     if !lost.is_empty() {
         table += "<h3>Where frames were lost while as many as go were offered</h3>\n<div class=\"scroll\"><table>\n\
-                  <tr><th>path</th><th>size</th><th>offered</th><th>lost</th><th>where</th><th>why</th></tr>\n";
+                  <tr><th>path</th><th>size</th><th>offered</th><th>lost</th><th class=\"text\">where</th><th class=\"text\">why</th></tr>\n";
         for (cell, loss) in lost {
             let _ = writeln!(
                 table,

@@ -62,12 +62,10 @@ impl Tester {
         }
     }
 
-    /// Begins a trial: what is still on its way is of another.
+    /// Begins a trial: whole frames of another do not count in it.
     pub(super) fn begin(&mut self) {
         self.trial = self.trial.wrapping_add(1);
         self.sequence = 0;
-        while self.receive(Duration::ZERO, &mut Delay::new()) > 0 {}
-        self.rest = 0;
     }
 
     /// Sends frames, at most `most` and a batch, and gives how many it tried: what a device does not take is lost.
@@ -90,18 +88,36 @@ impl Tester {
     /// was cut on its way counts by what is in it.
     pub(super) fn receive(&mut self, now: Duration, delay: &mut Delay) -> u64 {
         let (size, trial) = (self.size, self.trial);
-        self.far.batch.clear();
-        self.far.port.rx(&mut self.far.batch, &mut self.far.counters);
+        self.far.fetch();
         for frame in self.far.batch.frames() {
             let Some(payload) = payload_of(frame.bytes(), size) else { continue };
+            let stamp = Stamp::read(frame.bytes(), size).filter(|stamp| stamp.trial == trial);
+            // A part says only whether it is of ours, a whole frame also of which trial.
+            if payload == size.payload() && stamp.is_none() {
+                continue;
+            }
             self.rest += payload;
-            if let Some(stamp) = Stamp::read(frame.bytes(), size).filter(|stamp| stamp.trial == trial) {
+            if let Some(stamp) = stamp {
                 delay.note((now.as_nanos() as u64).saturating_sub(stamp.sent));
             }
         }
         let whole = self.rest / size.payload();
         self.rest %= size.payload();
         whole as u64
+    }
+
+    /// Forgets what has arrived, and says whether any of it was of the tester.
+    pub(super) fn drain(&mut self) -> bool {
+        let mut any = false;
+        self.rest = 0;
+        loop {
+            self.far.fetch();
+            let mut frames = self.far.batch.frames().iter();
+            if !frames.any(|frame| payload_of(frame.bytes(), self.size).is_some()) {
+                return any;
+            }
+            any = true;
+        }
     }
 
     /// Frames that the far end had no room for.
@@ -119,6 +135,12 @@ impl End {
         });
         let port = port.ok_or("an interface without a queue")?;
         Ok(End { port, batch: Batch::default(), counters: Counters::default() })
+    }
+
+    /// Takes a batch of what has arrived.
+    fn fetch(&mut self) {
+        self.batch.clear();
+        self.port.rx(&mut self.batch, &mut self.counters);
     }
 
     /// Sends `count` frames that `fill` fills.
