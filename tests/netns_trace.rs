@@ -182,7 +182,7 @@ fn real_frames_are_followed_a_few_of_them_and_none_is_lost_by_it() {
         assert_eq!(walks.len(), 5, "it ends by itself");
         for walk in &walks {
             assert_eq!(walk["port"], "h1", "{walk:#}");
-            assert!(ends(walk).iter().any(|end| *end == ("sent", "h2", None)), "{walk:#}");
+            assert!(ends(walk).contains(&("sent", "h2", None)), "{walk:#}");
             assert!(stages(walk).contains(&"route"), "{walk:#}");
             assert_eq!(walk["left"], Value::Array(Vec::new()));
         }

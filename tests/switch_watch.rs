@@ -180,3 +180,17 @@ fn who_passes_over_a_batch_is_not_asked_for_its_frames() {
     assert_eq!(yard.send_all(0, 0, &frames).len(), 3);
     assert_eq!(notes.fates().len(), 3, "the batch was longer than the two that were left");
 }
+
+#[test]
+fn who_takes_the_place_of_a_watcher_goes_with_it() {
+    let mut yard = Yard::new([port(), port()]);
+    let (first, next, late) = (watched(&mut yard, Notes::default()), Notes::default(), Notes::default());
+    yard.rewatch(0, WatchId(7), Some(Box::new(next.clone())));
+    yard.goes(0, &broadcast(1));
+    assert_eq!((first.take().len(), next.take().len()), (0, 2));
+    yard.rewatch(0, WatchId(7), None);
+    // Who comes too late is nobody's: none would ever end it.
+    yard.rewatch(0, WatchId(7), Some(Box::new(late.clone())));
+    yard.goes(0, &broadcast(1));
+    assert_eq!((next.take().len(), late.take().len()), (0, 0));
+}
