@@ -437,6 +437,11 @@ impl Yard {
         self.workers[worker].watch(id, watcher);
     }
 
+    /// Has another watcher go on in the place of one, or nobody.
+    pub(crate) fn rewatch(&mut self, worker: usize, id: WatchId, watcher: Option<Box<dyn Watcher>>) {
+        self.workers[worker].rewatch(id, watcher);
+    }
+
     fn transmit(&mut self, worker: usize) -> Vec<Sent> {
         self.pass(worker, |switch, batch, _, send| switch.transmit(batch, send))
     }

@@ -192,6 +192,10 @@ fn decode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
     use super::*;
 
     fn request(head: &str) -> Request {
@@ -267,5 +271,47 @@ mod tests {
             assert_eq!(status(head), Some(wanted), "{head}");
         }
         assert!(parse(b"GET / HTTP/1.0\r\n\r\n").is_some_and(|heard| matches!(heard, Heard::Request(_))));
+    }
+
+    /// Pieces that requests are made of, and some that they are not.
+    const PIECES: &[&[u8]] = &[
+        b"GET ",
+        b"HEAD /",
+        b"/api/trace?port=%",
+        b"%41%zz%",
+        b"+&&==",
+        b"frame=\xc3\xa9",
+        b"http://a",
+        b"?",
+        b" HTTP/1.1\r\n",
+        b" HTTP/1.0\n",
+        b"Host: a\r\n",
+        b"Host: [::1\r\n",
+        b"Host: \xff\xfe\r\n",
+        b"Sec-Fetch-Site: cross-site\r\n",
+        b"\r\n",
+        b"\0",
+        b"\xff",
+    ];
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(picks in vec(select(PIECES), 0..12), bytes in vec(any::<u8>(), 0..40), at: Index) {
+            let mut head = picks.concat();
+            let at = at.index(head.len() + 1);
+            head.splice(at..at, bytes);
+            for head in [head, picks.concat()] {
+                if let Some(Heard::Request(request)) = parse(&head) {
+                    let _ = (request.query("port"), request.query("frame"), request.is_cross_site());
+                    request.host().map(|host| super::super::host::may_ask(host, &[]));
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_encoded_is_decoded_again(text: String) {
+            let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            prop_assert_eq!(decode(&encoded), text);
+        }
     }
 }

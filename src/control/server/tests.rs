@@ -291,4 +291,11 @@ fn a_stream_follows_its_answer_until_either_side_has_had_enough() {
     drop(stream);
     fixture.assert_all_given_up();
     assert_eq!(OPEN.load(Ordering::SeqCst), 0, "the client has ended it");
+
+    // Who ends its half at once is given what there is, and that is the end.
+    let (_, mut stream) = client().stream::<String>(&ask(None)).unwrap();
+    stream.get_ref().shutdown(Shutdown::Write).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert_eq!((&text[..], OPEN.load(Ordering::SeqCst)), ("aabbcc", 0));
 }
