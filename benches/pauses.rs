@@ -140,7 +140,13 @@ impl Yard {
         // The one before is freed here, and not by the worker.
         let before = std::mem::replace(&mut self.topology, Arc::clone(&topology));
         let (done, taken) = unbounded();
-        self.worker.send(Command::Change(Change { topology, remove: Vec::new(), install, done }));
+        self.worker.send(Command::Change(Change {
+            topology,
+            remove: Vec::new(),
+            install,
+            watchers: Vec::new(),
+            done,
+        }));
         taken.recv().expect("the worker runs");
         drop(before);
     }

@@ -61,7 +61,7 @@ fn write(packets: &[Wanted]) -> Vec<u8> {
         );
     }
     for number in 0..known.len() {
-        pcapng::statistics(&mut file, number as u32, 1_700_000_000_000_000_000, 10, 3);
+        pcapng::statistics(&mut file, number as u32, 1_700_000_000_000_000_000, 10, 3, "");
     }
     file
 }

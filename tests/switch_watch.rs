@@ -5,6 +5,7 @@ mod kit;
 use std::sync::{Arc, Mutex};
 
 use kit::frames::{broadcast, frame, mac, unicast};
+use kit::mirrors::{mirror, monitor};
 use kit::tunnels::{in_vxlan, over_vxlan, vxlan_port};
 use kit::{Yard, on, patch, plain, port};
 use tapyard::packet::{DropReason, Frame, Offload, PortId};
@@ -179,4 +180,17 @@ fn who_passes_over_a_batch_is_not_asked_for_its_frames() {
     assert_eq!(notes.fates(), [], "three of five");
     assert_eq!(yard.send_all(0, 0, &frames).len(), 3);
     assert_eq!(notes.fates().len(), 3, "the batch was longer than the two that were left");
+}
+
+#[test]
+fn what_becomes_of_a_frame_is_not_what_becomes_of_its_copies() {
+    let mut yard = Yard::new([port(), port(), monitor()]);
+    yard.mirror([mirror(2, &[0], &[1])]);
+    let notes = watched(&mut yard, Notes { from: Some(mac(1)), ..Notes::default() });
+    assert_eq!(yard.goes(0, &broadcast(1)), [1, 2, 2]);
+    assert_eq!(notes.fates(), [(0, vec![1], vec![])]);
+    yard.goes(0, &unicast(1, 1));
+    assert_eq!(notes.fates(), [(0, vec![], vec![(0, DropReason::SamePort)])]);
+    yard.goes(2, &broadcast(1));
+    assert_eq!(notes.fates(), [(2, vec![], vec![(2, DropReason::MirrorPort)])]);
 }

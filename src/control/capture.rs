@@ -7,21 +7,27 @@
 
 mod observer;
 mod scribe;
+mod target;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::api::{CaptureDirection, CaptureInfo, CaptureQuery};
-use super::config::PortKind;
+use crossbeam_channel::{Receiver, Sender};
+
+use super::api::{CaptureInfo, CaptureQuery};
+use super::config::Config;
 use super::server::Stream;
+use super::shape::Live;
+use super::watching::{Source, Turn};
 use super::yard::State;
-use crate::packet::{Layer, MAX_FRAME, PortId};
+use crate::packet::{Expression, Layer, MAX_FRAME};
 use crate::switch::watch::{Moment, Watcher};
 use observer::{Observer, Part};
 use scribe::Scribe;
+use target::Target;
 
 /// Most parts that wait to be written.
 const MAX_PARTS: usize = 1024;
@@ -32,15 +38,25 @@ const MAX_SPARE: usize = 32;
 /// Most pieces of the stream that wait to be sent.
 const MAX_PIECES: usize = 4;
 
-/// The ports of a capture, with their names and what their frames begin with.
-type Ports = BTreeMap<PortId, (String, Layer)>;
+/// A port that is captured from.
+struct Subject {
+    name: String,
+    /// What its frames begin with.
+    layer: Layer,
+    /// Frames of it that were missed.
+    missed: AtomicU64,
+}
+
+/// The ports of a capture, by slot.
+type Subjects = Arc<[Option<Arc<Subject>>]>;
 
 /// What observers and the scribe of a capture share.
+#[derive(Default)]
 struct Shared {
     /// Bytes of parts that wait to be written.
     waiting: AtomicUsize,
-    /// Frames that were missed, by port.
-    missed: Box<[AtomicU64]>,
+    /// Why it is over, if nobody has asked for that.
+    over: OnceLock<String>,
 }
 
 /// Starts a capture.
@@ -48,35 +64,31 @@ struct Shared {
 /// # Errors
 /// One line: there is no such target, or too many watch already.
 pub(super) fn start(state: &mut State, query: &CaptureQuery) -> Result<(CaptureInfo, Stream), String> {
-    let (ports, moments) = target(state, query)?;
-    let slots = ports.keys().map(|id| id.index() + 1).max().unwrap_or(0);
-    let mut wanted = vec![false; slots];
-    ports.keys().for_each(|id| wanted[id.index()] = true);
-    let missed = (0..slots).map(|_| AtomicU64::new(0)).collect();
-    let shared = Arc::new(Shared { waiting: AtomicUsize::new(0), missed });
+    let (target, moments) = Target::of(query, &state.config, &state.live)?;
+    let subjects = target.subjects(&state.config, &state.live, &[]).unwrap_or_default();
+    let ports: Vec<_> = subjects.iter().flatten().cloned().collect();
+    let shared = Arc::<Shared>::default();
     let (to, parts) = crossbeam_channel::bounded::<Part>(MAX_PARTS);
     let (empty, emptied) = crossbeam_channel::bounded::<Part>(MAX_SPARE);
     let (pieces, stream) = crossbeam_channel::bounded(MAX_PIECES);
     let snap_len = query.snap_len.filter(|len| *len > 0).map_or(MAX_FRAME, |len| len as usize);
-    let observer = |_| -> Box<dyn Watcher> {
-        Box::new(Observer {
-            wanted: wanted.clone(),
-            moments: moments.clone(),
-            filter: query.filter.clone(),
-            // What is to be cut has to be there.
-            snap_len: if query.segment { MAX_FRAME } else { snap_len },
-            part: Part::default(),
-            shared: Arc::clone(&shared),
-            to: to.clone(),
-            emptied: emptied.clone(),
-            over: false,
-        })
-    };
     // The clock of the frames, as the calendar has it.
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let origin = since_1970.saturating_sub(state.started.elapsed());
-    let source = state.watch(observer)?;
-    let names = ports.values().map(|(name, _)| name.clone()).collect();
+    let capture = Capture {
+        target,
+        subjects,
+        moments,
+        filter: query.filter.clone(),
+        // What is to be cut has to be there.
+        snap_len: if query.segment { MAX_FRAME } else { snap_len },
+        shared: Arc::clone(&shared),
+        to,
+        emptied,
+    };
+    let source = state.watch(Box::new(capture))?;
+    let mut names: Vec<_> = ports.iter().map(|port| port.name.clone()).collect();
+    names.sort();
     let scribe = Scribe {
         parts,
         empty,
@@ -95,52 +107,46 @@ pub(super) fn start(state: &mut State, query: &CaptureQuery) -> Result<(CaptureI
     Ok((CaptureInfo { ports: names }, Stream { parts: stream, source: Box::new(source) }))
 }
 
-/// The ports that are meant, with their names, and when their frames are to be seen.
-fn target(state: &State, query: &CaptureQuery) -> Result<(Ports, Vec<Moment>), String> {
-    let layer = |name: &str| state.config.ports.get(name).map_or(Layer::Ethernet, |port| port.kind.layer());
-    let ports = || state.live.ports.iter().map(|(name, port)| (port.id, (name.clone(), layer(name))));
-    let is_underlay = |name: &str| {
-        state.config.ports.get(name).is_some_and(|port| matches!(port.kind, PortKind::Underlay(_)))
-    };
-    let moments = match query.direction {
-        None => vec![Moment::Received, Moment::Sent],
-        Some(CaptureDirection::In) => vec![Moment::Received],
-        Some(CaptureDirection::Out) => vec![Moment::Sent],
-    };
-    match query.target.as_str() {
-        "drops" if query.direction.is_some() => {
-            return Err("what is dropped goes nowhere (expected no direction beside `drops`)".into());
-        }
-        "drops" => return Ok((ports().collect(), vec![Moment::Dropped])),
-        "any" => return Ok((ports().filter(|(_, (name, _))| !is_underlay(name)).collect(), moments)),
-        _ => {}
+/// What makes the observers of a capture.
+struct Capture {
+    target: Target,
+    subjects: Subjects,
+    moments: Vec<Moment>,
+    filter: Expression,
+    snap_len: usize,
+    shared: Arc<Shared>,
+    to: Sender<Part>,
+    emptied: Receiver<Part>,
+}
+
+impl Source for Capture {
+    fn watcher(&self) -> Box<dyn Watcher> {
+        Box::new(Observer {
+            subjects: Arc::clone(&self.subjects),
+            moments: self.moments.clone(),
+            filter: self.filter.clone(),
+            snap_len: self.snap_len,
+            part: Part::default(),
+            shared: Arc::clone(&self.shared),
+            to: self.to.clone(),
+            emptied: self.emptied.clone(),
+            over: false,
+        })
     }
-    let (kind, name) = match query.target.split_once(':') {
-        Some((kind @ ("port" | "bridge"), name)) => (Some(kind), name),
-        _ => (None, query.target.as_str()),
-    };
-    let port = state.live.ports.get(name).filter(|_| kind != Some("bridge"));
-    let is_bridge = kind != Some("port") && state.live.bridges.contains_key(name);
-    match (port, is_bridge) {
-        (Some(_), true) => {
-            Err(format!("a port and a bridge are called {name} (expected port:{name} or bridge:{name})"))
+
+    fn turn(&mut self, config: &Config, live: &Live) -> Turn {
+        let Some(subjects) = self.target.subjects(config, live, &self.subjects) else {
+            let _ = self.shared.over.set(self.target.gone());
+            return Turn::Over;
+        };
+        let same = |(now, then): (&Option<Arc<Subject>>, &Option<Arc<Subject>>)| match (now, then) {
+            (Some(now), Some(then)) => Arc::ptr_eq(now, then),
+            (now, then) => now.is_none() && then.is_none(),
+        };
+        if subjects.len() == self.subjects.len() && subjects.iter().zip(&*self.subjects).all(same) {
+            return Turn::Same;
         }
-        (Some(_), false) if is_underlay(name) => Err(format!(
-            "{name} is what tunnels send by (expected a tunnel's port, for what is inside; \
-             outside, what the host's own tools show)"
-        )),
-        (Some(port), false) => Ok(([(port.id, (name.to_owned(), layer(name)))].into(), moments)),
-        (None, true) => {
-            let on_it = |port: &str| {
-                state.config.ports.get(port).is_some_and(|port| port.bridge.as_deref() == Some(name))
-            };
-            Ok((ports().filter(|(_, (port, _))| on_it(port)).collect(), moments))
-        }
-        (None, false) => {
-            let what = kind.unwrap_or("port or bridge");
-            Err(format!(
-                "there is no {what} {name} (port show and bridge show list them; `drops` and `any` are more)"
-            ))
-        }
+        self.subjects = subjects;
+        Turn::Other
     }
 }

@@ -13,7 +13,7 @@ mod request;
 mod response;
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::deadline::remaining;
 pub use request::{MAX_HEAD, MAX_TARGET, Request};
 pub use response::{Body, Response, Status};
 
@@ -226,25 +227,6 @@ fn linger(stream: &mut TcpStream, deadline: Instant) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Writes all of `bytes` before `deadline`.
-fn send(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
-    while !bytes.is_empty() {
-        stream.set_write_timeout(Some(remaining(deadline)?))?;
-        match stream.write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// The time until `deadline`, never zero, which a socket would take for "wait for ever".
-fn remaining(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 #[cfg(test)]

@@ -128,10 +128,15 @@ pub fn packet(out: &mut Vec<u8>, record: &Record<'_>) {
 
 /// Adds how many packets an interface has had up to a time: those that are in the file, and those that were missed because
 /// nobody took them fast enough. The last such block of an interface counts.
-pub fn statistics(out: &mut Vec<u8>, interface: u32, nanos: u64, received: u64, missed: u64) {
+///
+/// `comment` is what else there is to say; empty: nothing.
+pub fn statistics(out: &mut Vec<u8>, interface: u32, nanos: u64, received: u64, missed: u64, comment: &str) {
     block(out, STATISTICS, |out| {
         out.extend(interface.to_le_bytes());
         time(out, nanos);
+        if !comment.is_empty() {
+            option(out, OPTION_COMMENT, comment.as_bytes());
+        }
         option(out, STATISTICS_RECEIVED, &received.to_le_bytes());
         option(out, STATISTICS_MISSED, &missed.to_le_bytes());
         end_of_options(out);

@@ -45,6 +45,8 @@ pub struct Change {
     pub remove: Vec<PortId>,
     /// Queues that come.
     pub install: Vec<(PortId, Queue)>,
+    /// Watchers that watch this topology in the place of others, if those still do; `None`: nobody does from now on.
+    pub watchers: Vec<(WatchId, Option<Box<dyn Watcher>>)>,
     /// Told when it is done, with the queues that went: closing a device takes long, and is not the worker's job.
     pub done: Sender<Vec<Queue>>,
 }

@@ -263,6 +263,9 @@ impl Worker {
     fn change(&mut self, change: Change) {
         let gone = change.remove.iter().filter_map(|&id| self.withdraw(id)).collect();
         self.switch.set_topology(change.topology);
+        for (id, watcher) in change.watchers {
+            self.switch.rewatch(id, watcher);
+        }
         for (id, port) in change.install {
             self.install(id, port);
         }

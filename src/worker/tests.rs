@@ -68,7 +68,13 @@ fn a_peer_that_sends_answers_nobody_waits_for_fills_no_memory() {
     let (done, taken) = crossbeam_channel::bounded(1);
     let install = vec![(PortId(1), Queue::Underlay(Box::new(flood)))];
     let topology = Arc::new(topology(peer));
-    worker.send(Command::Change(Change { topology, remove: Vec::new(), install, done }));
+    worker.send(Command::Change(Change {
+        topology,
+        remove: Vec::new(),
+        install,
+        watchers: Vec::new(),
+        done,
+    }));
     taken.recv().unwrap();
     let answers = || {
         let (to, reports) = crossbeam_channel::bounded(1);
@@ -147,7 +153,13 @@ fn a_ring_that_is_never_empty_does_not_keep_other_ports_from_their_turn() {
     ];
     let ports = vec![port(Way::Queue), port(Way::Queue)];
     let topology = Arc::new(Topology { epoch: 1, ports, ..Topology::default() });
-    worker.send(Command::Change(Change { topology, remove: Vec::new(), install, done }));
+    worker.send(Command::Change(Change {
+        topology,
+        remove: Vec::new(),
+        install,
+        watchers: Vec::new(),
+        done,
+    }));
     taken.recv().unwrap();
     let report = || {
         let (to, reports) = crossbeam_channel::bounded(1);

@@ -12,6 +12,7 @@
 
 pub(crate) mod attached;
 pub(crate) mod browser;
+pub(crate) mod capturing;
 pub(crate) mod collectors;
 pub(crate) mod end;
 pub(crate) mod frames;

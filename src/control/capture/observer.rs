@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use super::{MAX_WAITING, Shared};
+use super::{MAX_WAITING, Shared, Subjects};
 use crate::packet::{DropReason, Expression, Layer, Offload, PortId};
 use crate::switch::watch::{Moment, Sight, Watcher};
 use crate::time::Time;
@@ -16,6 +16,8 @@ const PART: usize = 1 << 20;
 /// Frames that were copied, one behind the other.
 #[derive(Default)]
 pub(super) struct Part {
+    /// The ports that there were when they were seen.
+    pub(super) subjects: Subjects,
     pub(super) bytes: Vec<u8>,
     pub(super) notes: Vec<Note>,
 }
@@ -44,8 +46,7 @@ pub(super) struct Note {
 
 /// Copies what a capture is of.
 pub(super) struct Observer {
-    /// By port.
-    pub(super) wanted: Vec<bool>,
+    pub(super) subjects: Subjects,
     pub(super) moments: Vec<Moment>,
     pub(super) filter: Expression,
     pub(super) snap_len: usize,
@@ -59,7 +60,7 @@ pub(super) struct Observer {
 
 impl Watcher for Observer {
     fn wants(&self, port: PortId, moment: Moment) -> bool {
-        self.moments.contains(&moment) && self.wanted.get(port.index()) == Some(&true)
+        self.moments.contains(&moment) && self.subjects.get(port.index()).is_some_and(Option::is_some)
     }
 
     fn see(&mut self, sight: &Sight<'_>) {
@@ -103,7 +104,8 @@ impl Watcher for Observer {
 
 impl Observer {
     fn hand_on(&mut self) {
-        let part = std::mem::replace(&mut self.part, self.emptied.try_recv().unwrap_or_default());
+        let mut part = std::mem::replace(&mut self.part, self.emptied.try_recv().unwrap_or_default());
+        part.subjects = Arc::clone(&self.subjects);
         self.part.clear();
         let len = part.bytes.len();
         // Several workers may go over it together, by a part each.
@@ -124,7 +126,9 @@ impl Observer {
     /// Counts frames that nobody takes, and keeps their memory.
     fn miss(&mut self, part: Part) {
         for note in &part.notes {
-            self.shared.missed[note.port.index()].fetch_add(1, Ordering::Relaxed);
+            if let Some(Some(subject)) = self.subjects.get(note.port.index()) {
+                subject.missed.fetch_add(1, Ordering::Relaxed);
+            }
         }
         self.part = part;
         self.part.clear();

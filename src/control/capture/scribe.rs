@@ -2,16 +2,16 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::observer::{Note, Part};
-use super::{Ports, Shared};
+use super::{Shared, Subject};
 use crate::packet::pcapng::{self, Direction, Interface, Record};
 use crate::packet::segment::{finish_checksum, segment};
-use crate::packet::{Batch, DropReason, Gso, Layer, Offload, PortId};
+use crate::packet::{Batch, DropReason, Gso, Layer, Offload};
 use crate::switch::watch::Moment;
 use crate::time::Time;
 
@@ -30,7 +30,8 @@ pub(super) struct Scribe {
     pub(super) shared: Arc<Shared>,
     /// Nanoseconds from 1970 to [`Time::ZERO`].
     pub(super) origin: u64,
-    pub(super) ports: Ports,
+    /// The ports that it begins with.
+    pub(super) ports: Vec<Arc<Subject>>,
     pub(super) filter: String,
     pub(super) snap_len: usize,
     pub(super) segment: bool,
@@ -50,8 +51,10 @@ struct Written {
 
 /// An interface that was written, and what it has had.
 struct Account {
-    port: PortId,
+    port: Arc<Subject>,
     layer: Option<Layer>,
+    /// It is the first of its port, and tells what was missed there.
+    first: bool,
     received: u64,
     /// Missed, as far as a packet has said so.
     noted: u64,
@@ -72,9 +75,9 @@ impl Scribe {
     fn write(&self) -> Result<(), Gone> {
         let mut written = Written::default();
         pcapng::section(&mut written.piece, concat!("tapyard ", env!("CARGO_PKG_VERSION")));
-        if let (1, Some((port, (_, layer)))) = (self.ports.len(), self.ports.first_key_value()) {
+        if let [port] = &self.ports[..] {
             // Who waits for the first frame can know its interface already.
-            self.interface(&mut written, *port, Some(*layer));
+            self.interface(&mut written, port, Some(port.layer));
         }
         self.send(&mut written)?;
         let mut told = Instant::now();
@@ -85,8 +88,9 @@ impl Scribe {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             self.all(&mut written, &parts)?;
-            for part in parts {
+            for mut part in parts {
                 self.shared.waiting.fetch_sub(part.bytes.len(), Ordering::Relaxed);
+                part.subjects = Arc::default();
                 let _ = self.empty.try_send(part);
             }
             if told.elapsed() >= TELL {
@@ -96,6 +100,7 @@ impl Scribe {
             self.send(&mut written)?;
         }
         self.tell(&mut written);
+        self.say_why_over(&mut written);
         self.send(&mut written)
     }
 
@@ -113,13 +118,15 @@ impl Scribe {
             let mut rest = &part.bytes[..];
             for note in &part.notes {
                 let (bytes, after) = rest.split_at(note.kept);
-                frames.push((note, bytes));
+                // Observers see frames of their ports only.
+                let port = part.subjects.get(note.port.index()).and_then(Option::as_ref);
+                frames.extend(port.map(|port| (port, note, bytes)));
                 rest = after;
             }
         }
-        frames.sort_by_key(|(note, _)| note.at);
-        for (note, bytes) in frames {
-            self.frame(written, note, bytes);
+        frames.sort_by_key(|(_, note, _)| note.at);
+        for (port, note, bytes) in frames {
+            self.frame(written, port, note, bytes);
             if written.piece.len() >= PIECE {
                 self.send(written)?;
             }
@@ -127,26 +134,25 @@ impl Scribe {
         Ok(())
     }
 
-    fn frame(&self, written: &mut Written, note: &Note, bytes: &[u8]) {
+    fn frame(&self, written: &mut Written, port: &Arc<Subject>, note: &Note, bytes: &[u8]) {
         let whole = note.kept == note.len;
         let undone = note.offload != Offload::NONE;
         let cut = undone && whole && (self.segment || note.offload.gso == Gso::None);
         written.comment.clear();
         if let Some(reason) = note.reason {
-            let name = self.name(note.port);
-            say_why(&mut written.comment, name, reason);
+            say_why(&mut written.comment, &port.name, reason);
         }
-        if cut && self.as_on_a_wire(written, note, bytes) {
+        if cut && self.as_on_a_wire(written, port, note, bytes) {
             return;
         }
         if note.offload.gso != Gso::None {
             say_what_superframe(&mut written.comment, note);
         }
-        self.record(written, note, bytes, note.len);
+        self.record(written, port, note, bytes, note.len);
     }
 
     /// Writes a frame as a wire would have it: in segments, with its checksums; `false` when that cannot be done.
-    fn as_on_a_wire(&self, written: &mut Written, note: &Note, bytes: &[u8]) -> bool {
+    fn as_on_a_wire(&self, written: &mut Written, port: &Arc<Subject>, note: &Note, bytes: &[u8]) -> bool {
         let mut batch = std::mem::take(&mut written.batch);
         let mut indices = std::mem::take(&mut written.indices);
         batch.clear();
@@ -165,22 +171,19 @@ impl Scribe {
         if done {
             for &index in &indices {
                 let bytes = batch.frames()[index as usize].bytes();
-                self.record(written, note, bytes, bytes.len());
+                self.record(written, port, note, bytes, bytes.len());
             }
         }
         (written.batch, written.indices) = (batch, indices);
         done
     }
 
-    fn name(&self, port: PortId) -> &str {
-        self.ports.get(&port).map_or("", |(name, _)| name)
-    }
-
-    fn record(&self, written: &mut Written, note: &Note, bytes: &[u8], len: usize) {
-        let interface = self.interface(written, note.port, note.layer);
-        let missed = self.shared.missed[note.port.index()].load(Ordering::Relaxed);
+    fn record(&self, written: &mut Written, port: &Arc<Subject>, note: &Note, bytes: &[u8], len: usize) {
+        let interface = self.interface(written, port, note.layer);
+        let missed = port.missed.load(Ordering::Relaxed);
         let account = &mut written.interfaces[interface];
         account.received += 1;
+        let missed = if account.first { missed } else { 0 };
         let record = Record {
             interface: interface as u32,
             nanos: self.origin + note.at.nanos(),
@@ -200,32 +203,46 @@ impl Scribe {
     }
 
     /// The number of the interface, which is written before its first frame.
-    fn interface(&self, written: &mut Written, port: PortId, layer: Option<Layer>) -> usize {
-        let known = written.interfaces.iter().position(|known| (known.port, known.layer) == (port, layer));
+    fn interface(&self, written: &mut Written, port: &Arc<Subject>, layer: Option<Layer>) -> usize {
+        let is_it = |known: &Account| Arc::ptr_eq(&known.port, port) && known.layer == layer;
+        let known = written.interfaces.iter().position(is_it);
         known.unwrap_or_else(|| {
-            let interface = Interface {
-                name: self.name(port),
-                layer,
-                snap_len: self.snap_len as u32,
-                filter: &self.filter,
-            };
+            let interface =
+                Interface { name: &port.name, layer, snap_len: self.snap_len as u32, filter: &self.filter };
             pcapng::interface(&mut written.piece, &interface);
-            written.interfaces.push(Account { port, layer, received: 0, noted: 0, told: (0, 0) });
+            let first = !written.interfaces.iter().any(|known| Arc::ptr_eq(&known.port, port));
+            let port = Arc::clone(port);
+            written.interfaces.push(Account { port, layer, first, received: 0, noted: 0, told: (0, 0) });
             written.interfaces.len() - 1
         })
     }
 
     /// Writes how many frames interfaces have had, where that is news.
     fn tell(&self, written: &mut Written) {
+        for port in self.ports.iter().filter(|port| port.missed.load(Ordering::Relaxed) > 0) {
+            self.interface(written, port, Some(port.layer));
+        }
         for (number, account) in written.interfaces.iter_mut().enumerate() {
-            let missed = self.shared.missed[account.port.index()].load(Ordering::Relaxed);
+            let missed = if account.first { account.port.missed.load(Ordering::Relaxed) } else { 0 };
             let now = (account.received + missed, missed);
             if account.told != now {
                 account.told = now;
                 let nanos = self.origin + written.latest.nanos();
-                pcapng::statistics(&mut written.piece, number as u32, nanos, now.0, now.1);
+                pcapng::statistics(&mut written.piece, number as u32, nanos, now.0, now.1, "");
             }
         }
+    }
+
+    /// Writes why no more comes, if that is nobody's wish.
+    fn say_why_over(&self, written: &mut Written) {
+        let Some(why) = self.shared.over.get() else { return };
+        if written.interfaces.is_empty() {
+            let nothing = Subject { name: String::new(), layer: Layer::Ethernet, missed: AtomicU64::new(0) };
+            self.interface(written, &Arc::new(nothing), Some(Layer::Ethernet));
+        }
+        let (received, missed) = written.interfaces[0].told;
+        let nanos = self.origin + written.latest.nanos();
+        pcapng::statistics(&mut written.piece, 0, nanos, received, missed, why);
     }
 }
 

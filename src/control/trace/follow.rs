@@ -12,6 +12,9 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::told;
 use crate::control::api::FollowQuery;
+use crate::control::config::Config;
+use crate::control::shape::Live;
+use crate::control::watching::{Source, Turn};
 use crate::packet::expression::Expression;
 use crate::packet::{Frame, Location, PortId};
 use crate::switch::Topology;
@@ -48,18 +51,25 @@ struct Shared {
     left: AtomicU64,
 }
 
-/// Makes the follower of a worker, by its number.
-type Make = Box<dyn FnMut(usize) -> Box<dyn Watcher>>;
+/// What makes a follower for each worker.
+pub(in crate::control) struct Following {
+    /// Whose frames, if those of one port only.
+    port: Option<(String, PortId)>,
+    filter: Option<Expression>,
+    shared: Arc<Shared>,
+    parts: Sender<Vec<u8>>,
+}
 
-/// What makes a follower for each worker, and where their walks come out, each as a line of JSON.
+/// What makes followers, and where their walks come out, each as a line of JSON.
 ///
 /// # Errors
 /// One line: there is no such port, or the rate is none.
 pub(in crate::control) fn follow(
     query: &FollowQuery,
     topology: &Topology,
-) -> Result<(Make, Receiver<Vec<u8>>), String> {
-    let port = query.port.as_deref().map(|name| super::port(topology, name)).transpose()?;
+) -> Result<(Following, Receiver<Vec<u8>>), String> {
+    let port =
+        query.port.clone().map(|name| super::port(topology, &name).map(|id| (name, id))).transpose()?;
     let rate = query.rate.unwrap_or(DEFAULT_RATE);
     if !(1..=MAX_RATE).contains(&rate) {
         return Err(format!("a rate of {rate} frames a second (expected 1 to {MAX_RATE})"));
@@ -70,18 +80,27 @@ pub(in crate::control) fn follow(
         left: AtomicU64::new(query.count.unwrap_or(u64::MAX)),
     });
     let (parts, walks) = crossbeam_channel::bounded(MAX_WAITING);
-    let filter = query.filter.clone();
-    let make = move |_| -> Box<dyn Watcher> {
+    Ok((Following { port, filter: query.filter.clone(), shared, parts }, walks))
+}
+
+impl Source for Following {
+    fn watcher(&self) -> Box<dyn Watcher> {
         Box::new(Follower {
-            port,
-            filter: filter.clone(),
-            shared: Arc::clone(&shared),
-            parts: parts.clone(),
+            port: self.port.as_ref().map(|(_, id)| *id),
+            filter: self.filter.clone(),
+            shared: Arc::clone(&self.shared),
+            parts: self.parts.clone(),
             rests_until: Time::ZERO,
             picked: None,
         })
-    };
-    Ok((Box::new(make), walks))
+    }
+
+    /// Walks are told in the words of the topology that they are walked in.
+    fn turn(&mut self, _: &Config, live: &Live) -> Turn {
+        let is_there =
+            |(name, id): &(String, PortId)| live.ports.get(name).is_some_and(|port| port.id == *id);
+        if self.port.as_ref().is_none_or(is_there) { Turn::Same } else { Turn::Over }
+    }
 }
 
 impl Shared {

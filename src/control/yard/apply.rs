@@ -13,6 +13,7 @@ use crate::control::log::ASKED;
 use crate::control::opening::{self, Found};
 use crate::control::plan::{self, Change as Step, Plan};
 use crate::control::shape::{self, LiveBridge, LivePort, WORKER_PATIENCE};
+use crate::control::talkers::Talkers;
 use crate::packet::{Location, PeerId, PortId};
 use crate::port::{Opened, PortError, Queue, netdev};
 use crate::switch;
@@ -243,6 +244,10 @@ impl State {
         let left = self.live.configure_tunnels(&self.config);
         let topology = self.next_topology();
         let closed = self.exchange(topology, gone.clone(), install);
+        if !gone.is_empty() {
+            // What was counted for a port is not to be told of the next one in its slot.
+            self.talkers = Talkers::default();
+        }
         // The workers have forgotten these ports now, so nothing is learned behind them any more.
         for id in gone.into_iter().chain(estranged) {
             self.live.bridges.values().for_each(|bridge| bridge.purge(id));
@@ -355,12 +360,14 @@ impl State {
         let before = std::mem::replace(&mut self.topology, Arc::clone(&topology));
         let mut install: Vec<_> = install.into_iter().map(|(id, queues)| (id, queues.into_iter())).collect();
         let (done, taken) = crossbeam_channel::unbounded();
-        for worker in &self.workers {
+        let watchers = self.watches.turn(&self.config, &self.live, self.workers.len());
+        for (worker, watchers) in self.workers.iter().zip(watchers) {
             let queues = install.iter_mut().filter_map(|(id, queues)| Some((*id, queues.next()?))).collect();
             let change = Change {
                 topology: Arc::clone(&topology),
                 remove: remove.clone(),
                 install: queues,
+                watchers,
                 done: done.clone(),
             };
             worker.send(Command::Change(change));

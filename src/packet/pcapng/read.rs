@@ -49,6 +49,8 @@ pub struct Source {
     pub layer: Option<Layer>,
     /// How many of its packets were missed, as far as that was told.
     pub missed: u64,
+    /// What was last said about all of its packets.
+    pub comment: Option<String>,
     /// How many of its times make a second.
     per_second: u64,
 }
@@ -60,7 +62,7 @@ impl Source {
             RAW_IP => Some(Layer::Ip),
             other => OTHER_IP.contains(&other).then_some(Layer::Ip),
         };
-        Source { name: String::new(), link, layer, missed: 0, per_second: 1_000_000 }
+        Source { name: String::new(), link, layer, missed: 0, comment: None, per_second: 1_000_000 }
     }
 
     fn nanos(&self, time: u64) -> u64 {
@@ -201,12 +203,16 @@ impl Reader {
 
     fn statistics(&mut self, body: Fields<'_>) {
         let source = body.word(0).and_then(|interface| self.sources.get_mut(interface as usize));
-        let missed = body.options(12).find(|(code, value)| *code == STATISTICS_MISSED && value.len() == 8);
-        if let (Some(source), Some((_, value))) = (source, missed) {
-            let halves =
-                [at(value, 0, body.big), at(value, 4, body.big)].map(|half| u64::from(half.unwrap_or(0)));
-            let [first, second] = halves;
-            source.missed = if body.big { first << 32 | second } else { second << 32 | first };
+        let Some(source) = source else { return };
+        for (code, value) in body.options(12) {
+            match (code, value.first_chunk()) {
+                (STATISTICS_MISSED, Some(number)) => {
+                    source.missed =
+                        if body.big { u64::from_be_bytes(*number) } else { u64::from_le_bytes(*number) };
+                }
+                (OPTION_COMMENT, _) => source.comment = Some(String::from_utf8_lossy(value).into_owned()),
+                _ => {}
+            }
         }
     }
 }
