@@ -1,8 +1,8 @@
 //! The log: one line for each event, on stderr, for people or as JSON. No frame is ever worth one.
 //!
 //! What a guest or a peer does may be worth a line, and they can do it as often as they like. So every place in the
-//! program that logs may do so [`BURST`] times at once and then once in [`PACE`], apart for each port, bridge or
-//! device it names; how many lines that left out is told every [`TOLD`], and at the end. Errors are no exception.
+//! program that logs may do so `BURST` times at once and then once in `PACE`, apart for each port, bridge or
+//! device it names; how many lines that left out is told every `TOLD`, and at the end. Errors are no exception.
 
 mod text;
 
