@@ -5,15 +5,15 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`wire`] | views over the bytes of frames |
-//! | [`packet`] | frames in memory: buffer, offload state, batch, drop reasons, counters, segmentation and its reverse; IP packets read, rewritten, cut, and answered |
+//! | [`packet`] | frames in memory: buffer, offload state, batch, drop reasons, counters, segmentation and its reverse; IP packets read, rewritten, cut, and answered; frames described, filtered by expressions, and written as pcapng |
 //! | [`tunnel`] | encapsulation for remote peers: VXLAN, GENEVE, GRE |
 //! | [`table`] | bounded tables: the FDB and the workers' caches of it, neighbours, connections, routes, compiled rules, token buckets |
 //! | [`switch`] | the core: (port, frames, now) in, (port, frames) and drops out; no I/O, no clock |
 //! | [`port`] | where frames come from and go to: TAP, TUN, AF_PACKET, guests' sockets and rings, memory |
 //! | [`sys`] | the only `unsafe` code: ioctls, sockets, namespaces, guests' memory |
-//! | [`worker`] | the poll loop |
-//! | [`control`] | configuration, plan, API, control socket |
-//! | [`cli`] | the `tapyard` command, and its demo |
+//! | [`worker`] | the poll loop, what it spends its time on, and samplers |
+//! | [`control`] | configuration, plan, API, control socket; captures, traces, exports, metrics, a page over HTTP; the log |
+//! | [`cli`] | the `tapyard` command: its demo and benchmark, the live view, the doctor |
 //!
 //! Who may use whom: `wire` ← `packet` ← `table` ← `switch`, and `sys` ← `port`; both meet in `worker`, which is driven
 //! by `control`, which is asked by `cli`. The core knows neither ports nor clocks, a port knows no switch.
@@ -98,12 +98,35 @@
 //!
 //! # How a frame is watched
 //!
+//! Who looks at real frames is a [`Watcher`](switch::watch::Watcher) on each worker. [`Command::Watch`](worker::Command::Watch)
+//! puts it there, and it goes when control drops its `Watch` (`control/watching.rs`). With no watcher, the switch asks once
+//! for a batch and once for a port that sends, and that is all.
+//!
+//! - It may *see* frames come in, leave and be dropped. `control/capture` has an observer copy them; a thread of the
+//!   capture's own writes the copies as [`pcapng`](packet::pcapng).
+//! - It may *pick* frames ([`Switch::carry`](switch::Switch::carry)): those before a picked one leave first, then it walks
+//!   alone, and the watcher is told what became of it. A [`Sampler`](worker::Sampler) picks one in so many for the collectors
+//!   of `control/export` (sFlow, IPFIX), and the follower of `tapyard trace --follow` what fits its filter. The counters of
+//!   `control/talkers.rs` look at frames in the same way and follow none.
+//!
+//! Nobody waits for who takes what they gather: with no room for it, it is missed, and counted as missed.
+//!
 //! `tapyard trace` asks the pipeline itself. [`trial::walk`](switch::trial::walk) has the frame walk in a switch of its own,
 //! on a topology whose tables are trials ([`Fdb::trial`](table::fdb::Fdb::trial),
 //! [`Conntrack::trial`](table::conntrack::Conntrack::trial) and so on): lookups fall through to the real ones, what is
 //! written stays. The stages note what they find ([`switch::walked`]), what became of the frame follows from the counters.
-//! `--follow` has a [`Watcher`](switch::watch::Watcher) on each worker pick real frames; those walk alone, so that the others
-//! are not asked about anything, and in the same words.
+//! `--follow` notes the same of real frames, in the same words.
+//!
+//! A [`Mirror`](switch::mirror::Mirror) is no watcher, but part of the topology: `switch/stage/mirror.rs` copies what comes
+//! in, right behind step 3 of a frame's walk, and hands what leaves to the port for copies as well, right before step 6.
+//!
+//! # A look's walk
+//!
+//! Whoever asks for counters, be it [`stats`](control::api::Request::Stats), `tapyard top`, Prometheus or the page, has each
+//! worker send a [`Report`](worker::Report): a copy made between two batches. The HTTP listener ([`control::http`]) gives a
+//! request to `control/site.rs`, a table of paths: `/metrics` is written by [`control::metrics`], `/api/…` answers as the
+//! control socket does, of one snapshot for all who ask at about the same time. It has a `View` of the state, which changes
+//! nothing. `tapyard doctor` judges such answers, and what [`control::host`] sees of the machine.
 //!
 //! # A change's walk
 //!
@@ -117,15 +140,17 @@
 //!    a checked [`Config`](control::config::Config) by [`Document::to_config`](control::config::Document::to_config), or
 //!    is refused with its lines and keys.
 //! 3. `State::apply` compares it with what runs ([`plan::diff`](control::plan::diff), a pure function), and opens what
-//!    is new ([`tap::open`](port::tap::open), [`netdev::open`](port::netdev::open)): here, and not on the workers. An
-//!    error up to now leaves everything as it was; ports that had to be closed for their devices are opened again.
+//!    is new ([`tap::open`](port::tap::open), [`netdev::open`](port::netdev::open), the listener for metrics): here, and
+//!    not on the workers. An error up to now leaves everything as it was; ports that had to be closed for their devices
+//!    are opened again.
 //! 4. `State::enact` makes the next [`Topology`](switch::Topology) and sends it with the new queues to every worker
 //!    ([`Command::Change`](worker::Command::Change)), which takes both between two batches (`Worker::change`,
 //!    [`Switch::set_topology`](switch::Switch::set_topology)). Ports that the plan does not name lose no frame. Routers are in
-//!    it too: `Live::configure_routers` keeps what outlives a change (neighbours, connections, the slots of interfaces), and
+//!    it too, and mirrors: `Live::configure_routers` keeps what outlives a change (neighbours, connections, the slots of interfaces), and
 //!    `control::routing` compiles routes, rules and translations anew. The workers forget their flows, and count on for
 //!    rules that say the same.
-//! 5. When all have taken it, what went is closed, and the answer carries the new epoch and the changes that were made.
+//! 5. When all have taken it, what went is closed, exports begin and end (`State::change_exports`), and the answer carries
+//!    the new epoch and the changes that were made.
 //!
 //! A guest that attaches to a socket, or leaves it, changes no configuration, but what its port can send, and whether
 //! anything is flooded there. Its [`Attendant`](port::guest::Attendant), a thread of the port's own, writes that into the

@@ -180,7 +180,6 @@ fn every_check_of_the_doctor_is_explained() {
     assert_eq!(explained, checks);
 }
 
-/// The keys of a table, as the complaint about one that no table has lists them.
 /// A Markdown text without its links.
 fn without_links(text: &str) -> String {
     let mut plain = String::new();
@@ -204,6 +203,7 @@ fn a_remedy_is_what_the_documentation_says() {
     }
 }
 
+/// The keys of a table, as the complaint about one that no table has lists them.
 fn keys(text: &str) -> Vec<String> {
     let errors =
         Document::parse(text, "t").and_then(|document| document.to_config()).unwrap_err().to_string();

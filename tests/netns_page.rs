@@ -63,6 +63,11 @@ fn image(name: &str) -> PathBuf {
 fn assert_content(browser: &Browser<'_>) {
     let complaints = browser.complaints();
     assert!(complaints.is_empty(), "{complaints:#?}");
+    assert_alone(browser);
+}
+
+/// Asserts that nobody but the switch was asked for anything.
+fn assert_alone(browser: &Browser<'_>) {
     let requests = browser.requests();
     assert!(requests.iter().any(|url| url == &format!("{PAGE}api/state")), "{requests:#?}");
     assert!(requests.iter().all(|url| url.starts_with(PAGE)), "{requests:#?}");
@@ -144,6 +149,7 @@ fn the_page_shows_what_the_switch_does() {
         assert_eq!(browser.text("#verdict"), format!("✓ {}", walk["verdict"].as_str().unwrap()));
         let hops = browser.text("#walk ol");
         assert!(hops.contains("router gw") && hops.contains("out near"), "{hops}");
+        browser.fill("#trace-port", "vm2");
         browser.fill("#trace-frame", "eth src 01:00:00:00:00:01");
         browser.click("#trace button");
         browser.wait("document.querySelector('#verdict').textContent.startsWith('✕ dropped at ')");
@@ -191,7 +197,6 @@ fn names_are_text_whatever_is_in_them() {
         browser.wait(&format!("document.querySelector('#details h2')?.textContent === {}", json!(hostile)));
         browser.wait("document.querySelector('#tables').textContent.includes('<img')");
         browser.wait("document.querySelector('#tunnels').textContent.includes('<img')");
-        assert_content(&browser);
 
         // What is typed is told again where it is wrong.
         browser.fill("#filter", hostile);
@@ -199,6 +204,12 @@ fn names_are_text_whatever_is_in_them() {
         browser.fill("#trace-frame", "<script>alert(1)</script>");
         browser.click("#trace button");
         browser.wait("document.querySelector('#verdict')?.textContent.includes('<img src=x') === true");
+        browser.wait("document.querySelectorAll('.chip').length === 4");
+        browser.fill("#filter", " ");
+        browser.wait("document.querySelectorAll('.chip').length === 9");
+        assert_alone(&browser);
+        // The switch knows no port of that name, and says so.
+        assert!(browser.complaints().iter().all(|complaint| complaint.contains("status of 400")));
         assert_eq!(browser.run("return document.querySelectorAll('img, body script, iframe').length"), 0);
         assert_eq!(browser.run("return document.title"), "Tapyard");
     });

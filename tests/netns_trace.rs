@@ -74,6 +74,9 @@ fn what_a_trace_says_of_a_frame_comes_true() {
         lan.check_drop("c", &frame(three, station(4)), "isolated");
 
         let text = lan.yard.ok(&format!("trace --in c --hex {}", hex(&frame(three, one))));
+        let first = text.lines().next().expect("some lines");
+        let (from, to) = (common::frames::text(one), common::frames::text(three));
+        assert!(first.starts_with(&format!("{from} > {to} ")) && first.ends_with(" bytes"), "{first}");
         let last = text.lines().last().expect("some lines");
         assert!(last.starts_with("=> dropped at bridge lan: isolated ("), "{text}");
         assert!(last.contains("look at: both ports say"), "{text}");
@@ -104,6 +107,7 @@ fn a_frame_of_a_capture_is_traced_and_a_wrong_word_is_refused() {
             ("trace --in nobody ip".to_owned(), "there is no port nobody (port show lists them)"),
             ("trace --in a ip/carrier-pigeon".to_owned(), "carrier-pigeon"),
             ("trace --in a --remote 10.8.0.1 ip".to_owned(), "port a is no tunnel"),
+            ("trace --in a --hex ffzz".to_owned(), "--hex: \"ffzz\" is no bytes"),
         ] {
             let said = lan.yard.refused(&arguments);
             assert!(said.contains(why), "{arguments}: {said}");
@@ -138,6 +142,18 @@ fn a_routed_packet_is_traced_through_rules_routes_and_translation() {
         let dropped = yard.json(&format!("trace --in h1 {from}/udp dport 53"));
         assert_eq!(ends(&dropped), [("dropped", "h1", Some("filtered"))], "{dropped:#}");
         assert!(dropped.to_string().contains("hook forward: rule 1 matches"), "{dropped:#}");
+        // What leaves of these is no copy of the packet, and is not told as one.
+        for (to, first) in [
+            ("10.9.2.77", "taken by router gw: the address of 10.9.2.77 is not known: it is asked for"),
+            ("10.9.1.254", "dropped at router gw: not-local ("),
+        ] {
+            let said = yard.json(&format!("trace --in h1 eth src {mac}/ip src {} dst {to}/tcp", v4(1, HOST)));
+            let verdict = text(&said["verdict"]);
+            assert!(
+                verdict.starts_with(first) && verdict.contains("; the switch itself sends by h"),
+                "{said:#}"
+            );
+        }
         let nat = yard.json("nat");
         assert!(!nat.to_string().contains("40000"), "no connection was started: {nat}");
         ping(routed.host(1), &v4(2, HOST), 56, 1);

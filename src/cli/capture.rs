@@ -39,7 +39,7 @@ pub(super) struct Capture {
     /// A port, a bridge, `drops` (what is dropped, on any port) or `any` (all ports)
     target: String,
     /// Which frames, as tcpdump has it: `tcp and not port 22`
-    #[arg(value_name = "FILTER", trailing_var_arg = true)]
+    #[arg(value_name = "FILTER")]
     filter: Vec<String>,
     /// Write pcapng to this file; `-` is the standard output
     #[arg(short, long, value_name = "FILE")]
@@ -50,8 +50,8 @@ pub(super) struct Capture {
     /// End after so many frames
     #[arg(short, long, value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// Keep at most so many bytes of a frame
-    #[arg(short, long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Keep at most so many bytes of a frame; 0 is all of them
+    #[arg(short, long, value_name = "BYTES")]
     snap_len: Option<u32>,
     /// Only what comes in
     #[arg(long = "in", group = "way")]
@@ -75,15 +75,12 @@ pub(super) struct Capture {
 
 impl Capture {
     pub(super) fn execute(self, switch: &Switch) -> Outcome {
-        if let Some(option) = self.filter.iter().find(|word| word.starts_with('-')) {
-            return Err(Failure::Said(format!("{option} is behind the filter (expected options before it)")));
-        }
         let filter: Expression =
             self.filter.join(" ").parse().map_err(|why| Failure::Said(format!("filter: {why}")))?;
         let query = CaptureQuery {
             target: self.target.clone(),
             filter,
-            snap_len: self.snap_len,
+            snap_len: self.snap_len.filter(|&len| len > 0),
             direction: match (self.only_in, self.only_out) {
                 (true, _) => Some(CaptureDirection::In),
                 (_, true) => Some(CaptureDirection::Out),
@@ -107,7 +104,10 @@ impl Capture {
             None if self.print || io::stdout().is_terminal() => {
                 run(switch, query, self.count, &mut Lines::default())
             }
-            _ => run(switch, query, self.count, &mut Pipe::to(Box::new(io::stdout()))),
+            to => {
+                let hint = if to.is_none() { " as pcapng (--print shows lines)" } else { "" };
+                run(switch, query, self.count, &mut Pipe::to(Box::new(io::stdout()), Some(hint)))
+            }
         }
     }
 }
@@ -119,6 +119,11 @@ pub(super) trait Sink {
 
     /// Nothing more comes at the moment.
     fn flush(&mut self) -> Outcome;
+
+    /// What stands behind the ports where stderr says what is captured; `None` where nothing is to be said.
+    fn hint(&self) -> Option<&'static str> {
+        Some("")
+    }
 }
 
 /// Captures until it is enough, somebody interrupts it, or nobody reads.
@@ -126,7 +131,9 @@ pub(super) fn run(switch: &Switch, query: CaptureQuery, count: Option<u64>, sink
     let interrupt = Interrupt::catch()?;
     let (info, stream) = switch.connect()?.stream::<CaptureInfo>(&Request::Capture(query))?;
     let mut blocks = Blocks::new(stream)?;
-    let _ = writeln!(io::stderr(), "capturing on {}", ports(&info.ports));
+    if let Some(hint) = sink.hint() {
+        let _ = writeln!(io::stderr(), "capturing on {}{hint}", ports(&info.ports));
+    }
     let outcome = pass_on(&mut blocks, &interrupt, count.unwrap_or(u64::MAX), sink);
     // A sink that has failed takes no more.
     let outcome = outcome.and_then(|ended| {
@@ -134,8 +141,11 @@ pub(super) fn run(switch: &Switch, query: CaptureQuery, count: Option<u64>, sink
         sink.flush()?;
         ended
     });
-    let (captured, missed) = (blocks.packets(), blocks.missed());
-    let _ = writeln!(io::stderr(), "{captured} frames captured, {missed} missed");
+    if sink.hint().is_some() {
+        let (captured, missed) = (blocks.packets(), blocks.missed());
+        let noun = if captured == 1 { "frame" } else { "frames" };
+        let _ = writeln!(io::stderr(), "{captured} {noun} captured, {missed} missed");
+    }
     outcome
 }
 
@@ -209,11 +219,12 @@ impl Sink for Lines {
 pub(super) struct Pipe {
     to: Box<dyn Write>,
     waiting: Vec<u8>,
+    hint: Option<&'static str>,
 }
 
 impl Pipe {
-    pub(super) fn to(to: Box<dyn Write>) -> Pipe {
-        Pipe { to, waiting: Vec::new() }
+    pub(super) fn to(to: Box<dyn Write>, hint: Option<&'static str>) -> Pipe {
+        Pipe { to, waiting: Vec::new(), hint }
     }
 }
 
@@ -231,5 +242,9 @@ impl Sink for Pipe {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Failure::Unread),
             Err(error) => Err(Failure::Said(format!("cannot write the capture: {error}"))),
         }
+    }
+
+    fn hint(&self) -> Option<&'static str> {
+        self.hint
     }
 }

@@ -24,9 +24,9 @@ use facts::Facts;
 /// Check the machine, the configuration and the switch for what keeps traffic from passing
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Looks at the switch that runs, at what a configuration says, or, with neither, at the machine. Every trouble is a line:
-what, where, and what to try; the worst stand first. Peers of tunnels that were never heard are sent an echo. What it may
-not look at, it says: root may look at everything.
+Looks at the switch that runs, at what a configuration says, or, with neither, at the machine.
+Every trouble is a line: what, where, and what to try; the worst stand first. Peers of tunnels that
+were never heard are sent an echo. What it may not look at, it says: root may look at everything.
 
 Examples:
   tapyard doctor                           the switch that runs, and its machine

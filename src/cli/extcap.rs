@@ -96,7 +96,8 @@ impl Extcap {
             direction: None,
             segment: self.segment,
         };
-        run(&switch, query, None, &mut Pipe::to(Box::new(opened)))
+        // Wireshark takes whatever is on stderr for an error.
+        run(&switch, query, None, &mut Pipe::to(Box::new(opened), None))
     }
 }
 

@@ -28,8 +28,8 @@ enum Verb {
     },
     /// Add a mirror
     #[command(after_help = "\
-KEY is a key of the mirror's table in the configuration. VALUE is TOML, or plain text. The port that sends the copies has
-mirror = true, and is on no bridge.
+KEY is a key of the mirror's table in the configuration. VALUE is TOML, or plain text.
+The port that sends the copies has mirror = true, and is on no bridge.
 
 Examples:
   tapyard port add mon0 --type tap mirror=true

@@ -61,6 +61,10 @@ Examples:
   tapyard port add vm3 --type tap --bridge lan vlan=10
   tapyard fdb --bridge lan -j              show the FDB of a bridge, as JSON
   tapyard route get 192.0.2.1              explain where a router sends a packet
+  tapyard top                              watch rates, drops and talkers, live
+  tapyard trace --in vm1 'ip dst 192.0.2.1/icmp'
+                                           see what would happen to a frame, and why
+  tapyard capture drops                    see what is dropped anywhere, and why
   tapyard doctor                           say what is wrong, and what to try
 
 Exit codes: 0 done, 1 refused or failed (why, on stderr), 2 wrong usage.")]
@@ -308,6 +312,11 @@ mod tests {
             "capture vm1",
             "capture any -w x.pcapng -C 10 -W 3 -s 64 --in tcp and not port 22",
             "extcap --extcap-interface tapyard-any --capture --fifo x --extcap-capture-filter=tcp",
+            "trace --in vm1 eth/ip dst 10.0.0.1",
+            "trace --follow tcp port 80",
+            "mirror show -j m",
+            "export -j",
+            "top --json",
             "rule show --bridge lan",
         ] {
             let words = ["tapyard"].into_iter().chain(line.split(' '));
@@ -330,6 +339,9 @@ mod tests {
             "capture vm1 --in --out",
             "capture vm1 -C 10",
             "capture vm1 -c 0",
+            "trace --in vm1",
+            "trace eth",
+            "mirror add m",
             "rule add",
             "rule --router gw --bridge lan",
         ] {

@@ -19,7 +19,7 @@ use clap::Args;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
 use super::interrupt::Interrupt;
-use super::{Failure, Outcome, Switch, print as say, print_json};
+use super::{Failure, Outcome, Switch, print as say};
 use crate::control::client::{Client, socket_path};
 use choice::{Choice, Next, View};
 use figures::Figures;
@@ -32,10 +32,18 @@ const KEY: Duration = Duration::from_millis(50);
 /// Show rates, drops, talkers, tables and tunnels, live
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Keys: 1-6 or Tab the view, arrows the line, Enter a port's details, Esc back, / filter, s and S the column to sort by,
-r the other way round, space pause, + and - the interval, ? help, q quit.
+Keys:
+  1-6, Tab      the view        Enter, Esc    a port's details, and back
+  /             filter          s, S, r       sort by another column, the other way round
+  space         pause           +, -          look less or more often
+  ?             help            q             quit
 
-Where the output is no terminal, all views are printed, once or --count times.")]
+Where the output is no terminal, all views are printed, once or --count times.
+
+Examples:
+  tapyard top --view drops               begin with what is dropped, and why
+  tapyard top -n 1 | less                all views once
+  tapyard top -j -n 60 | jq .ports       a line of JSON each second, for a minute")]
 pub(super) struct Top {
     /// Seconds between two looks
     #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
@@ -85,7 +93,7 @@ impl Top {
             interrupt.wait_until(Instant::now() + self.interval)?;
             figures.take(Sample::gather(&mut client, true)?);
             match self.json {
-                true => print_json(&print::json(&figures))?,
+                true => say(&format!("{}\n", print::json(&figures)))?,
                 false => say(&print::text(&figures, &self.filter))?,
             }
         }

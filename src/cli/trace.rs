@@ -9,8 +9,8 @@ use clap::Args;
 
 use super::{Failure, Format, Outcome, Switch, print};
 use crate::control::api::{FollowQuery, LeftInfo, Request, TraceInfo, TraceQuery};
-use crate::packet::expression::Expression;
-use crate::packet::pcapng;
+use crate::packet::describe::hex;
+use crate::packet::{Expression, pcapng};
 
 /// Show what would happen to a frame, or what happens to those that pass
 #[derive(Debug, Args)]
@@ -32,7 +32,7 @@ pub(super) struct Trace {
     #[arg(long, value_name = "ADDRESS", conflicts_with = "follow")]
     remote: Option<IpAddr>,
     /// The frame: its layers, or its bytes in hexadecimal; with --follow, which frames (as tcpdump has it)
-    #[arg(value_name = "FRAME")]
+    #[arg(value_name = "FRAME", required_unless_present_any = ["hex", "pcap", "follow"])]
     words: Vec<String>,
     /// The frame is its bytes in hexadecimal
     #[arg(long, value_name = "BYTES", conflicts_with_all = ["words", "pcap", "follow"])]
@@ -40,9 +40,9 @@ pub(super) struct Trace {
     /// Take the frame from a capture (pcap or pcapng)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["words", "follow"])]
     pcap: Option<PathBuf>,
-    /// Which frame of the capture, from 1
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "pcap", value_parser = clap::value_parser!(u64).range(1..))]
-    frame: u64,
+    /// Which frame of the capture, from 1 [default: 1]
+    #[arg(long, value_name = "N", conflicts_with_all = ["words", "hex", "follow"], value_parser = clap::value_parser!(u64).range(1..))]
+    frame: Option<u64>,
     /// Follow real frames, until interrupted
     #[arg(long)]
     follow: bool,
@@ -65,8 +65,8 @@ impl Trace {
             return self.follow(switch);
         }
         let frame = match (&self.hex, &self.pcap) {
-            (Some(hex), _) => format!("0x{}", hex.strip_prefix("0x").unwrap_or(hex)),
-            (None, Some(path)) => captured(path, self.frame)?,
+            (Some(text), _) => hex_only(text)?,
+            (None, Some(path)) => captured(path, self.frame.unwrap_or(1))?,
             (None, None) if self.words.is_empty() => {
                 return Err("which frame? (describe it, or name it by --hex or --pcap)".to_owned().into());
             }
@@ -111,6 +111,18 @@ impl Trace {
     }
 }
 
+/// What stands behind --hex, which has to begin with bytes: otherwise it would be read as the name of a layer.
+fn hex_only(text: &str) -> Result<String, Failure> {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    let digits = first.strip_prefix("0x").unwrap_or(first);
+    match digits.len() >= 2 && digits.chars().all(|c| c.is_ascii_hexdigit() || c == ':' || c == '-') {
+        true => Ok(format!("0x{}", text.trim_start().strip_prefix("0x").unwrap_or(text.trim_start()))),
+        false => {
+            Err(format!("--hex: {first:?} is no bytes (expected hexadecimal digits, two a byte)").into())
+        }
+    }
+}
+
 /// The frame of this number in a capture, in hexadecimal.
 fn captured(path: &Path, number: u64) -> Result<String, Failure> {
     let shown = path.display();
@@ -128,6 +140,12 @@ fn captured(path: &Path, number: u64) -> Result<String, Failure> {
     if layer.is_none() {
         return Err(format!("{shown}: frame {number} is neither Ethernet nor IP").into());
     }
+    if let Some(comment) = packet.comment.filter(|comment| comment.starts_with("superframe")) {
+        return Err(format!(
+            "{shown}: frame {number} stands for several ({comment}), of which a trace takes one (capture with --segment)"
+        )
+        .into());
+    }
     if packet.bytes.len() < packet.len {
         let (kept, len) = (packet.bytes.len(), packet.len);
         return Err(format!(
@@ -138,13 +156,9 @@ fn captured(path: &Path, number: u64) -> Result<String, Failure> {
     Ok(format!("0x{}", hex(packet.bytes)))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// A walk, hop by hop; its last line says how it ended.
 fn text(info: &TraceInfo, verbose: bool) -> String {
-    let mut text = String::new();
+    let mut text = format!("{}, {} bytes\n", info.summary, info.len);
     let mut at = None;
     for step in &info.steps {
         let here = (&step.hop, &step.name);
@@ -188,6 +202,7 @@ mod tests {
     fn a_walk_is_told_hop_by_hop_and_ends_with_how_it_ended() {
         let info = TraceInfo {
             port: "vm1".into(),
+            summary: "one > two".into(),
             len: 20,
             frame: "02".repeat(20),
             steps: vec![
@@ -200,7 +215,7 @@ mod tests {
             verdict: "sent by vm2".into(),
             ..TraceInfo::default()
         };
-        let expected = "in vm1\n  ingress   a frame\nbridge lan\n  learn     new\n  fdb       known\n\
+        let expected = "one > two, 20 bytes\nin vm1\n  ingress   a frame\nbridge lan\n  learn     new\n  fdb       known\n\
                         out vm2\n  end       sent by vm2\n";
         assert_eq!(text(&info, false), format!("{expected}=> sent by vm2\n"));
         let bytes = "20 bytes came in\n  0000  0202 0202 0202 0202 0202 0202 0202 0202\n  0010  0202 0202\n\

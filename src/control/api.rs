@@ -11,18 +11,23 @@
 //! `null`.
 
 mod capture;
+mod export;
+mod fdb;
 mod host;
 mod mirror;
 mod routing;
+mod stats;
 mod talkers;
 mod trace;
+mod tunnel;
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 pub use capture::{CaptureDirection, CaptureInfo, CaptureQuery};
+pub use export::{ExportInfo, ExportPort};
+pub use fdb::{FdbFilter, FdbFound, FdbInfo, FdbSearch};
 pub use host::{
     BridgeFilterInfo, DeviceInfo, HolderInfo, HostInfo, Ipv6Info, NetnsInfo, SocketInfo, TunNodeInfo,
 };
@@ -31,9 +36,10 @@ pub use routing::{
     FlowInfo, HopInfo, NatFilter, NatInfo, NatRuleInfo, NatStats, NeighborFilter, NeighborInfo,
     RouteExplanation, RouteInfo, RouterInfo, RouterInterfaceInfo, RuleInfo, SessionInfo,
 };
-
+pub use stats::{DropInfo, PauseInfo, PortStats, StatsInfo, WorkerInfo};
 pub use talkers::TalkerInfo;
 pub use trace::{FollowQuery, LeftInfo, TraceEnd, TraceInfo, TraceQuery, TraceStep};
+pub use tunnel::{IntruderInfo, ProbeInfo, TunnelInfo, TunnelPeerInfo};
 
 use super::config::Edits;
 use crate::wire::ethernet::Mac;
@@ -408,57 +414,6 @@ pub struct AttachQuery {
     pub qemu_version: Option<String>,
 }
 
-/// Which FDB entries; what is left out does not matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FdbFilter {
-    /// Those on this bridge.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bridge: Option<String>,
-    /// Those behind this port.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<String>,
-    /// Those in this VLAN.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vlan: Option<u16>,
-    /// Those of this address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mac: Option<Mac>,
-}
-
-/// Which FDB entries to look for; what is left out does not matter.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FdbSearch {
-    /// Those on this bridge.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bridge: Option<String>,
-    /// Those behind this port.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub port: Option<String>,
-    /// Those in this VLAN.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub vlan: Option<u16>,
-    /// Those of this address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mac: Option<Mac>,
-    /// Those in whose address, port or peer, as they are shown, this occurs; capital letters or small ones.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub text: Option<String>,
-    /// At most so many are given; 100 when left out, and never more than 10,000.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-}
-
-/// What was found of an [`FdbSearch`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FdbFound {
-    /// The first of them by bridge, VLAN and address.
-    pub entries: Vec<FdbInfo>,
-    /// How many there are.
-    pub count: u64,
-}
-
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -576,26 +531,6 @@ pub struct PortInfo {
     pub fdb_entries: u64,
 }
 
-/// An FDB entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FdbInfo {
-    /// Its bridge.
-    pub bridge: String,
-    /// Its VLAN; `null` on a bridge without VLANs.
-    pub vlan: Option<u16>,
-    /// The address.
-    pub mac: Mac,
-    /// The port it is behind; `null` for the bridge's own.
-    pub port: Option<String>,
-    /// The peer of a tunnel port that it is behind.
-    #[serde(default)]
-    pub remote: Option<IpAddr>,
-    /// `learned`, `static` or `local`.
-    pub kind: String,
-    /// Seconds since a frame came from it; `null` for those that do not age.
-    pub age_secs: Option<u64>,
-}
-
 /// A bridge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BridgeInfo {
@@ -635,264 +570,6 @@ pub struct FlapInfo {
     pub to: String,
     /// Seconds since.
     pub age_secs: u64,
-}
-
-/// A tunnel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TunnelInfo {
-    /// Its port's name.
-    pub name: String,
-    /// `vxlan`, `geneve` or `gre`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Its VNI or key.
-    pub number: Option<u32>,
-    /// Its bridge.
-    pub bridge: Option<String>,
-    /// The port it is joined to.
-    pub wire: Option<String>,
-    /// `ethernet` or `ip`.
-    pub payload: String,
-    /// The address it receives at.
-    pub local: IpAddr,
-    /// The UDP port of both ends; `null` for GRE over IP itself.
-    pub port: Option<u16>,
-    /// The network namespace of its sockets, unless it is the switch's own.
-    pub netns: Option<String>,
-    /// The underlay it shares, as `stats` and `drops` name it.
-    pub underlay: String,
-    /// The longest inner packet that gets to all peers, in bytes.
-    pub mtu: u32,
-    /// Whose packets it takes: `remotes` or `any`.
-    pub accept: String,
-    /// Whether the stations behind its peers are learned.
-    pub learning: bool,
-    /// Whether what one peer sends is kept from the others.
-    pub split_horizon: bool,
-    /// Whether the MSS of TCP is lowered to fit.
-    pub mss_clamp: bool,
-    /// The GENEVE options that it sends, as class, type and data: `0102:81:deadbeef`.
-    pub options: Vec<String>,
-    /// Who sent packets last that nobody is expected to send: to this tunnel, and to its underlay with a number that no
-    /// tunnel has.
-    pub intruders: Vec<IntruderInfo>,
-    /// Its peers, by address.
-    pub peers: Vec<TunnelPeerInfo>,
-}
-
-/// A packet that was dropped because nobody is expected to send it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IntruderInfo {
-    /// `stranger` or `tunnel-unknown`, as `drops` calls it.
-    pub reason: String,
-    /// Who sent it.
-    pub source: IpAddr,
-    /// The VNI or key that was in it.
-    pub number: Option<u32>,
-    /// Seconds since it came.
-    pub age_secs: u64,
-}
-
-/// A peer of a tunnel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TunnelPeerInfo {
-    /// Its address.
-    pub address: IpAddr,
-    /// `up`, `unheard` when no packet has come from it, `unreachable: WHY N s ago` when the network has said so since, or
-    /// `group` for a multicast group, which sends nothing itself.
-    pub state: String,
-    /// Seconds since a packet came from it.
-    pub heard_secs: Option<u64>,
-    /// Whether it gets what is flooded.
-    pub flooded: bool,
-    /// The longest inner packet that gets there, in bytes.
-    pub mtu: u32,
-    /// The longest packet that the network lets through to it, in bytes; `null` when no way leads there.
-    pub path_mtu: Option<u32>,
-    /// Packets that came from it.
-    pub rx_packets: u64,
-    /// Their bytes.
-    pub rx_bytes: u64,
-    /// Packets that went to it.
-    pub tx_packets: u64,
-    /// Their bytes.
-    pub tx_bytes: u64,
-    /// Packets to it that the underlay did not take.
-    pub drops: u64,
-    /// Addresses behind it.
-    pub fdb_entries: u64,
-    /// The GENEVE options that it last sent, each as `CLASS:TYPE:DATA` in hexadecimal.
-    pub options: Vec<String>,
-}
-
-/// How an echo to a peer ended. It was lost when it has neither `rtt_nanos` nor `not_sent`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProbeInfo {
-    /// The tunnel port.
-    pub port: String,
-    /// The peer.
-    pub remote: IpAddr,
-    /// How long the echo was, in bytes.
-    pub size: u32,
-    /// The longest inner packet that should get there, in bytes.
-    pub mtu: u32,
-    /// When it came back, in nanoseconds after it was sent.
-    pub rtt_nanos: Option<u64>,
-    /// Why it was not sent.
-    pub not_sent: Option<String>,
-}
-
-/// Counters of everything. `rx_frames + copies = tx_frames + replied + drops`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatsInfo {
-    /// The epoch of the topology: counts changes.
-    pub epoch: u64,
-    /// Seconds since the switch started.
-    pub uptime_secs: u64,
-    /// The workers.
-    pub workers: Vec<WorkerInfo>,
-    /// Frames that came in.
-    pub rx_frames: u64,
-    /// Frames that went out.
-    pub tx_frames: u64,
-    /// Frames that the switch made: copies of flooded ones, segments of superframes.
-    pub copies: u64,
-    /// Frames that the switch answered itself.
-    pub replied: u64,
-    /// Frames dropped.
-    pub drops: u64,
-    /// Whether every frame is accounted for.
-    pub conserved: bool,
-    /// The ports.
-    pub ports: Vec<PortStats>,
-}
-
-/// What a worker has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkerInfo {
-    /// Which one, from 0.
-    pub index: usize,
-    /// Times it woke from sleep.
-    pub wakeups: u64,
-    /// Batches it took in.
-    pub batches: u64,
-    /// Frames in them.
-    pub frames: u64,
-    /// Times it looked for frames without sleeping before.
-    pub busy_polls: u64,
-    /// When it was asked, in nanoseconds since the switch started.
-    #[serde(default)]
-    pub at_nanos: u64,
-    /// Nanoseconds of those that it was busy: all but sleep and polling in vain. What the differences of both to an earlier
-    /// answer give is its load.
-    #[serde(default)]
-    pub busy_nanos: u64,
-    /// Batches by how many frames were in them: 1, 2 to 3, 4 to 7, 8 to 15, 16 to 31, and 32 and more.
-    #[serde(default)]
-    pub batch_sizes: Vec<u64>,
-    /// Nanoseconds that it did something else than moving frames, by what that was: `timers`, `report`, `change`, `probe`.
-    #[serde(default)]
-    pub chore_nanos: BTreeMap<String, u64>,
-    /// The longest that its ports waited because it did something else than moving frames.
-    #[serde(default)]
-    pub longest_pause: PauseInfo,
-    /// The same for the last ten to twenty seconds.
-    #[serde(default)]
-    pub recent_pause: PauseInfo,
-    /// Nanoseconds that the longest turn of one port took, a few batches, while the others waited.
-    #[serde(default)]
-    pub longest_turn_nanos: u64,
-    /// The same for the last ten to twenty seconds.
-    #[serde(default)]
-    pub recent_turn_nanos: u64,
-}
-
-/// How long a worker did something else than moving frames.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PauseInfo {
-    /// How long, in nanoseconds.
-    pub nanos: u64,
-    /// What took the most of it, as in [`WorkerInfo::chore_nanos`].
-    pub chore: String,
-}
-
-/// Counters of a port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PortStats {
-    /// Its name.
-    pub name: String,
-    /// Frames that came in.
-    pub rx_frames: u64,
-    /// Their bytes.
-    pub rx_bytes: u64,
-    /// Frames that went out.
-    pub tx_frames: u64,
-    /// Their bytes.
-    pub tx_bytes: u64,
-    /// Frames dropped, for any reason.
-    pub drops: u64,
-    /// Frames from here that were flooded because they are for all stations, or for a group of them.
-    #[serde(default)]
-    pub groups: u64,
-    /// Frames from here that were flooded because no table had the one station that they are for.
-    #[serde(default)]
-    pub unknown: u64,
-}
-
-/// Frames that a port dropped for one reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DropInfo {
-    /// The port.
-    pub port: String,
-    /// The reason's name.
-    pub reason: String,
-    /// What it means.
-    pub meaning: String,
-    /// What to look at.
-    #[serde(default)]
-    pub remedy: String,
-    /// How many.
-    pub frames: u64,
-}
-
-/// What is told to a collector, and how that goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExportInfo {
-    /// Its name.
-    pub name: String,
-    /// `sflow` or `ipfix`.
-    pub protocol: String,
-    /// Where it goes to.
-    pub collector: SocketAddr,
-    /// `up`, or `lost` while the collector cannot be reached.
-    pub state: String,
-    /// One frame in so many is sampled.
-    pub sample: u32,
-    /// Samples that were taken.
-    pub samples: u64,
-    /// Samples that there was no room for.
-    pub missed: u64,
-    /// Flows that are kept until they are told.
-    pub flows: u64,
-    /// The most flows that are kept; 0 for sFlow, which tells of each sample.
-    pub flow_limit: u64,
-    /// Datagrams that were sent.
-    pub datagrams: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Datagrams that could not be sent.
-    pub errors: u64,
-    /// The ports whose frames are sampled.
-    pub ports: Vec<ExportPort>,
-}
-
-/// A port, as a collector knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExportPort {
-    /// Its number there, `ifIndex`.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
 }
 
 #[cfg(test)]

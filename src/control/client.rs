@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,6 +48,9 @@ impl Client {
             let remedy = match error.kind() {
                 ErrorKind::NotFound => {
                     "no such socket: is `tapyard run` running? --control PATH names another"
+                }
+                ErrorKind::ConnectionRefused if !is_socket(path) => {
+                    "no socket is there: --control PATH names another"
                 }
                 ErrorKind::ConnectionRefused => "nobody answers: `tapyard run` has ended without cleaning up",
                 ErrorKind::PermissionDenied => "no permission: be root, or in the socket's group",
@@ -105,4 +109,8 @@ impl Client {
     fn failed(&self, why: impl std::fmt::Display) -> String {
         format!("{}: {why}", self.path.display())
     }
+}
+
+fn is_socket(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.file_type().is_socket())
 }

@@ -13,7 +13,7 @@ mod request;
 mod response;
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::mem;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::deadline::remaining;
 pub use request::{MAX_HEAD, MAX_TARGET, Request};
 pub use response::{Body, Response, Status};
 
@@ -31,6 +32,8 @@ pub const MAX_CONNECTIONS: usize = 32;
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// The most threads: those of connections that made room may take a moment to end.
 const MAX_THREADS: usize = 2 * MAX_CONNECTIONS;
+/// How long who connects waits for these rather than being turned away, at most.
+const ENDING: Duration = Duration::from_secs(1);
 /// What is read of a client that goes on sending after its answer, in bytes.
 const MAX_LINGER: usize = 64 * 1024;
 
@@ -153,6 +156,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// Starts a thread for a connection; the oldest makes room when there are too many.
 fn take_in(id: u64, stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let mut open = shared.open();
+    let deadline = Instant::now() + ENDING;
+    while open.len() >= MAX_THREADS && Instant::now() < deadline {
+        drop(open);
+        thread::sleep(Duration::from_millis(1));
+        open = shared.open();
+    }
     if open.len() >= MAX_THREADS {
         return Err(io::Error::other("too many threads still end"));
     }
@@ -226,25 +235,6 @@ fn linger(stream: &mut TcpStream, deadline: Instant) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Writes all of `bytes` before `deadline`.
-fn send(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
-    while !bytes.is_empty() {
-        stream.set_write_timeout(Some(remaining(deadline)?))?;
-        match stream.write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// The time until `deadline`, never zero, which a socket would take for "wait for ever".
-fn remaining(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 #[cfg(test)]

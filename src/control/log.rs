@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -41,6 +42,8 @@ const MAX_SUBJECTS: usize = 4096;
 const SUMMARY: &str = "tapyard::suppressed";
 /// The target of lines that an operator has asked for, and that are as many as that was: none of them is left out.
 pub(crate) const ASKED: &str = "tapyard::asked";
+/// Parts that have no news for an operator below this.
+const QUIET: &str = "netlink_packet_route=error,netlink_packet_core=error";
 /// The fields that say what a line is about.
 const SUBJECTS: [&str; 7] = ["worker", "bridge", "rule", "port", "device", "underlay", "export"];
 
@@ -94,12 +97,17 @@ impl LogOptions {
         let (who, level) = match (&self.level, variable(LEVEL_VARIABLE)) {
             (Some(level), _) => ("--log", level.clone()),
             (None, Some(level)) => (LEVEL_VARIABLE, level),
-            // What the kernel tells of interfaces beyond what the netlink crate knows is no news for an operator.
-            (None, None) => ("", "info,netlink_packet_route=error,netlink_packet_core=error".into()),
+            (None, None) => ("", "info".into()),
         };
-        let error =
-            |_| format!("{who}: \"{level}\" is no level (expected error, warn, info, debug or trace)");
-        EnvFilter::try_new(&level).map_err(error)
+        let wrong = || format!("{who}: \"{level}\" is no level (expected error, warn, info, debug or trace)");
+        // One word that is no level would be taken for a part of the program, the only one to be logged.
+        let is_word = !level.contains(['=', ',', ':', '[']);
+        if is_word && level.parse::<LevelFilter>().is_err() {
+            return Err(wrong());
+        }
+        // What the kernel tells of interfaces beyond what the netlink crate knows is no news for an operator, unless he
+        // asks for it: of two about the same, the latter holds.
+        EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|_| wrong())
     }
 }
 
@@ -330,6 +338,20 @@ mod tests {
         let subscriber = tracing_subscriber::registry().with(Limiting(Arc::clone(&limit))).with(seen.clone());
         tracing::subscriber::with_default(subscriber, work);
         (seen.0.lock().unwrap().clone(), limit)
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused_and_parts_without_news_stay_quiet() {
+        let filter = |level: &str| LogOptions { level: Some(level.into()), format: None }.filter();
+        assert_eq!(
+            filter("debgu").unwrap_err(),
+            "--log: \"debgu\" is no level (expected error, warn, info, debug or trace)"
+        );
+        let quiet = "netlink_packet_route=error";
+        for level in ["debug", "WARN", "off", "info,tapyard::worker=trace"] {
+            assert!(filter(level).unwrap().to_string().contains(quiet), "{level}");
+        }
+        assert!(!filter("netlink_packet_route=debug").unwrap().to_string().contains(quiet));
     }
 
     #[test]

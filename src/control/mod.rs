@@ -16,6 +16,7 @@ mod capture;
 pub mod client;
 pub mod config;
 pub mod daemon;
+mod deadline;
 mod export;
 pub mod host;
 pub mod http;

@@ -19,14 +19,16 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde_json::Value;
 
 use super::api::{Answer, Request};
+use super::deadline::{remaining, send, timed_out};
 use super::log::ASKED;
 use super::socket::ControlSocket;
+use super::watching::MAX_WATCHES;
 pub use crate::sys::peer::Peer;
 
 /// The longest line of a request, in bytes.
 pub const MAX_REQUEST: usize = 64 * 1024;
-/// The most connections at a time.
-pub const MAX_CONNECTIONS: usize = 32;
+/// The most connections at a time: captures and traces keep theirs, and as many as there may be of these leave room to ask.
+pub const MAX_CONNECTIONS: usize = 2 * MAX_WATCHES;
 /// How long a client may take to send a request, and to take its answer, or a part of a stream.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How often it is looked whether the client of a stream is still there, when there is nothing to send.
@@ -184,10 +186,12 @@ fn converse(stream: &mut UnixStream, shared: &Shared) -> io::Result<()> {
         let request = match next_line(stream, &mut buffer, shared.patience)? {
             Line::Whole(request) => request,
             Line::End => return Ok(()),
-            Line::Bad(why) => return send(stream, &line(&Answer::Error(why)), shared.patience),
+            Line::Bad(why) => {
+                return send(stream, &line(&Answer::Error(why)), Instant::now() + shared.patience);
+            }
         };
         let (answer, follows) = answer(&request, peer, shared);
-        send(stream, &line(&answer), shared.patience)?;
+        send(stream, &line(&answer), Instant::now() + shared.patience)?;
         if let Some(follows) = follows {
             return pour(stream, follows, shared.patience);
         }
@@ -200,14 +204,14 @@ fn pour(stream: &mut UnixStream, follows: Stream, patience: Duration) -> io::Res
     let Stream { parts, source } = follows;
     while !said_something(stream)? {
         match parts.recv_timeout(PULSE) {
-            Ok(part) => send(stream, &part, patience)?,
+            Ok(part) => send(stream, &part, Instant::now() + patience)?,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Err(RecvTimeoutError::Timeout) => {}
         }
     }
     drop(source);
     while let Ok(part) = parts.recv_timeout(patience) {
-        send(stream, &part, patience)?;
+        send(stream, &part, Instant::now() + patience)?;
     }
     Ok(())
 }
@@ -294,30 +298,6 @@ fn next_line(stream: &mut UnixStream, buffer: &mut Vec<u8>, patience: Duration) 
 
 fn too_long() -> Line {
     Line::Bad(format!("the request is longer than {MAX_REQUEST} bytes"))
-}
-
-/// Writes all of `bytes`, within `patience` altogether.
-fn send(stream: &mut UnixStream, mut bytes: &[u8], patience: Duration) -> io::Result<()> {
-    let deadline = Instant::now() + patience;
-    while !bytes.is_empty() {
-        stream.set_write_timeout(Some(remaining(deadline)?))?;
-        match stream.write(bytes) {
-            Ok(written) => bytes = &bytes[written..],
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// The time until `deadline`, never zero, which a socket would take for "wait for ever".
-fn remaining(deadline: Instant) -> io::Result<Duration> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
-}
-
-fn timed_out(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 #[cfg(test)]

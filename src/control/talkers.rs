@@ -24,7 +24,7 @@ use crate::packet::{Frame, Layer, PortId};
 use crate::switch::watch::{Moment, Sight, Watcher};
 use crate::time::Time;
 use crate::wire::ethernet::Mac;
-use crate::worker;
+use crate::worker::{self, Skips};
 
 /// Frames of each second that are all looked at.
 const EXACT: u32 = 1000;
@@ -231,8 +231,8 @@ struct Counter {
     left: u32,
     /// Frames until the next one that is looked at, after those.
     skip: u32,
-    /// Chooses how many those are, so that no rhythm of the frames hides some.
-    random: u64,
+    /// Draws how many those are, so that no rhythm of the frames hides some.
+    skips: Skips,
     /// When this second began.
     window: Time,
     over: bool,
@@ -240,16 +240,9 @@ struct Counter {
 
 impl Counter {
     fn new(table: Arc<Mutex<Table>>, until: Arc<AtomicU64>) -> Counter {
-        let random = RandomState::default().hash_one(0) | 1;
-        Counter { table, until, left: EXACT, skip: SAMPLE, random, window: Time::ZERO, over: false }
-    }
-
-    /// A number of frames, [`SAMPLE`] in the mean (xorshift64: Marsaglia 2003).
-    fn next_skip(&mut self) -> u32 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        1 + (self.random >> 32) as u32 % (2 * SAMPLE - 1)
+        let mut skips = Skips::new(SAMPLE, RandomState::default().hash_one(0));
+        let skip = skips.draw();
+        Counter { table, until, left: EXACT, skip, skips, window: Time::ZERO, over: false }
     }
 }
 
@@ -280,7 +273,7 @@ impl Watcher for Counter {
             if self.skip > 0 {
                 return false;
             }
-            (self.skip, stands_for) = (self.next_skip(), SAMPLE);
+            (self.skip, stands_for) = (self.skips.draw(), SAMPLE);
         } else {
             self.left -= 1;
         }

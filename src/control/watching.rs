@@ -13,7 +13,7 @@ use crate::switch::watch::{WatchId, Watcher};
 use crate::worker::{Command, Handle, Inbox};
 
 /// The most watches at a time, so that nobody slows the switch down by watching it often.
-const MAX_WATCHES: usize = 32;
+pub(super) const MAX_WATCHES: usize = 32;
 /// The most captures and traces among them. Each holds a connection of the control socket for as long as it likes: there
 /// is to be room for others who ask.
 const MAX_STREAMS: usize = MAX_CONNECTIONS / 2;

@@ -23,6 +23,8 @@ mod layers;
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
+pub use hex::hex;
+
 use super::{Layer, MAX_FRAME};
 use crate::wire::ethernet::Mac;
 

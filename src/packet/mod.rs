@@ -27,6 +27,7 @@ pub mod quoted;
 mod remedy;
 pub mod rewrite;
 pub mod segment;
+pub mod summary;
 pub mod too_big;
 
 pub use batch::{Batch, MAX_BATCH_BYTES, MAX_BATCH_FRAMES};

@@ -157,8 +157,8 @@ impl DropReason {
             }
             DropReason::PortDown => "the interface is down: `ip link set DEVICE up`",
             DropReason::MirrorPort => {
-                "whoever is at the port that a mirror's copies leave by shall listen only; a tunnel that \
-                 carries copies takes nothing back"
+                "nothing, if somebody only listens there: what the host there says of itself (ARP, IPv6) \
+                 is not let in. A port with `mirror = true` sends copies and takes nothing"
             }
             DropReason::NoCarrier => {
                 "no guest has opened the TAP, the other end of the veth is down, or the cable is out"

@@ -12,6 +12,7 @@
 //!    and must come before the batch is cleared.
 //! 3. Now and then [`Switch::handle_timeout`], due at [`Switch::poll_timeout`], and [`Switch::transmit`] after it.
 
+mod carry;
 mod counting;
 mod echo;
 pub mod mirror;
@@ -21,12 +22,12 @@ mod overlay;
 pub mod router;
 mod stage;
 mod topology;
+mod transmit;
 pub mod trial;
 pub mod walked;
 pub mod watch;
 
 use core::net::IpAddr;
-use core::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub use stage::route::RuleCounters;
 pub use topology::{Bridge, Port, Storm, Topology, VlanPolicy, Way};
 
 use crate::packet::{
-    Batch, BridgeId, Counters, Datagram, DropReason, Location, PeerId, PortId, Received, RouterId, Tuple,
+    Batch, BridgeId, Counters, Datagram, DropReason, Location, PeerId, PortId, RouterId, Tuple,
 };
 use crate::table::fdb::{Fdb, Generations};
 use crate::table::fdb_cache::FdbCache;
@@ -50,11 +51,11 @@ use mirror::{Direction, MirrorCounters};
 use outbox::{Departure, Outbox, Oversize};
 pub use router::Router;
 use stage::ingress::{Arrival, Door};
-use stage::mirror::{Desk, Mirroring, Relay};
+use stage::mirror::{Desk, Mirroring};
 use stage::route::{Routing, Walk};
-use stage::tunnel::{Effects, Outlet, Unwrapped, Unwrapping, Wrapping};
-use walked::{Hop, Stage, Step};
-use watch::{Moment, WatchId, Watcher};
+use stage::tunnel::{Unwrapping, Wrapping};
+use walked::{Hop, Stage};
+use watch::Moment;
 
 /// So many patch ports a frame may cross: bridges joined in a loop end there.
 const MAX_PATCHES: usize = 8;
@@ -108,45 +109,6 @@ pub enum Outgoing<'a> {
     Frames(&'a [u32], &'a mut Counters),
     /// Datagrams. The underlay writes what became of each, as [`Underlay::tx`](crate::port::Underlay::tx) does.
     Datagrams(&'a mut [Datagram]),
-}
-
-/// Frames that have come in.
-#[derive(Clone, Copy)]
-enum Incoming<'a> {
-    /// All of the batch, by this port.
-    Read(PortId),
-    /// These, by tunnels.
-    Unwrapped(&'a [Unwrapped]),
-}
-
-impl Incoming<'_> {
-    /// The frames from `from` on that have come in by the same port, and that port; `read`: frames of the batch.
-    fn run(&self, from: usize, read: usize) -> Option<(PortId, Range<usize>)> {
-        match self {
-            Incoming::Read(port) => (from < read).then_some((*port, from..read)),
-            Incoming::Unwrapped(frames) => {
-                let port = frames.get(from)?.at.port;
-                let same = frames[from..].iter().take_while(|unwrapped| unwrapped.at.port == port);
-                Some((port, from..from + same.count()))
-            }
-        }
-    }
-
-    /// Where in the batch the frame `at` is.
-    fn frame(&self, at: usize) -> usize {
-        match self {
-            Incoming::Read(_) => at,
-            Incoming::Unwrapped(frames) => frames[at].frame as usize,
-        }
-    }
-
-    /// Where it has come in.
-    fn place(&self, at: usize) -> Location {
-        match self {
-            Incoming::Read(port) => Location::from(*port),
-            Incoming::Unwrapped(frames) => frames[at].at,
-        }
-    }
 }
 
 /// The switching core of one worker.
@@ -228,172 +190,6 @@ impl Switch {
     /// The topology in force.
     pub fn topology(&self) -> &Arc<Topology> {
         &self.topology
-    }
-
-    /// Decides about all frames of `batch`, which came in by `port`. Follow with [`Switch::transmit`].
-    pub fn process(&mut self, port: PortId, batch: &mut Batch, now: Time) {
-        let topology = Arc::clone(&self.topology);
-        let all = 0..batch.len();
-        self.take_in(&topology, Incoming::Read(port), all, batch, now);
-    }
-
-    /// Unwraps what the underlay `underlay` has read into `batch`, and decides about the frames in it as
-    /// [`Switch::process`] does.
-    pub fn receive(&mut self, underlay: PortId, batch: &mut Batch, received: &[Received], now: Time) {
-        let topology = Arc::clone(&self.topology);
-        let mut unwrapping = std::mem::take(&mut self.unwrapping);
-        let frames = self.unwrap(&topology, &mut unwrapping, underlay, received, batch, now);
-        self.take_in(&topology, Incoming::Unwrapped(frames), 0..frames.len(), batch, now);
-        self.unwrapping = unwrapping;
-    }
-
-    /// Finds the frames in what an underlay has read.
-    fn unwrap<'a>(
-        &mut self,
-        topology: &Topology,
-        unwrapping: &'a mut Unwrapping,
-        underlay: PortId,
-        received: &[Received],
-        batch: &mut Batch,
-        now: Time,
-    ) -> &'a [Unwrapped] {
-        self.outbox.watching.set_time(now);
-        let mut effects =
-            Effects { counters: &mut self.counters, outbox: &mut self.outbox, events: &mut self.events };
-        unwrapping.unwrap(topology, underlay, received, batch, now, &mut effects)
-    }
-
-    /// Decides about the frames of `incoming` that are in `range`.
-    fn take_in(
-        &mut self,
-        topology: &Topology,
-        incoming: Incoming<'_>,
-        range: Range<usize>,
-        batch: &mut Batch,
-        now: Time,
-    ) {
-        self.outbox.watching.set_time(now);
-        match incoming {
-            Incoming::Read(port) => {
-                let frames = (range.start as u32..range.end as u32).map(|frame| (frame, PeerId::NONE));
-                self.run(topology, port, Origin::Outside, frames, batch, now);
-            }
-            Incoming::Unwrapped(frames) => {
-                for run in frames[range].chunk_by(|a, b| a.at.port == b.at.port) {
-                    let frames = run.iter().map(|unwrapped| (unwrapped.frame, unwrapped.at.peer));
-                    self.arrive(topology, run[0].at.port, Origin::Outside, frames, batch);
-                }
-                self.forward(topology, Origin::Outside, batch, now);
-            }
-        }
-        self.settle(topology, batch, now);
-    }
-
-    /// [`Switch::process`] and [`Switch::transmit`] in one. Frames that a [`Watcher`] picks walk alone, after those before
-    /// them have left.
-    pub fn carry(
-        &mut self,
-        port: PortId,
-        batch: &mut Batch,
-        now: Time,
-        mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>),
-    ) {
-        if self.outbox.watching.picks() {
-            let topology = Arc::clone(&self.topology);
-            self.carry_watched(&topology, Incoming::Read(port), batch, now, &mut send);
-        } else {
-            self.process(port, batch, now);
-        }
-        self.transmit(batch, send);
-    }
-
-    /// [`Switch::receive`] and [`Switch::transmit`] in one, as [`Switch::carry`].
-    pub fn carry_received(
-        &mut self,
-        underlay: PortId,
-        batch: &mut Batch,
-        received: &[Received],
-        now: Time,
-        mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>),
-    ) {
-        if self.outbox.watching.picks() {
-            let topology = Arc::clone(&self.topology);
-            let mut unwrapping = std::mem::take(&mut self.unwrapping);
-            let frames = self.unwrap(&topology, &mut unwrapping, underlay, received, batch, now);
-            self.carry_watched(&topology, Incoming::Unwrapped(frames), batch, now, &mut send);
-            self.unwrapping = unwrapping;
-        } else {
-            self.receive(underlay, batch, received, now);
-        }
-        self.transmit(batch, send);
-    }
-
-    /// Decides about frames, of which those that are picked walk alone. The last ones are left to be transmitted.
-    #[cold]
-    fn carry_watched(
-        &mut self,
-        topology: &Topology,
-        incoming: Incoming<'_>,
-        batch: &mut Batch,
-        now: Time,
-        send: &mut impl FnMut(PortId, &mut Batch, Outgoing<'_>),
-    ) {
-        let (live, mut begin, mut seen) = (batch.len(), 0, 0);
-        while let Some((port, run)) = incoming.run(seen, live) {
-            seen = run.end;
-            if !self.outbox.watching.look(port, run.len()) {
-                continue;
-            }
-            for at in run {
-                let frame = &batch.frames()[incoming.frame(at)];
-                let Some(lone) = self.outbox.watching.pick(port, frame, now) else { continue };
-                self.take_in(topology, incoming, begin..at, batch, now);
-                self.transmit(batch, &mut *send);
-                batch.truncate(live);
-                if lone.asks_why {
-                    self.outbox.watching.recorder.begin(&self.counters);
-                }
-                self.outbox.watching.follow(lone);
-                self.take_in(topology, incoming, at..at + 1, batch, now);
-                self.transmit(batch, &mut *send);
-                batch.truncate(live);
-                let steps = self.outbox.watching.recorder.end(&self.counters);
-                self.outbox.watching.tell(topology, incoming.place(at), &steps);
-                begin = at + 1;
-            }
-        }
-        self.take_in(topology, incoming, begin..seen, batch, now);
-    }
-
-    /// Has the one frame of a batch come in at `at`, of a tunnel as it comes out of that, and says what it meets.
-    pub(self) fn trace(
-        &mut self,
-        at: Location,
-        batch: &mut Batch,
-        now: Time,
-        send: impl FnMut(PortId, &mut Batch, Outgoing<'_>),
-    ) -> Vec<Step> {
-        let topology = Arc::clone(&self.topology);
-        stage::tunnel::come_out(&topology, at.port, &mut batch.frames_mut()[0]);
-        self.outbox.watching.recorder.begin(&self.counters);
-        self.take_in(&topology, Incoming::Unwrapped(&[Unwrapped { frame: 0, at }]), 0..1, batch, now);
-        self.transmit(batch, send);
-        self.outbox.watching.recorder.end(&self.counters)
-    }
-
-    /// Has somebody watch what passes, until [`Switch::unwatch`] or until it has seen enough.
-    pub fn watch(&mut self, id: WatchId, watcher: Box<dyn Watcher>) {
-        self.outbox.watching.add(id, watcher);
-    }
-
-    /// Has another watcher go on in the place of one, or nobody. When that has gone already, nothing is done.
-    pub fn rewatch(&mut self, id: WatchId, watcher: Option<Box<dyn Watcher>>) {
-        self.outbox.watching.replace(id, watcher);
-    }
-
-    /// Lets a watcher go.
-    pub fn unwatch(&mut self, id: WatchId) {
-        self.outbox.watching.remove(id);
     }
 
     /// Sends an echo to a peer of a tunnel, whose answer will be an [`Event::Echo`]: `size` is the length of the packet
@@ -586,8 +382,11 @@ impl Switch {
     }
 
     /// Notes what was counted at `port`, as having happened at `hop`.
+    #[inline]
     fn note_ends(&mut self, hop: Hop, port: PortId) {
-        self.outbox.watching.recorder.settle(hop, port, self.counters.of(port));
+        if self.outbox.watching.recorder.is_on() {
+            self.outbox.watching.recorder.settle(hop, port, self.counters.of(port));
+        }
     }
 
     /// Has the bridges decide about all that have arrived.
@@ -663,98 +462,6 @@ impl Switch {
     fn lose(&mut self, port: PortId, frame: u32, reason: DropReason, batch: &Batch) {
         self.counters.drop(port, reason);
         self.outbox.watching.lost(port, &batch.frames()[frame as usize], reason);
-    }
-
-    /// Hands each out port its frames, and each underlay its datagrams.
-    pub fn transmit(&mut self, batch: &mut Batch, mut send: impl FnMut(PortId, &mut Batch, Outgoing<'_>)) {
-        let topology = Arc::clone(&self.topology);
-        let mirrored = !topology.mirrors.is_empty();
-        if mirrored && self.mirroring.has_kept() {
-            let (mirroring, mut relay) = self.mirroring(&topology, batch, &mut send);
-            mirroring.send_kept(&mut relay);
-        }
-        while let Some(port_id) = self.outbox.next() {
-            if let Some(Port { way: Way::Underlay(_), .. }) = topology.port(port_id) {
-                if mirrored {
-                    self.mirror_queue(&topology, port_id, batch, &mut send);
-                }
-                let (queue, _, watching) = self.outbox.take(port_id);
-                let tunnels: Vec<_> = match watching.recorder.is_on() {
-                    true => queue.iter().map(|departure| departure.out).collect(),
-                    false => Vec::new(),
-                };
-                let mut outlet = Outlet {
-                    underlay: port_id,
-                    topology: &topology,
-                    counters: &mut self.counters,
-                    events: &mut self.events,
-                    watching,
-                    send: |underlay, batch: &mut Batch, datagrams: &mut [Datagram]| {
-                        send(underlay, batch, Outgoing::Datagrams(datagrams));
-                    },
-                };
-                self.wrapping.wrap(queue, batch, &mut outlet);
-                tunnels.into_iter().for_each(|tunnel| self.note_ends(Hop::Out(tunnel), tunnel));
-                continue;
-            }
-            let counters = self.counters.of(port_id);
-            let (live, too_long) = (batch.len(), counters.dropped(DropReason::ExceedsMtu));
-            stage::egress::prepare(topology.port(port_id), &mut self.outbox, port_id, batch, counters);
-            if mirrored {
-                self.mirror_ready(&topology, port_id, batch, &mut send);
-            }
-            let counters = self.counters.of(port_id);
-            let Outbox { ready, watching, .. } = &mut self.outbox;
-            match watching.is_idle() {
-                _ if ready.is_empty() => {}
-                true => send(port_id, batch, Outgoing::Frames(ready, counters)),
-                false => watching.send(port_id, batch, ready, counters, &mut send),
-            }
-            if counters.dropped(DropReason::ExceedsMtu) != too_long && self.events.len() < MAX_EVENTS {
-                self.events.push(Event::TooLong(port_id));
-            }
-            watching.recorder.settle(Hop::Out(port_id), port_id, counters);
-            // The next port's segments go where this one's were: warm, and enough for any number of ports.
-            batch.truncate(live);
-        }
-        self.outbox.watching.rest();
-    }
-
-    /// Has mirrors send what is ready to leave by a port.
-    #[cold]
-    fn mirror_ready<S>(&mut self, topology: &Topology, port: PortId, batch: &mut Batch, send: &mut S)
-    where
-        S: FnMut(PortId, &mut Batch, Outgoing<'_>),
-    {
-        let ready = std::mem::take(&mut self.outbox.ready);
-        let (mirroring, mut relay) = self.mirroring(topology, batch, send);
-        mirroring.send_ready(port, &ready, &mut relay);
-        self.outbox.ready = ready;
-    }
-
-    /// Has mirrors send what is queued for tunnels over an underlay.
-    #[cold]
-    fn mirror_queue<S>(&mut self, topology: &Topology, underlay: PortId, batch: &mut Batch, send: &mut S)
-    where
-        S: FnMut(PortId, &mut Batch, Outgoing<'_>),
-    {
-        let queue = std::mem::take(self.outbox.take(underlay).0);
-        let (mirroring, mut relay) = self.mirroring(topology, batch, send);
-        mirroring.send_wrapped(&queue, &mut relay);
-        *self.outbox.take(underlay).0 = queue;
-    }
-
-    /// The mirrors, and what they need to send something.
-    fn mirroring<'a, S>(
-        &'a mut self,
-        topology: &'a Topology,
-        batch: &'a mut Batch,
-        send: &'a mut S,
-    ) -> (&'a mut Mirroring, Relay<'a, S>) {
-        let (counters, watching) = (&mut self.counters, &mut self.outbox.watching);
-        let desk = Desk { topology, batch, counters, watching };
-        let relay = Relay { desk, events: &mut self.events, wrapping: &mut self.wrapping, send };
-        (&mut self.mirroring, relay)
     }
 
     /// Does what is due without a frame: ages tables, asks neighbours again. Follow with [`Switch::transmit`]; the batch is

@@ -5,8 +5,8 @@
 //! asked or opened that anybody else would see. Nor do the workers notice: their caches are checked against generations
 //! that a trial has copies of.
 //!
-//! What each worker keeps to itself, a trial has not: parts of packets that wait for the others, and how many errors were
-//! told to a port just now.
+//! What each worker keeps to itself, a trial has not: parts of packets that wait for the others, how many errors were told
+//! to a port just now, and when a router last defended its address or advertised itself.
 
 use std::sync::Arc;
 

@@ -185,10 +185,10 @@ impl Recorder {
     }
 
     /// Notes what `stage` says at `hop`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn note(&mut self, hop: Hop, stage: Stage, text: impl FnOnce() -> String) {
         if let Some(recording) = &mut self.0 {
-            recording.steps.push(Step { hop, stage, text: text(), end: None });
+            recording.note(hop, stage, text);
         }
     }
 
@@ -202,6 +202,13 @@ impl Recorder {
 }
 
 impl Recording {
+    /// Apart from the stages, whose loops are not to be long with words that are mostly not asked for.
+    #[cold]
+    #[inline(never)]
+    fn note(&mut self, hop: Hop, stage: Stage, text: impl FnOnce() -> String) {
+        self.steps.push(Step { hop, stage, text: text(), end: None });
+    }
+
     #[cold]
     fn settle(&mut self, hop: Hop, port: PortId, after: &Counters) {
         let Ok(at) = self.counted.binary_search_by_key(&port, |&(port, _)| port) else { return };

@@ -58,9 +58,9 @@ pub struct Followed<'a> {
     pub peer: PeerId,
     /// The topology in force.
     pub topology: &'a Topology,
-    /// The ports that have sent it, or what was made of it; one may stand there several times.
+    /// The ports that have sent it, or what was made of it; one may stand there several times. Mirrors' are not there.
     pub sent: &'a [PortId],
-    /// Where it was dropped, or what was made of it.
+    /// Where it was dropped, or what was made of it; copies for mirrors are not there.
     pub dropped: &'a [(PortId, DropReason)],
     /// What it met on its way; nothing where nobody who has picked it [`asks why`](Watcher::asks_why).
     pub steps: &'a [Step],
@@ -71,7 +71,7 @@ pub trait Watcher: Send {
     /// Whether it is to see frames of `port` at `moment`.
     fn wants(&self, port: PortId, moment: Moment) -> bool;
 
-    /// Sees a frame; it may be one that it did not want.
+    /// Sees a frame that it wants.
     fn see(&mut self, sight: &Sight<'_>);
 
     /// Whether it picks frames. Those of others cost less.
@@ -212,8 +212,13 @@ impl Watching {
 
     /// Tells those who have picked the lone frame, which came in at `at`, what it met and what became of it.
     pub(super) fn tell(&mut self, topology: &Topology, at: Location, steps: &[Step]) {
-        let Some(lone) = self.lone.take() else { return };
-        let (Location { port, peer }, sent, dropped) = (at, &lone.sent, &lone.dropped);
+        let Some(mut lone) = self.lone.take() else { return };
+        let Location { port, peer } = at;
+        // Mirrors' ports send nothing but copies, whatever becomes of the frame itself.
+        let is_copy = |out: PortId| out != port && topology.mirrors.iter().any(|mirror| mirror.to == out);
+        lone.sent.retain(|&out| !is_copy(out));
+        lone.dropped.retain(|&(out, _)| !is_copy(out));
+        let (sent, dropped) = (&lone.sent, &lone.dropped);
         let followed = Followed { port, peer, topology, sent, dropped, steps };
         let watchers = self.watchers.iter_mut().filter(|(id, _)| lone.by.contains(id));
         watchers.for_each(|(_, watcher)| watcher.followed(&followed));
@@ -301,10 +306,12 @@ impl Watching {
         counters: &mut Counters,
         send: &mut impl FnMut(PortId, &mut Batch, Outgoing<'_>),
     ) {
-        if self.wants(port, Moment::Sent) || self.wants(port, Moment::Dropped) {
-            ready.iter().for_each(|&frame| batch.frames_mut()[frame as usize].pull());
+        let shows_losses = self.wants(port, Moment::Dropped);
+        if !shows_losses && !self.wants(port, Moment::Sent) {
+            return send(port, batch, Outgoing::Frames(ready, counters));
         }
-        if !self.wants(port, Moment::Dropped) {
+        ready.iter().for_each(|&frame| batch.frames_mut()[frame as usize].pull());
+        if !shows_losses {
             ready.iter().for_each(|&frame| self.sent(port, &batch.frames()[frame as usize]));
             return send(port, batch, Outgoing::Frames(ready, counters));
         }

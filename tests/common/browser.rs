@@ -1,8 +1,9 @@
 //! A real browser, headless, in a namespace: driven by chromedriver, as a person would, and asked what it shows.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::raw::spawn_in;
 use super::yard::Scratch;
-use super::{Host, command, wait_until};
+use super::{Host, bounded, command, wait_until};
 
 /// Where chromedriver listens in the namespace.
 const DRIVER: &str = "127.0.0.1:9515";
@@ -23,7 +24,7 @@ pub(crate) struct Browser<'a> {
     host: &'a Host,
     driver: Child,
     session: String,
-    _profile: Scratch,
+    profile: Scratch,
 }
 
 impl<'a> Browser<'a> {
@@ -32,12 +33,13 @@ impl<'a> Browser<'a> {
         let profile = Scratch::new();
         let mut command = command("chromedriver");
         command.args(["--port=9515"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.process_group(0);
         let driver = spawn_in(host.name(), &mut command);
-        let mut browser = Browser { host, driver, session: String::new(), _profile: profile };
+        let mut browser = Browser { host, driver, session: String::new(), profile: profile };
         wait_until("chromedriver to listen", || {
             host.enter(|| TcpStream::connect(DRIVER.parse::<SocketAddr>().expect("an address"))).is_ok()
         });
-        let data = format!("--user-data-dir={}", browser._profile.path("data").display());
+        let data = format!("--user-data-dir={}", browser.profile.path("data").display());
         let size = format!("--window-size={width},{height}");
         let arguments = [
             "--headless",
@@ -61,8 +63,10 @@ impl<'a> Browser<'a> {
         browser
     }
 
-    /// Goes to a page.
+    /// Goes to a page, and forgets what the one before has said and asked for.
     pub(crate) fn go(&self, url: &str) {
+        self.complaints();
+        self.requests();
         self.ask("/url", &json!({ "url": url }));
     }
 
@@ -84,22 +88,27 @@ impl<'a> Browser<'a> {
         text.as_str().unwrap_or_else(|| panic!("there is no {selector}")).to_owned()
     }
 
-    /// Clicks at the element that `selector` finds, where that is on the screen.
+    /// Clicks at the element that `selector` finds, as soon as that is where it was seen: what stands above it may grow.
     pub(crate) fn click(&self, selector: &str) {
-        self.element(selector, "/click", &json!({}));
+        let path = format!("{}/element/{}/click", self.session, self.find(selector));
+        wait_until(&format!("a click at {selector}"), || {
+            let clicked = self.try_call("POST", &path, &json!({})).expect("chromedriver answers");
+            assert!(clicked.is_null() || clicked["error"] == "element click intercepted", "{clicked}");
+            clicked.is_null()
+        });
     }
 
     /// Types into the element that `selector` finds, in place of what is there.
     pub(crate) fn fill(&self, selector: &str, text: &str) {
-        self.element(selector, "/clear", &json!({}));
-        self.element(selector, "/value", &json!({ "text": text }));
+        let path = format!("/element/{}", self.find(selector));
+        self.ask(&format!("{path}/clear"), &json!({}));
+        self.ask(&format!("{path}/value"), &json!({ "text": text }));
     }
 
-    fn element(&self, selector: &str, path: &str, body: &Value) {
+    fn find(&self, selector: &str) -> String {
         let found = self.ask("/element", &json!({ "using": "css selector", "value": selector }));
         let id = found.as_object().and_then(|found| found.values().next()).and_then(Value::as_str);
-        let id = id.unwrap_or_else(|| panic!("{selector}: {found}"));
-        self.ask(&format!("/element/{id}{path}"), body);
+        id.unwrap_or_else(|| panic!("{selector}: {found}")).to_owned()
     }
 
     /// Has the page see `scheme`, `light` or `dark`, as what its reader likes.
@@ -137,15 +146,17 @@ impl<'a> Browser<'a> {
         complaints.map(|entry| entry["message"].to_string()).collect()
     }
 
-    /// The addresses that were asked for since this was last asked, but for the browser's own pages.
+    /// The addresses that were asked for since this was last asked.
     pub(crate) fn requests(&self) -> Vec<String> {
         let asked = |entry: &Value| {
             let message: Value = serde_json::from_str(entry["message"].as_str()?).ok()?;
-            let is_request = message["message"]["method"] == "Network.requestWillBeSent";
-            let url = &message["message"]["params"]["request"]["url"];
-            is_request.then(|| url.as_str().expect("a request has an address").to_owned())
+            let (method, event) = (&message["message"]["method"], &message["message"]["params"]);
+            // The page that a browser begins with may still be loading its own parts.
+            let is_its_own = event["documentURL"].as_str().is_some_and(|url| url.starts_with("chrome"));
+            let url = event["request"]["url"].as_str().unwrap_or_default();
+            (method == "Network.requestWillBeSent" && !is_its_own).then(|| url.to_owned())
         };
-        self.log("performance").iter().filter_map(asked).filter(|url| !url.starts_with("chrome")).collect()
+        self.log("performance").iter().filter_map(asked).collect()
     }
 
     fn log(&self, kind: &str) -> Vec<Value> {
@@ -169,29 +180,36 @@ impl<'a> Browser<'a> {
 
     fn try_call(&self, method: &str, path: &str, body: &Value) -> std::io::Result<Value> {
         let address: SocketAddr = DRIVER.parse().expect("an address");
-        let mut stream = self.host.enter(|| TcpStream::connect(address))?;
+        let stream = self.host.enter(|| TcpStream::connect(address))?;
         stream.set_read_timeout(Some(SLOW))?;
+        let mut stream = BufReader::new(stream);
         let body = if method == "POST" { body.to_string() } else { String::new() };
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: {DRIVER}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        )?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let at = answer.windows(4).position(|end| end == b"\r\n\r\n").map_or(0, |at| at + 4);
-        let answer: Value = serde_json::from_slice(&answer[at..])?;
+        let head =
+            format!("{method} {path} HTTP/1.1\r\nHost: {DRIVER}\r\nContent-Length: {}\r\n\r\n", body.len());
+        stream.get_mut().write_all((head + &body).as_bytes())?;
+        // It keeps the connection, so the end of its answer is where it says.
+        let (mut line, mut length) = (String::new(), 0);
+        while stream.read_line(&mut line)? > 2 {
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().map_err(std::io::Error::other)?;
+            }
+            line.clear();
+        }
+        let mut answer = vec![0; length];
+        stream.read_exact(&mut answer)?;
+        let answer: Value = serde_json::from_slice(&answer)?;
         Ok(answer["value"].clone())
     }
 }
 
 impl Drop for Browser<'_> {
     fn drop(&mut self) {
-        // Which ends the browser; its driver alone would leave it behind.
         if !self.session.is_empty() {
             let _ = self.try_call("DELETE", &self.session, &Value::Null);
         }
-        let _ = self.driver.kill().and_then(|()| self.driver.wait());
+        // Without a session, the driver alone would leave a browser behind.
+        bounded(5, "kill", &["-KILL", "--", &format!("-{}", self.driver.id())]);
+        let _ = self.driver.wait();
     }
 }
 

@@ -21,6 +21,11 @@ pub(super) fn control(facts: &Facts) -> Judged {
             found.wrong(path.display().to_string(), "no switch runs there", "tapyard run --config FILE");
             Ok(found)
         }
+        Contact::Closed(why) => {
+            let mut found = Found::new("");
+            found.wrong("", why.as_str(), "sudo tapyard doctor");
+            Ok(found)
+        }
         Contact::Silent(why) => {
             let mut found = Found::new("");
             found.wrong("", why.as_str(), "end that switch and start it again: tapyard run --config FILE");
@@ -67,6 +72,8 @@ mod tests {
         assert!(
             lines(Contact::Silent("/x: no answer".into())).unwrap()[0].starts_with("wrong /x: no answer")
         );
+        let closed = lines(Contact::Closed("/x: no permission".into())).unwrap();
+        assert_eq!(closed, ["wrong /x: no permission; try: sudo tapyard doctor"]);
         assert!(
             lines(Contact::Absent { path: "/x".into(), named: true }).unwrap()[0].starts_with("wrong /x: no")
         );

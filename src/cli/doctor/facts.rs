@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod sample;
 
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,6 +56,8 @@ pub(super) enum Contact {
         path: PathBuf,
         named: bool,
     },
+    /// Its socket is there, and not for us.
+    Closed(String),
     /// Its socket is there, and no answer comes.
     Silent(String),
 }
@@ -90,18 +94,20 @@ pub(super) fn gather(file: Option<&Path>, control: Option<&Path>) -> Facts {
     let configured = of_file.as_ref().and_then(|config| Some(config.as_ref().ok()?.switch.control.clone()));
     let named = named_socket(control);
     let path = named.clone().or(configured).unwrap_or_else(|| DEFAULT_SOCKET.into());
-    let mut facts = Facts::unknown("no switch runs that could tell");
+    let mut facts = Facts::unknown("no switch answers that could tell");
     facts.file = file;
     match Switch::reach(&path) {
         Ok(Some((mut switch, version))) => switch.tell(&mut facts, version),
         Ok(None) => facts.contact = Contact::Absent { path, named: named.is_some() },
+        Err(why) if is_closed(&path) => facts.contact = Contact::Closed(why),
         Err(why) => facts.contact = Contact::Silent(why),
     }
     if !facts.runs() {
         let places = of_file.as_ref().and_then(|config| config.as_ref().ok()).map(Places::of);
         facts.host = Ok(host::look(&places.unwrap_or_else(|| Places::of(&Config::default()))));
-        facts.config = of_file
-            .unwrap_or_else(|| Err("no switch runs, and no configuration was named (--config FILE)".into()));
+        facts.config = of_file.unwrap_or_else(|| {
+            Err("no switch answers, and no configuration was named (--config FILE)".into())
+        });
     }
     facts
 }
@@ -126,6 +132,11 @@ impl Facts {
             echoes: Vec::new(),
         }
     }
+}
+
+/// Whether we may not speak to who listens at `path`.
+fn is_closed(path: &Path) -> bool {
+    UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 fn read(path: &Path) -> (File, Fact<Config>) {

@@ -38,8 +38,11 @@ fn devices<'a>(
 /// Ports that are there, up, and on something.
 pub(super) fn states(facts: &Facts) -> Judged {
     let config = facts.config.as_ref().map_err(Clone::clone)?;
-    let count = config.own_ports().count();
-    let mut found = Found::new(format!("{} up", plural(count as u64, "port")));
+    let count = plural(config.own_ports().count() as u64, "port");
+    let mut found = Found::new(match facts.runs() {
+        true => format!("{count} up"),
+        false => format!("{count} can have what is asked for"),
+    });
     for (name, port) in config.own_ports() {
         let at_router = config.routers.values().flat_map(|router| router.interfaces.values());
         let mut at_router = at_router.filter(|interface| matches!(&interface.on, On::Port(at) if at == name));
@@ -50,7 +53,8 @@ pub(super) fn states(facts: &Facts) -> Judged {
         }
     }
     if facts.runs() {
-        facts.ports.as_ref().map_err(Clone::clone)?.iter().for_each(|port| state(port, &mut found));
+        let ports = facts.ports.as_ref().map_err(Clone::clone)?.iter();
+        ports.for_each(|port| state(port, config.ports.get(&port.name), &mut found));
         return Ok(found);
     }
     let host = facts.host.as_ref().map_err(Clone::clone)?;
@@ -78,16 +82,22 @@ pub(super) fn states(facts: &Facts) -> Judged {
     Ok(found)
 }
 
-fn state(port: &PortInfo, found: &mut Found) {
+fn state(port: &PortInfo, config: Option<&PortConfig>, found: &mut Found) {
     let (name, place) = (&port.name, format!("port {}", port.name));
-    let device = port.device.as_deref().unwrap_or(name);
+    // The switch names the device that it has; which one is missing, the configuration says.
+    let asked = config.and_then(|config| match &config.kind {
+        PortKind::Netdev(netdev) => Some(&*netdev.device),
+        PortKind::Tap(tap) | PortKind::Tun(tap) => Some(&*tap.device),
+        _ => None,
+    });
+    let device = port.device.as_deref().or(asked).unwrap_or(name);
     let ip = ip(port.netns.as_deref());
     match port.state.as_str() {
         "missing" if port.kind == "netdev" => {
             found.wrong(
                 place,
-                format!("its interface {device} is gone"),
-                format!("{ip} link show, or: tapyard port del {name}"),
+                format!("there is no interface {device}"),
+                format!("{ip} link show; make it, or: tapyard port del {name}"),
             );
         }
         "missing" => found.wrong(place, format!("its {device} is gone"), "tapyard reload"),
@@ -239,7 +249,7 @@ mod tests {
         assert_eq!(of("up", "tap", None), "");
         assert!(of("down", "tap", Some("blue")).ends_with("try: ip -n blue link set vm1 up"));
         assert!(of("missing", "tap", None).ends_with("try: tapyard reload"));
-        assert!(of("missing", "netdev", None).starts_with("wrong port vm1: its interface vm1 is gone"));
+        assert!(of("missing", "netdev", None).starts_with("wrong port vm1: there is no interface vm1"));
         assert!(of("no-carrier", "netdev", None).starts_with("warning port vm1: nobody is at"));
         assert!(of("waiting", "stream", None).starts_with("warning port vm1: no guest is at"));
     }

@@ -28,8 +28,8 @@ space       pause, and go on
 + -         look less often, or more often
 q           quit
 
-In the queue's column, \"full\" says that frames were dropped since there was no room.
-Rates are of frames and bytes as the ports carry them: a superframe is one frame.";
+In the queue's column, \"full\" says that frames were dropped for lack of room.
+Rates are of what ports carry: a superframe is one frame.";
 
 /// The terminal, as long as it is ours.
 pub(super) struct Screen {

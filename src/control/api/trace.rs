@@ -44,6 +44,8 @@ pub struct TraceInfo {
     pub port: String,
     /// The peer it came from, on a tunnel port.
     pub remote: Option<IpAddr>,
+    /// What it was, in a few words: addresses, ports, kind.
+    pub summary: String,
     /// How long it was, in bytes.
     pub len: u64,
     /// Its bytes in hexadecimal; of a real one the first 256.

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use httparse::{EMPTY_HEADER, Header};
 
-use super::{Status, remaining};
+use super::Status;
+use crate::control::deadline::{remaining, timed_out};
 
 /// The longest head of a request, in bytes.
 pub const MAX_HEAD: usize = 16 * 1024;
@@ -97,10 +98,6 @@ pub(super) fn read(stream: &mut TcpStream, deadline: Instant) -> io::Result<Hear
             return Ok(heard);
         }
     }
-}
-
-fn timed_out(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
 /// What `head` is; `None` when it may become a request by what still comes.

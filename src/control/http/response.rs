@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::send;
+use crate::control::deadline::send;
 
 /// A status of HTTP: its number and its words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The server with clients of every kind.
 
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::*;

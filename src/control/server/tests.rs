@@ -209,7 +209,7 @@ fn one_connection_too_many_is_told_so() {
         client.call::<String>(&Request::Version {}).unwrap();
     }
     let refusal = Client::connect(&fixture.path()).unwrap().call::<String>(&Request::Version {}).unwrap_err();
-    assert!(refusal.contains("32 connections are open"), "{refusal}");
+    assert!(refusal.contains("64 connections are open"), "{refusal}");
     assert_eq!(open[0].call::<String>(&Request::Version {}), Ok("fake".into()));
     drop(open);
     fixture.assert_all_given_up();

@@ -87,6 +87,7 @@ function fill(table, titles, rows) {
     }
   }
   const body = table.tBodies[0];
+  table.tHead.hidden = rows.length === 0;
   while (body.rows.length > rows.length) body.lastChild.remove();
   rows.forEach((cells, i) => {
     const row = body.rows[i] ?? body.insertRow();
@@ -381,9 +382,10 @@ $("#fdb form").addEventListener("submit", (event) => {
 
 $("#trace form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const walk = $("#walk");
+  const walk = $("#walk"), value = (field) => $(`#trace-${field}`).value.trim();
   try {
-    walk.replaceChildren(...told(await ask("trace", { port: $("#trace-port").value.trim(), frame: $("#trace-frame").value.trim() })));
+    const query = { port: value("port"), remote: value("remote"), frame: value("frame") };
+    walk.replaceChildren(...told(await ask("trace", query)));
   } catch (error) {
     walk.replaceChildren(make("p", { id: "verdict", class: "bad" }, error.message));
   }

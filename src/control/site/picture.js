@@ -4,7 +4,7 @@
 // is shown is text in a text node: names and addresses are other people's.
 
 const SVG = "http://www.w3.org/2000/svg";
-const PAD = 10, GAP = 8, HEAD = 46, BIG = { width: 146, height: 50 }, SMALL = { width: 96, height: 26 };
+const PAD = 10, GAP = 8, HEAD = 46, BIG = { width: 146, height: 60 }, SMALL = { width: 96, height: 26 };
 /** A bridge with more ports than these shows them small. */
 const MANY = 24;
 /** Most peers that have a place of their own. */
@@ -108,6 +108,7 @@ export class Picture {
     const { state } = this;
     this.chips.clear();
     this.heads.clear();
+    this.seers = new Map();
     // Where links begin and end: of each port, bridge, router and peer, the middle of its upper and lower edge.
     this.spots = new Map();
     const focused = document.activeElement?.dataset?.port;
@@ -183,8 +184,8 @@ export class Picture {
   group({ key, bridge, ports, shown }) {
     const folded = this.folded.has(key);
     // What has links stands at the bottom, where these leave.
-    const joined = (port) => port.wire || this.mirroring.has(port.name) || !SIGNS[port.state]
-      || this.state.tunnels.some((tunnel) => tunnel.name === port.name);
+    const tunnels = new Set(this.state.tunnels.map((tunnel) => tunnel.name));
+    const joined = (port) => port.wire || this.mirroring.has(port.name) || tunnels.has(port.name);
     const parts = folded ? [] : [shown.filter((port) => !joined(port)), shown.filter(joined)].filter((part) => part.length);
     const inner = this.width - 2 - 2 * PAD;
     const size = shown.length > MANY ? SMALL : BIG;
@@ -227,18 +228,18 @@ export class Picture {
 
   chip(port, width, size) {
     const big = size === BIG;
-    const curves = new Curves(width - 2, size.height - 2);
+    const curves = new Curves(width - 2, SMALL.height - 2);
     const chip = svg("g", { class: "chip", tabindex: 0, role: "button", "data-port": port.name });
     const letters = Math.floor((width - (big ? 62 : 26)) / 6.9);
     const [sign, label] = [text(7, 17, ""), svg("title", {})];
     const parts = { chip, curves, sign, label, big };
-    chip.append(label, svg("rect", { width, height: size.height, rx: 5 }), svg("g", { transform: "translate(1 1)" }, ...curves.all),
+    chip.append(label, svg("rect", { width, height: size.height, rx: 5 }), svg("g", { transform: `translate(1 ${size.height - SMALL.height + 1})` }, ...curves.all),
       sign, text(22, 17, short(port.name, letters), "name"));
     if (big) {
-      parts.passed = text(7, 33, "", "small");
-      parts.lost = text(7, 45, "", "small drop");
+      parts.passed = text(7, 32, "", "small");
+      parts.lost = text(7, 53, "", "small drop");
       parts.kind = text(width - 6, 17, port.type, "small end");
-      parts.note = text(width - 6, 45, this.note(port), "small end");
+      parts.note = text(width - 6, 53, this.note(port), "small end");
       chip.append(parts.passed, parts.lost, parts.kind, parts.note);
     }
     pressed(chip, () => this.choose(port.name));
@@ -254,8 +255,8 @@ export class Picture {
     return port.vlan === "-" ? "" : short(port.vlan, 16);
   }
 
-  /** The peers, one for each address, each with how it is seen; where there are too many, the rest as one. */
-  peers() {
+  /** The peers of all tunnels, one for each address, with how it is to each of its tunnels. */
+  remotes() {
     const peers = new Map();
     for (const tunnel of this.state.tunnels) {
       for (const peer of tunnel.peers) {
@@ -265,6 +266,12 @@ export class Picture {
         peers.set(peer.address, of);
       }
     }
+    return peers;
+  }
+
+  /** Their boxes; where there are too many, those that are worst, and the rest as one. */
+  peers() {
+    const peers = this.remotes();
     const rank = (peer) => WORST.indexOf(worst(peer.states)[1]);
     const all = [...peers.values()].sort((a, b) => rank(a) - rank(b) || ORDER(a.address, b.address));
     const rest = all.length > MAX_PEERS ? all.splice(MAX_PEERS - 1) : [];
@@ -276,9 +283,12 @@ export class Picture {
     return list.map((peer) => {
       const [sign, kind] = worst(peer.states);
       const width = Math.max(196, Math.min(this.width - 2, 34 + Math.min(peer.address.length, 40) * 7)), height = 38;
-      const drawn = svg("g", { class: `peer ${kind}` }, svg("title", {}, `${peer.address}: ${peer.seen}`),
-        svg("rect", { class: "box", width, height, rx: 19 }), text(12, 24, sign, `name ${kind}`),
-        text(28, 17, short(peer.address, 40), "name"), text(28, 31, short(peer.seen, Math.floor((width - 36) / 5.6)), "small"));
+      const seen = text(28, 31, "", "small");
+      const see = (words) => write(seen, short(words, Math.floor((width - 44) / 5.6)));
+      see(peer.seen);
+      if (peer.addresses.length === 1) this.seers.set(peer.address, see);
+      const drawn = svg("g", { class: `peer ${kind}` }, svg("rect", { class: "box", width, height, rx: 19 }),
+        text(12, 24, sign, `name ${kind}`), text(28, 17, short(peer.address, 40), "name"), seen);
       return { key: `peer ${peer.address}`, width, height, drawn,
         spots: peer.addresses.map((address) => [`peer ${address}`, { x: width / 2, y: 0 }]) };
     });
@@ -347,6 +357,7 @@ export class Picture {
       write(parts.lost, lost || (port.state === "up" ? "" : port.state));
       parts.lost.setAttribute("class", `small ${lost ? "drop" : kind}`);
     }
+    for (const { address, seen } of this.remotes().values()) this.seers.get(address)?.(seen);
     for (const { ports, sums } of this.heads.values()) {
       const sum = { rx: 0, tx: 0, drops: 0 };
       for (const port of ports) for (const key of Object.keys(sum)) sum[key] += this.rates.of(port.name)[key];

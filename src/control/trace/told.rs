@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::control::api::{LeftInfo, TraceEnd, TraceInfo, TraceStep};
+use crate::packet::describe::hex;
+use crate::packet::summary::summary;
 use crate::packet::{Datagram, DropReason, Frame, Location, PeerId, PortId};
 use crate::switch::trial::{Left, Walked};
-use crate::switch::walked::{End, Hop, Step};
+use crate::switch::walked::{End, Hop, Stage, Step};
 use crate::switch::{Topology, Way};
 
 /// A walk on trial tables.
@@ -21,10 +23,11 @@ pub(super) fn real(topology: &Topology, at: Location, len: usize, bytes: &[u8], 
     TraceInfo {
         port: port(topology, at.port),
         remote: remote(topology, at.port, at.peer),
+        summary: summary(topology.port(at.port).map(|port| super::layer(topology, port)), bytes),
         len: len as u64,
         frame: hex(bytes),
         steps: steps.iter().map(|step| self::step(topology, step)).collect(),
-        verdict: verdict(&ends),
+        verdict: verdict(&ends, steps),
         ends,
         left: Vec::new(),
     }
@@ -71,38 +74,54 @@ fn line(end: &TraceEnd) -> String {
     }
 }
 
-/// All ends in a line.
-fn verdict(ends: &[TraceEnd]) -> String {
+/// All ends in a line. Where a router keeps, answers or refuses the frame, that stands first: what leaves then are the
+/// router's own frames.
+fn verdict(ends: &[TraceEnd], steps: &[Step]) -> String {
     let mut sent = BTreeMap::<&str, u64>::new();
     for end in ends.iter().filter(|end| end.outcome == "sent") {
         *sent.entry(&end.port).or_default() += end.frames;
     }
-    let mut parts = Vec::new();
-    if !sent.is_empty() {
-        let ports = sent.iter().map(|(port, frames)| match frames {
-            1 => (*port).to_owned(),
-            frames => format!("{port} ({frames} frames)"),
+    let ports = sent.iter().map(|(port, frames)| match frames {
+        1 => (*port).to_owned(),
+        frames => format!("{port} ({frames} frames)"),
+    });
+    let ports = ports.collect::<Vec<_>>().join(", ");
+    let taken =
+        ends.iter().find(|end| end.outcome == "taken").map(|end| match (&*end.hop, at_router(steps)) {
+            ("router", Some(why)) => format!("taken by router {}: {why}", end.name),
+            _ => "taken by the switch itself".to_owned(),
         });
-        parts.push(format!("sent by {}", ports.collect::<Vec<_>>().join(", ")));
-    }
-    if ends.iter().any(|end| end.outcome == "taken") {
-        parts.push("taken by the switch itself".to_owned());
-    }
-    for end in ends.iter().filter(|end| end.outcome == "dropped") {
-        let (reason, meaning) = (end.reason.as_deref(), end.meaning.as_deref());
-        let remedy = end.remedy.as_deref().unwrap_or_default();
-        parts.push(format!(
-            "dropped at {} {}: {} ({}); look at: {remedy}",
-            end.hop,
-            end.name,
-            reason.unwrap_or_default(),
-            meaning.unwrap_or_default()
-        ));
+    let dropped = ends.iter().filter(|end| end.outcome == "dropped").map(|end| {
+        let [reason, meaning, remedy] =
+            [&end.reason, &end.meaning, &end.remedy].map(|text| text.as_deref().unwrap_or_default());
+        // Of a port it does not matter which way, and "at in vm1" is no English.
+        let hop = if matches!(&*end.hop, "in" | "out") { "port" } else { &end.hop };
+        format!("dropped at {hop} {}: {reason} ({meaning}); look at: {remedy}", end.name)
+    });
+    let mut parts: Vec<_> = taken.into_iter().chain(dropped).collect();
+    match is_answered(ends, steps) {
+        _ if ports.is_empty() => {}
+        true => parts.push(format!("the switch itself sends by {ports}")),
+        false => parts.insert(0, format!("sent by {ports}")),
     }
     match parts.is_empty() {
         true => "nothing was counted".to_owned(),
         false => parts.join("; "),
     }
+}
+
+/// Why a router takes a frame for itself, as the last step of the kind says.
+fn at_router(steps: &[Step]) -> Option<&str> {
+    let kinds = [Stage::Local, Stage::Neighbor, Stage::Fragment, Stage::Error];
+    let said = |step: &&Step| matches!(step.hop, Hop::Router(_)) && kinds.contains(&step.stage);
+    steps.iter().rev().find(said).map(|step| &*step.text)
+}
+
+/// Whether what leaves is a router's own: it has kept, answered or refused the frame, and no bridge had flooded that before.
+fn is_answered(ends: &[TraceEnd], steps: &[Step]) -> bool {
+    let ended = ends.iter().any(|end| end.hop == "router" && end.outcome != "sent");
+    let before = steps.iter().take_while(|step| !matches!(step.hop, Hop::Router(_)));
+    ended && at_router(steps).is_some() && !before.into_iter().any(|step| step.stage == Stage::Flood)
 }
 
 fn left(topology: &Topology, left: &Left) -> LeftInfo {
@@ -134,8 +153,4 @@ fn remote(topology: &Topology, port: PortId, peer: PeerId) -> Option<IpAddr> {
         Some(known) => known.as_ref().map(|peer| peer.address),
         None => overlay.strangers.as_ref()?.address(peer),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,6 +6,11 @@ use crate::packet::MAX_FRAME;
 /// Most bytes in a line of a dump.
 const LINE: usize = 16;
 
+/// Bytes as digits, two each and nothing between them.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Whether `text` begins with a byte and not with the name of a layer, none of which could be one.
 pub(super) fn looks_like_it(text: &str) -> bool {
     let first = text.split_whitespace().next().unwrap_or_default();

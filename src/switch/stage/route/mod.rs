@@ -11,14 +11,16 @@ mod fragments;
 mod leave;
 mod local;
 mod neighbor;
+mod rules;
+mod say;
 mod timers;
 mod track;
 
 use std::sync::Arc;
 
 pub(in crate::switch) use fragments::throw;
-
-use foldhash::HashMap;
+pub use rules::RuleCounters;
+pub(in crate::switch) use rules::count;
 
 use crate::packet::icmp_error::Trouble;
 use crate::packet::rewrite::{self, Translation};
@@ -33,7 +35,7 @@ use crate::switch::router::{
 };
 use crate::switch::stage::egress;
 use crate::switch::stage::filter::Filtering;
-use crate::switch::walked::{self, Hop, Stage};
+use crate::switch::walked::{self, Stage};
 use crate::switch::{Event, MAX_EVENTS, Topology};
 use crate::table::conntrack::{Direction, Session, State, TcpSegment};
 use crate::table::fdb::Station;
@@ -57,15 +59,6 @@ pub(in crate::switch) struct Arrived {
     pub(in crate::switch) whole: Option<Whole>,
     /// It is for others too, so nothing in it may be changed, and what becomes of it is counted there.
     pub(in crate::switch) shared: bool,
-}
-
-/// Frames and bytes that a rule has matched.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RuleCounters {
-    /// Packets; a superframe is one.
-    pub frames: u64,
-    /// Their bytes, IP headers included.
-    pub bytes: u64,
 }
 
 /// What one worker needs for all routers.
@@ -117,7 +110,7 @@ impl Routing {
             },
             thrown,
         );
-        self.rules = carried(&before.rules, &self.rules, &next.rules);
+        self.rules = rules::carried(&before.rules, &self.rules, &next.rules);
         self.announcements.note(before, next);
     }
 
@@ -125,19 +118,6 @@ impl Routing {
     pub(in crate::switch) fn wake_at(&mut self, due: Option<Time>) {
         self.due = [self.due, due].into_iter().flatten().min();
     }
-}
-
-/// The counters of the rules `next`, which count on for those that were there. Mostly few have changed, in one place, and
-/// only those between are looked for. `counted` has those of `before`.
-fn carried(before: &[u64], counted: &[RuleCounters], next: &[u64]) -> Vec<RuleCounters> {
-    let same = |(a, b): &(&u64, &u64)| a == b;
-    let first = before.iter().zip(next).take_while(same).count();
-    let last = before[first..].iter().rev().zip(next[first..].iter().rev()).take_while(same).count();
-    let (from, to) = (first..before.len() - last, first..next.len() - last);
-    let known: HashMap<u64, RuleCounters> =
-        before[from.clone()].iter().copied().zip(counted[from.clone()].iter().copied()).collect();
-    let changed = next[to].iter().map(|rule| known.get(rule).copied().unwrap_or_default());
-    counted[..first].iter().copied().chain(changed).chain(counted[from.end..].iter().copied()).collect()
 }
 
 /// What became of a frame that was not dropped.
@@ -229,15 +209,6 @@ impl Walk<'_> {
         match if recording { None } else { self.fast(arrived, &packet) } {
             Some(fate) => Ok(fate),
             None => self.slow(arrived, packet),
-        }
-    }
-
-    /// Notes what `stage` says, if somebody wants to know.
-    #[inline]
-    fn say(&mut self, stage: Stage, text: impl FnOnce(&Self) -> String) {
-        if self.outbox.watching.recorder.is_on() {
-            let text = text(self);
-            self.outbox.watching.recorder.note(Hop::Router(self.id), stage, || text);
         }
     }
 
@@ -504,45 +475,6 @@ impl Walk<'_> {
         verdict
     }
 
-    /// Notes what the rules of a hook have said, of those that matched from the one in place `before` on.
-    fn say_verdict(&mut self, hook: Hook, before: usize, verdict: Result<(), DropReason>) {
-        self.say(Stage::Rule, |walk| {
-            let matched = walk.routing.judged.rules.get(before..).unwrap_or_default();
-            let verdict = verdict.map_or_else(DropReason::meaning, |()| "it passes");
-            match walk.router.filter.is_open(hook) {
-                true => format!("hook {}: has no rules; it passes", hook.name()),
-                false => format!("hook {}: {}; {verdict}", hook.name(), walked::rules(matched)),
-            }
-        });
-    }
-
-    /// What the routes say of a destination.
-    fn route_text(&self, destination: Address, flow: u64) -> String {
-        let router = self.router;
-        let Some((prefix, route)) = router.routes.explain(destination) else {
-            return format!("no route leads to {destination}");
-        };
-        let name = |id| self.topology.interface_name(self.id, id);
-        let hop = |hop: &NextHop| match hop.via {
-            Some(via) => format!("{via}, by interface {}", name(hop.interface)),
-            None => format!("who is at the other end of interface {}", name(hop.interface)),
-        };
-        let what = match route {
-            Route::Local => "it is the router's own".to_owned(),
-            Route::Broadcast => "it is for all hosts of a network, which no router forwards".to_owned(),
-            Route::Connected(interface) => format!("it is on the network of interface {}", name(*interface)),
-            Route::Via(hops) => match (route.next_hop(flow), hops.len()) {
-                (Some(next), 1) => format!("next is {}", hop(&next)),
-                (Some(next), several) => format!("next is {}, one of {several} for this flow", hop(&next)),
-                (None, _) => "it leads nowhere".to_owned(),
-            },
-            Route::Blackhole => "a blackhole".to_owned(),
-            Route::Unreachable => "unreachable, which its sender is told".to_owned(),
-            Route::Prohibit => "prohibited, which its sender is told".to_owned(),
-        };
-        format!("{destination} matches {prefix}: {what}")
-    }
-
     /// Counts the rules that a packet met, and has it logged where one wants that.
     fn note_rules(&mut self, arrived: &Arrived, packet: &Packet) {
         let Routing { judged, rules, .. } = &mut *self.routing;
@@ -552,15 +484,6 @@ impl Walk<'_> {
                 self.events.push(Event::Logged { rule, port: arrived.port, tuple: packet.tuple });
             }
         }
-    }
-}
-
-/// Counts a packet that a rule has matched.
-#[inline]
-pub(in crate::switch) fn count(rules: &mut [RuleCounters], rule: u32, bytes: usize) {
-    if let Some(counters) = rules.get_mut(rule as usize) {
-        counters.frames += 1;
-        counters.bytes += bytes as u64;
     }
 }
 
@@ -626,33 +549,4 @@ fn has_source_route(frame: &Frame, packet: &Packet) -> bool {
 /// The Ethernet type of a packet with this address.
 fn ether_type(address: Address) -> u16 {
     if address.is_v4() { ipv4::ETHER_TYPE } else { ipv6::ETHER_TYPE }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rules_count_on_wherever_they_move_to() {
-        let counters = |rule: &u64| RuleCounters { frames: *rule, bytes: 10 * *rule };
-        let before: Vec<u64> = (1..=8).collect();
-        let counted: Vec<_> = before.iter().map(counters).collect();
-        let cases: [&[u64]; 7] = [
-            &[1, 2, 3, 4, 5, 6, 7, 8],
-            &[1, 2, 3, 100, 4, 5, 6, 7, 8],
-            &[1, 2, 5, 4, 3, 6, 7, 8],
-            &[1, 2, 7, 8],
-            &[8, 7, 6, 5, 4, 3, 2, 1],
-            &[100, 101],
-            &[],
-        ];
-        for next in cases {
-            let expected: Vec<_> = next
-                .iter()
-                .map(|rule| if *rule < 100 { counters(rule) } else { RuleCounters::default() })
-                .collect();
-            assert_eq!(carried(&before, &counted, next), expected, "{next:?}");
-        }
-        assert_eq!(carried(&[], &[], &[1]), [RuleCounters::default()]);
-    }
 }
