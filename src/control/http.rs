@@ -32,6 +32,8 @@ pub const MAX_CONNECTIONS: usize = 32;
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// The most threads: those of connections that made room may take a moment to end.
 const MAX_THREADS: usize = 2 * MAX_CONNECTIONS;
+/// How long who connects waits for these rather than being turned away, at most.
+const ENDING: Duration = Duration::from_secs(1);
 /// What is read of a client that goes on sending after its answer, in bytes.
 const MAX_LINGER: usize = 64 * 1024;
 
@@ -154,6 +156,12 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 /// Starts a thread for a connection; the oldest makes room when there are too many.
 fn take_in(id: u64, stream: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let mut open = shared.open();
+    let deadline = Instant::now() + ENDING;
+    while open.len() >= MAX_THREADS && Instant::now() < deadline {
+        drop(open);
+        thread::sleep(Duration::from_millis(1));
+        open = shared.open();
+    }
     if open.len() >= MAX_THREADS {
         return Err(io::Error::other("too many threads still end"));
     }
