@@ -183,7 +183,6 @@ fn who_passes_over_a_batch_is_not_asked_for_its_frames() {
 }
 
 #[test]
-<<<<<<< HEAD
 fn what_becomes_of_a_frame_is_not_what_becomes_of_its_copies() {
     let mut yard = Yard::new([port(), port(), monitor()]);
     yard.mirror([mirror(2, &[0], &[1])]);
@@ -194,7 +193,9 @@ fn what_becomes_of_a_frame_is_not_what_becomes_of_its_copies() {
     assert_eq!(notes.fates(), [(0, vec![], vec![(0, DropReason::SamePort)])]);
     yard.goes(2, &broadcast(1));
     assert_eq!(notes.fates(), [(2, vec![], vec![(2, DropReason::MirrorPort)])]);
-=======
+}
+
+#[test]
 fn who_takes_the_place_of_a_watcher_goes_with_it() {
     let mut yard = Yard::new([port(), port()]);
     let (first, next, late) = (watched(&mut yard, Notes::default()), Notes::default(), Notes::default());
@@ -206,5 +207,4 @@ fn who_takes_the_place_of_a_watcher_goes_with_it() {
     yard.rewatch(0, WatchId(7), Some(Box::new(late.clone())));
     yard.goes(0, &broadcast(1));
     assert_eq!((next.take().len(), late.take().len()), (0, 0));
->>>>>>> hostile
 }
