@@ -7,16 +7,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::config::Config;
-use super::server::MAX_CONNECTIONS;
 use super::shape::Live;
 use crate::switch::watch::{WatchId, Watcher};
 use crate::worker::{Command, Handle, Inbox};
 
 /// The most watches at a time, so that nobody slows the switch down by watching it often.
 pub(super) const MAX_WATCHES: usize = 32;
-/// The most captures and traces among them. Each holds a connection of the control socket for as long as it likes: there
-/// is to be room for others who ask.
-const MAX_STREAMS: usize = MAX_CONNECTIONS / 2;
+/// The most captures and traces among them, so that there is room for exports, and for who asks for talkers.
+const MAX_STREAMS: usize = MAX_WATCHES / 2;
 
 /// What makes the watchers of a watch, also when other ports have come or gone.
 pub(super) trait Source: Send {
