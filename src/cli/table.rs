@@ -75,7 +75,7 @@ impl fmt::Display for Table {
     }
 }
 
-fn cut(cell: &str, width: usize) -> String {
+pub(super) fn cut(cell: &str, width: usize) -> String {
     if cell.chars().count() <= width {
         return cell.to_owned();
     }

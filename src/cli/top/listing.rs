@@ -26,6 +26,9 @@ pub(super) struct Column {
     pub(super) rank: u8,
 }
 
+/// The fewest places that a text is cut to.
+const WORTH: usize = 16;
+
 const fn text(heading: &'static str, rank: u8) -> Column {
     Column { heading, right: false, rank }
 }
@@ -140,7 +143,15 @@ impl Listing {
         while shown.iter().map(|(_, width)| width + 1).sum::<usize>() > width + 1 {
             let last = shown.iter().enumerate().max_by_key(|(_, (at, _))| self.columns[*at].rank);
             match last {
-                Some((place, (at, _))) if self.columns[*at].rank > 0 => drop(shown.remove(place)),
+                Some((place, (at, _))) if self.columns[*at].rank > 0 => {
+                    let (at, _) = shown.remove(place);
+                    // A text at the end is still worth something when it is cut.
+                    let taken: usize = shown.iter().map(|(_, width)| width + 1).sum();
+                    let left = width.saturating_sub(taken);
+                    if place == shown.len() && !self.columns[at].right && left >= WORTH {
+                        shown.push((at, left));
+                    }
+                }
                 _ => break,
             }
         }
@@ -358,8 +369,13 @@ fn workers(figures: &Figures) -> Listing {
 }
 
 fn drops(figures: &Figures) -> Listing {
-    const COLUMNS: &[Column] =
-        &[text("PORT", 0), text("REASON", 0), number("DROPS/S", 0), number("DROPS", 0), text("MEANING", 1)];
+    const COLUMNS: &[Column] = &[
+        text("PORT", 0),
+        text("REASON", 0),
+        number("DROPS/S", 0),
+        number("DROPS", 0),
+        text("MEANING AND REMEDY", 1),
+    ];
     let lines = figures.sample.drops.iter().map(|drop| {
         let rate = figures.drops.get(&(drop.port.clone(), drop.reason.clone())).copied().unwrap_or(0.0);
         let cells = vec![
@@ -367,7 +383,7 @@ fn drops(figures: &Figures) -> Listing {
             Cell::text(&drop.reason),
             Cell::rate(rate),
             Cell::count(drop.frames),
-            Cell::text(&drop.meaning),
+            Cell::text(format!("{}; try: {}", drop.meaning, drop.remedy)),
         ];
         Line { cells, mood: if rate > 0.0 { Mood::Odd } else { Mood::Calm } }
     });

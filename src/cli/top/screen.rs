@@ -15,7 +15,7 @@ use super::listing::{Line, Listing, Mood};
 use super::terminal;
 use crate::cli::Failure;
 use crate::cli::stats::uptime;
-use crate::cli::table::si;
+use crate::cli::table::{cut, si};
 
 const HELP: &str = "\
 1-6 Tab     view: ports, talkers, tables, tunnels, workers, drops
@@ -268,6 +268,7 @@ pub(super) fn row(line: &Line, listing: &Listing, columns: &[(usize, usize)]) ->
 
 /// A text in a place of `width`.
 pub(super) fn pad(text: &str, width: usize, right: bool) -> String {
+    let text = cut(text, width);
     if right { format!("{text:>width$}") } else { format!("{text:<width$}") }
 }
 

@@ -28,6 +28,10 @@ impl View {
         if request.changes() {
             return Err("nothing can be changed from here (the commands do that)".into());
         }
+        // These would have begun by the time that their answer is not taken.
+        if matches!(request, Request::TunnelProbe { .. } | Request::Capture(_) | Request::TraceFollow(_)) {
+            return Err("nothing can be begun from here (the commands do that)".into());
+        }
         let state = self.0.upgrade().ok_or("the switch ends")?;
         let reply = lock(&state).answer(request)?;
         match reply {
