@@ -35,7 +35,7 @@ impl<'a> Browser<'a> {
         command.args(["--port=9515"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.process_group(0);
         let driver = spawn_in(host.name(), &mut command);
-        let mut browser = Browser { host, driver, session: String::new(), profile: profile };
+        let mut browser = Browser { host, driver, session: String::new(), profile };
         wait_until("chromedriver to listen", || {
             host.enter(|| TcpStream::connect(DRIVER.parse::<SocketAddr>().expect("an address"))).is_ok()
         });
