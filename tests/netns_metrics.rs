@@ -188,6 +188,8 @@ fn every_family_has_rows_when_there_is_what_it_is_about() {
             "[router.gw.interface.wan]\nbridge = \"wan\"\naddress = \"10.9.2.254/24\"\n",
             "[[router.gw.nat]]\ntype = \"masquerade\"\nout = \"wan\"\n",
             "[[rule]]\nrouter = \"gw\"\nhook = \"forward\"\naction = \"count\"\nmatch.protocol = \"icmp\"\n",
+            "[port.watch]\ntype = \"tap\"\nmirror = true\n[mirror.span]\nports = \"a\"\nto = \"watch\"\n",
+            "[export.flows]\nprotocol = \"ipfix\"\ncollector = \"127.9.1.3\"\nsample = 1\n",
             "[[rule]]\nbridge = \"far\"\naction = \"accept\"\nmatch.state = [\"new\", \"established\"]\n",
         ]
         .concat();

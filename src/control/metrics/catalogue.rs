@@ -108,6 +108,15 @@ families! {
     PEER_TRANSMIT_BYTES Counter "tapyard_tunnel_peer_transmit_bytes_total" ["tunnel", "remote"] "Bytes of the packets that went to a peer, tunnel headers included.";
     PEER_DROPPED_PACKETS Counter "tapyard_tunnel_peer_dropped_packets_total" ["tunnel", "remote"] "Packets to a peer that the underlay did not take.";
 
+    MIRROR_COPIES Counter "tapyard_mirror_copies_total" ["mirror"] "Copies that a mirror has made, those also that could not be sent.";
+    MIRROR_CUT Counter "tapyard_mirror_cut_copies_total" ["mirror"] "Copies that were cut.";
+    MIRROR_DROPPED Counter "tapyard_mirror_dropped_copies_total" ["mirror"] "Copies that the mirror's port did not take.";
+    EXPORT_UP Gauge "tapyard_export_up" ["export", "protocol"] "Whether a collector can be reached, as far as the network says: 1 or 0.";
+    EXPORT_SAMPLES Counter "tapyard_export_samples_total" ["export", "protocol"] "Frames that were sampled for a collector.";
+    EXPORT_MISSED Counter "tapyard_export_missed_samples_total" ["export", "protocol"] "Samples that there was no room for.";
+    EXPORT_DATAGRAMS Counter "tapyard_export_datagrams_total" ["export", "protocol"] "Datagrams that were sent to a collector.";
+    EXPORT_ERRORS Counter "tapyard_export_errors_total" ["export", "protocol"] "Datagrams to a collector that could not be sent.";
+
     WORKERS Gauge "tapyard_workers" [] "Workers that there are; one that has no row below does not answer.";
     WORKER_BUSY Counter "tapyard_worker_busy_seconds_total" ["worker"] "How long a worker had something to do: its rate is the part of the time that it is busy.";
     WORKER_SLEEPS Counter "tapyard_worker_sleeps_total" ["worker"] "Times that a worker went to sleep.";

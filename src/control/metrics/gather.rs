@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use super::{MAX_PEERS, MAX_RULES};
+use crate::control::api::ExportInfo;
 use crate::control::config::{Hook, PortConfig, RuleConfig, Scope};
 use crate::control::routing::LiveRouter;
 use crate::control::shape::LivePort;
 use crate::control::show::{self, Health};
 use crate::control::yard::State;
 use crate::packet::{Counters, Location, PortId};
+use crate::switch::mirror::MirrorCounters;
 use crate::switch::{PeerCounters, RuleCounters};
 use crate::table::bindings::Bindings;
 use crate::table::fdb::FdbStats;
@@ -34,6 +36,9 @@ pub(super) struct Snapshot {
     /// The first of them, with what they matched.
     pub(super) rules: Vec<RuleNow>,
     pub(super) tunnels: Vec<TunnelNow>,
+    /// The mirrors, by name, with what they copied.
+    pub(super) mirrors: Vec<(String, MirrorCounters)>,
+    pub(super) exports: Vec<ExportInfo>,
     pub(super) worker_count: usize,
     /// Those that answered.
     pub(super) workers: Vec<WorkerNow>,
@@ -113,7 +118,8 @@ pub(super) struct WorkerNow {
 impl Snapshot {
     pub(super) fn take(state: &State) -> Snapshot {
         let reports = state.reports();
-        let mut counted = Counted::of(&reports, state.config.rules.len().min(MAX_RULES));
+        let mut counted =
+            Counted::of(&reports, state.config.rules.len().min(MAX_RULES), state.config.mirrors.len());
         let ports = state.live.ports.iter().filter_map(|(name, live)| {
             let counters = counted.ports.remove(&live.id).unwrap_or_default();
             Some(port(state, name, state.config.ports.get(name)?, live, counters))
@@ -135,6 +141,8 @@ impl Snapshot {
             rule_count: state.config.rules.len(),
             rules: (1..).zip(state.config.rules.iter().zip(counted.rules)).map(rule).collect(),
             tunnels: tunnels(state, &counted.peers),
+            mirrors: state.config.mirrors.keys().cloned().zip(counted.mirrors).collect(),
+            exports: state.show_exports(),
             worker_count: state.workers.len(),
             workers: reports.iter().map(worker).collect(),
         }
@@ -147,14 +155,17 @@ struct Counted {
     retired: Counters,
     peers: BTreeMap<Location, PeerCounters>,
     rules: Vec<RuleCounters>,
+    /// In the order of the configuration, as workers tell of them.
+    mirrors: Vec<MirrorCounters>,
 }
 
 impl Counted {
-    /// Of so many rules only.
-    fn of(reports: &[Report], rules: usize) -> Counted {
+    /// Of so many rules only, and of all of so many mirrors.
+    fn of(reports: &[Report], rules: usize, mirrors: usize) -> Counted {
         let (ports, peers) = (BTreeMap::new(), BTreeMap::new());
         let rules = vec![RuleCounters::default(); rules];
-        let mut counted = Counted { ports, retired: Counters::default(), peers, rules };
+        let mirrors = vec![MirrorCounters::default(); mirrors];
+        let mut counted = Counted { ports, retired: Counters::default(), peers, rules, mirrors };
         for report in reports {
             counted.retired += &report.retired;
             for (id, counters) in &report.ports {
@@ -167,6 +178,7 @@ impl Counted {
                 sum.frames += counters.frames;
                 sum.bytes += counters.bytes;
             }
+            counted.mirrors.iter_mut().zip(&report.mirrors).for_each(|(sum, counters)| *sum += *counters);
         }
         counted
     }

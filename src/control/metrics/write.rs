@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime};
 use super::catalogue::*;
 use super::gather::{BridgeNow, PeerNow, PortNow, RouterNow, RuleNow, Snapshot, TunnelNow, WorkerNow};
 use super::text::Text;
+use crate::control::api::ExportInfo;
 use crate::control::show::Health;
 use crate::packet::{Counters, DropReason};
+use crate::switch::mirror::MirrorCounters;
 use crate::table::bindings::Bindings;
 use crate::table::reassembly::{MAX_BYTES, MAX_DATAGRAMS};
 use crate::worker::{Activity, BATCH_SIZES, Pause};
@@ -39,6 +41,8 @@ pub(super) fn all(now: &Snapshot, drops: &mut Drops, took: Duration) -> String {
     text.family(&RULES).add(&[], now.rule_count);
     rules(&mut text, &now.rules);
     tunnels(&mut text, &now.tunnels);
+    mirrors(&mut text, &now.mirrors);
+    exports(&mut text, &now.exports);
     text.family(&WORKERS).add(&[], now.worker_count);
     workers(&mut text, &now.workers);
     text.into_string()
@@ -188,6 +192,22 @@ fn tunnels(text: &mut Text, tunnels: &[TunnelNow]) {
         .write(text, &PEER_TRANSMIT_PACKETS, |peer| Some(peer.counters.tx_packets))
         .write(text, &PEER_TRANSMIT_BYTES, |peer| Some(peer.counters.tx_bytes))
         .write(text, &PEER_DROPPED_PACKETS, |peer| Some(peer.counters.drops));
+}
+
+fn mirrors(text: &mut Text, mirrors: &[(String, MirrorCounters)]) {
+    Rows::new(mirrors, |(name, _)| [name.clone()])
+        .write(text, &MIRROR_COPIES, |(_, counted)| Some(counted.frames))
+        .write(text, &MIRROR_CUT, |(_, counted)| Some(counted.cut))
+        .write(text, &MIRROR_DROPPED, |(_, counted)| Some(counted.drops));
+}
+
+fn exports(text: &mut Text, exports: &[ExportInfo]) {
+    Rows::new(exports, |export| [export.name.clone(), export.protocol.clone()])
+        .write(text, &EXPORT_UP, |export| Some(u8::from(export.state == "up")))
+        .write(text, &EXPORT_SAMPLES, |export| Some(export.samples))
+        .write(text, &EXPORT_MISSED, |export| Some(export.missed))
+        .write(text, &EXPORT_DATAGRAMS, |export| Some(export.datagrams))
+        .write(text, &EXPORT_ERRORS, |export| Some(export.errors));
 }
 
 fn workers(text: &mut Text, workers: &[WorkerNow]) {

@@ -149,7 +149,7 @@ impl State {
     }
 
     /// The exports, as the API shows them.
-    pub(super) fn show_exports(&self) -> Vec<ExportInfo> {
+    pub(in crate::control) fn show_exports(&self) -> Vec<ExportInfo> {
         let info = |(name, export): (&String, &LiveExport)| {
             let config = self.config.exports.get(name)?;
             let figures = export.exporter.figures();
