@@ -337,7 +337,11 @@ fn the_listener_comes_and_goes_with_the_configuration() {
         let mut open = connect(&host, ADDRESS);
         open.write_all(b"GET /metr").expect("it is taken");
         assert!(yard.end(libc::SIGTERM).success());
-        assert_eq!(open.read(&mut [0; 16]).expect("an end"), 0);
+        // With half a request unread, the kernel may call that a reset.
+        match open.read(&mut [0; 16]) {
+            Ok(read) => assert_eq!(read, 0, "an end"),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
         assert!(refused(ADDRESS));
         yard.run();
         assert!(answers(ADDRESS), "the address is free at once");
