@@ -5,6 +5,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use common::traffic::{ping, tcp, wait_for_ping};
 use common::{Host, Scratch, Yard, as_root, bounded, number, send_signal, spawn_in, tap, wait_until};
@@ -39,6 +40,12 @@ impl Sniffer {
 
     /// Has it end, and gives these fields of the packets seen that fit `filter`.
     fn end(mut self, filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
+        // What it has seen and not yet written is lost with it.
+        let (size, mut before) = (|| std::fs::metadata(self.file()).map_or(0, |file| file.len()), 0);
+        wait_until("tshark to have written all", || {
+            std::thread::sleep(Duration::from_millis(500));
+            std::mem::replace(&mut before, size()) == before
+        });
         let mut child = self.child.take().expect("it runs");
         send_signal(child.id(), libc::SIGINT);
         child.wait().expect("it is our child");
