@@ -105,15 +105,18 @@ impl FdbCache {
     /// keeps the load from being removed.
     #[inline]
     pub fn touch(&self, place: &Place) -> u32 {
-        self.buckets[self.pair(place)[0]].generation
+        let buckets = self.in_use();
+        buckets[place.hash as usize & (buckets.len() - 1)].generation
     }
 
     /// Looks a place up.
     #[inline]
     pub fn get(&self, place: &Place) -> Option<Hit> {
         let generation = self.generations.of(place.hash);
-        for index in self.pair(place) {
-            let bucket = &self.buckets[index];
+        let buckets = self.in_use();
+        let first = place.hash as usize & (buckets.len() - 1);
+        for index in [first, first ^ 1] {
+            let bucket = &buckets[index];
             if bucket.generation == generation
                 && let Some(at) = bucket.find(place)
             {
@@ -196,6 +199,12 @@ impl FdbCache {
         if self.buckets.len() == wanted {
             self.used = wanted;
         }
+    }
+
+    /// The buckets in use; of a slice, the compiler knows that what is masked by its length lies in it.
+    #[inline(always)]
+    fn in_use(&self) -> &[Bucket] {
+        &self.buckets[..self.used]
     }
 
     /// A key's bucket and its neighbour.
