@@ -183,8 +183,8 @@ impl FdbCache {
     }
 
     /// Makes room when the tables have grown: at one entry a bucket, hardly a pair overflows. When there are twice as many
-    /// buckets, half of what is cached has its place in a new one, and is found again in the shared tables; what stays of it
-    /// in the old one is of that bucket's share, so that it does no harm until another takes its place.
+    /// buckets, everything cached is forgotten, and found again in the shared tables: half of it would stand where nobody
+    /// looks for it any more, and take the room of others.
     #[inline]
     fn grow(&mut self) {
         if self.generations.entries() > self.used && self.used < MAX_BUCKETS {
@@ -198,6 +198,7 @@ impl FdbCache {
         self.buckets.resize((self.buckets.len() + GROWTH).min(wanted), Bucket::default());
         if self.buckets.len() == wanted {
             self.used = wanted;
+            self.clear();
         }
     }
 
