@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::table::{Table, si};
+use super::top::PortRates;
 use super::{Format, Outcome, Switch, print, print_json};
-use crate::control::api::{PauseInfo, PortStats, Request, StatsInfo, WorkerInfo};
+use crate::control::api::{PauseInfo, Request, StatsInfo, WorkerInfo};
 
 /// Show the counters of workers and ports
 #[derive(Debug, Args)]
@@ -145,22 +146,18 @@ fn time(nanos: u64) -> String {
 
 /// What each port did per second between two answers. A port that was added or opened anew since counts from zero.
 fn rates(before: &StatsInfo, after: &StatsInfo, passed: Duration) -> String {
-    let per_second = |count: u64| si((count as f64 / passed.as_secs_f64()).round() as u64);
+    let shown = |rate: f64| si(rate.round() as u64);
     let mut table = Table::new(&["PORT", ">RX/S", ">RX-BIT/S", ">TX/S", ">TX-BIT/S", ">DROPS/S"]);
     for port in &after.ports {
         let earlier = before.ports.iter().find(|earlier| earlier.name == port.name);
-        let rate = |field: fn(&PortStats) -> u64, scale: u64| {
-            let now = field(port);
-            let since = now.checked_sub(earlier.map_or(0, field)).unwrap_or(now);
-            per_second(since.saturating_mul(scale))
-        };
+        let rates = PortRates::between(earlier, port, passed.as_secs_f64());
         table.row([
             port.name.clone(),
-            rate(|p| p.rx_frames, 1),
-            rate(|p| p.rx_bytes, 8),
-            rate(|p| p.tx_frames, 1),
-            rate(|p| p.tx_bytes, 8),
-            rate(|p| p.drops, 1),
+            shown(rates.rx_frames),
+            shown(rates.rx_bits),
+            shown(rates.tx_frames),
+            shown(rates.tx_bits),
+            shown(rates.drops),
         ]);
     }
     table.to_string()
@@ -180,6 +177,7 @@ pub(super) fn uptime(secs: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::api::PortStats;
 
     fn stats(rx_frames: u64, rx_bytes: u64) -> StatsInfo {
         let port = PortStats {

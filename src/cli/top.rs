@@ -23,6 +23,7 @@ use super::{Failure, Outcome, Switch, print as say};
 use crate::control::client::{Client, socket_path};
 use choice::{Choice, Next, View};
 use figures::Figures;
+pub(super) use figures::PortRates;
 use gather::Sample;
 use screen::Screen;
 

@@ -25,12 +25,12 @@ pub(super) struct Figures {
 
 /// What passes a port in a second.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct PortRates {
-    pub(super) rx_frames: f64,
-    pub(super) rx_bits: f64,
-    pub(super) tx_frames: f64,
-    pub(super) tx_bits: f64,
-    pub(super) drops: f64,
+pub(in crate::cli) struct PortRates {
+    pub(in crate::cli) rx_frames: f64,
+    pub(in crate::cli) rx_bits: f64,
+    pub(in crate::cli) tx_frames: f64,
+    pub(in crate::cli) tx_bits: f64,
+    pub(in crate::cli) drops: f64,
 }
 
 impl Figures {
@@ -82,7 +82,8 @@ impl Figures {
 }
 
 impl PortRates {
-    fn between(before: Option<&PortStats>, after: &PortStats, secs: f64) -> PortRates {
+    /// What passed between two answers, `secs` seconds apart. A port that was added or opened anew since counts from zero.
+    pub(in crate::cli) fn between(before: Option<&PortStats>, after: &PortStats, secs: f64) -> PortRates {
         let rate = |field: fn(&PortStats) -> u64| grown(before.map_or(0, field), field(after)) / secs;
         PortRates {
             rx_frames: rate(|port| port.rx_frames),
